@@ -1,0 +1,202 @@
+"""Activation: Nova's seams are checked, wrapped, and restored."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import threading
+import weakref
+from typing import TYPE_CHECKING
+from typing import Any
+
+import nova.conf
+import wrapt
+from nova import version as nova_version
+from oslo_config import cfg
+from oslo_log import log as logging
+
+import nova_multistore
+from nova_multistore import exception
+from nova_multistore import opts
+from nova_multistore.compute import lookup
+from nova_multistore.compute import snapshot
+from nova_multistore.compute import upload
+from nova_multistore.compute import validation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOG = logging.getLogger(__name__)
+
+#: The oldest Nova that is supported, and the newest that was tried.
+OLDEST, NEWEST = 27, 34
+
+
+@dataclasses.dataclass(frozen=True)
+class Seam:
+    """A callable of Nova that the package wraps or relies on."""
+
+    module: str
+    name: str
+    parameters: tuple[str, ...]
+    wrapper: Callable[..., Any] | None = None
+
+    def find(self) -> tuple[Any, str, Any]:
+        """Return what holds it, its name there, and the callable itself."""
+        parent, attribute, original = wrapt.resolve_path(
+            self.module, self.name
+        )
+        return parent, attribute, original
+
+    def problem(self) -> str | None:
+        """Say how it differs from what is expected, None if it does not."""
+        try:
+            found = tuple(inspect.signature(self.find()[2]).parameters)
+        except (ImportError, AttributeError, TypeError, ValueError) as exc:
+            return f'{self.module}.{self.name} is not there ({exc})'
+        if found == self.parameters:
+            return None
+        return (
+            f'{self.module}.{self.name} takes ({", ".join(found)}), not '
+            f'({", ".join(self.parameters)})'
+        )
+
+
+def _load_compute_driver(
+    wrapped: Callable[..., Any],
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Load the driver, and let its snapshots be decided on.
+
+    Wraps ``nova.virt.driver.load_compute_driver``.
+    """
+    driver = wrapped(*args, **kwargs)
+    wrapt.wrap_function_wrapper(driver, 'snapshot', snapshot.snapshot)
+    _drivers.add(driver)
+    LOG.info(
+        'nova-multistore %s is active on Nova %s',
+        nova_multistore.__version__,
+        nova_version.version_string(),
+    )
+    validation.start()
+    return driver
+
+
+_SEAMS = (
+    Seam(
+        'nova.virt.driver',
+        'load_compute_driver',
+        ('virtapi', 'compute_driver'),
+        _load_compute_driver,
+    ),
+    Seam(
+        'nova.virt.driver',
+        'ComputeDriver.snapshot',
+        ('self', 'context', 'instance', 'image_id', 'update_task_state'),
+    ),
+    Seam(
+        'nova.image.glance',
+        'GlanceImageServiceV2._upload_data',
+        ('self', 'context', 'image_id', 'data'),
+        upload.upload_data,
+    ),
+    Seam(
+        'nova.image.glance',
+        'GlanceClientWrapper.call',
+        (
+            'self',
+            'context',
+            'version',
+            'method',
+            'controller',
+            'args',
+            'kwargs',
+        ),
+    ),
+    Seam(
+        'nova.image.glance',
+        'GlanceClientWrapper._create_onetime_client',
+        ('self', 'context', 'version'),
+    ),
+)
+
+_lock = threading.Lock()
+_originals: list[tuple[Any, str, Any]] = []
+_drivers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def problems() -> list[str]:
+    """Compare the installed Nova with what the package expects.
+
+    :returns: what does not fit, in words; empty if all does
+    """
+    found = []
+    release = _release()
+    if release is not None and release < OLDEST:
+        found.append(f'it is older than {OLDEST}')
+    found += [p for p in (seam.problem() for seam in _SEAMS) if p]
+    try:
+        opts.register_opts(nova.conf.CONF)
+    except cfg.DuplicateOptError as exc:
+        found.append(f'it has an option of that name already ({exc})')
+    return found
+
+
+def is_newer() -> bool:
+    """Tell whether the installed Nova is newer than any that was tried."""
+    release = _release()
+    return release is None or release > NEWEST
+
+
+def _release() -> int | None:
+    first = nova_version.version_string().split('.')[0]
+    return int(first) if first.isdigit() else None
+
+
+def apply() -> None:
+    """Activate everything that nova-compute needs, in this process.
+
+    It comes before Nova loads its compute driver. Where it was done already
+    it does nothing.
+
+    :raises UnsupportedNova: the installed Nova is not as expected; nothing is
+        patched then
+    """
+    with _lock:
+        if _originals:
+            return
+        version = nova_version.version_string()
+        if found := problems():
+            raise exception.UnsupportedNova(version, found)
+        if is_newer():
+            LOG.warning(
+                'nova-multistore %s was not tried with Nova %s, but finds all '
+                'that it needs there',
+                nova_multistore.__version__,
+                version,
+            )
+        for seam in _SEAMS:
+            if seam.wrapper is not None:
+                _originals.append(seam.find())
+                wrapt.wrap_function_wrapper(
+                    seam.module, seam.name, seam.wrapper
+                )
+
+
+def remove() -> None:
+    """Restore Nova, drivers that were loaded in between included."""
+    with _lock:
+        while _originals:
+            parent, attribute, original = _originals.pop()
+            setattr(parent, attribute, original)
+        for driver in list(_drivers):
+            vars(driver).pop('snapshot', None)
+        _drivers.clear()
+        lookup.forget()
+
+
+def is_applied() -> bool:
+    """Tell whether :func:`apply` is in force."""
+    return bool(_originals)

@@ -1,0 +1,170 @@
+"""The decision: taken once, before a snapshot touches the disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+from typing import TYPE_CHECKING
+from typing import Any
+
+import nova.conf
+from nova import exception as nova_exception
+from nova.compute import utils as compute_utils
+from nova.image import glance as nova_image
+from oslo_log import log as logging
+from oslo_utils import excutils
+
+from nova_multistore import exception
+from nova_multistore import selection
+from nova_multistore import stores
+from nova_multistore.compute import lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nova.context import RequestContext
+    from nova.objects.instance import Instance
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+# Task states at the door of the driver's snapshot, in nova.compute.manager:
+# _snapshot_instance, shelve_instance and the cross-cell resize.
+_OPERATIONS = {
+    'image_snapshot': selection.Operation.SNAPSHOT,
+    'image_backup': selection.Operation.BACKUP,
+    'shelving': selection.Operation.SHELVE,
+    'resize_migrating': selection.Operation.RESIZE,
+}
+
+_selections: dict[str, selection.Selection] = {}
+
+
+def selected(image_id: str) -> selection.Selection | None:
+    """Return the selection for an image that is being made from a server.
+
+    :param image_id: the image's UUID
+    :returns: the selection, None if the image is no such snapshot
+    """
+    return _selections.get(image_id)
+
+
+def snapshot(
+    wrapped: Callable[..., Any],
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Decide, then snapshot.
+
+    Wraps ``nova.virt.driver.ComputeDriver.snapshot``.
+
+    :raises nova.exception.InvalidConfiguration: ``[glance] store`` names a
+        store that cannot take the data
+    """
+    context, server, image_id = _arguments(*args, **kwargs)
+    # An operation that Nova may have one day is nobody's order.
+    operation = _OPERATIONS.get(server.task_state, selection.Operation.OTHER)
+    facts = _gather(context, server, operation)
+    _selections[image_id] = _decide(facts, server, image_id)
+    try:
+        return wrapped(*args, **kwargs)
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            # Nova does this itself for every operation but this one.
+            if operation is selection.Operation.SHELVE:
+                compute_utils.delete_image(
+                    context, server, nova_image.API(), image_id
+                )
+    finally:
+        _selections.pop(image_id, None)
+
+
+def _arguments(
+    context: RequestContext,
+    instance: Instance,
+    image_id: str,
+    *_args: Any,
+    **_kwargs: Any,
+) -> tuple[RequestContext, Instance, str]:
+    return context, instance, image_id
+
+
+def _decide(
+    facts: selection.Facts, server: Instance, image_id: str
+) -> selection.Selection:
+    try:
+        selected = selection.select(facts)
+    except exception.StoreRefused as exc:
+        message = (
+            f'Image {image_id} ({facts.operation.value}) is not made: {exc}'
+        )
+        LOG.error(message, instance=server)
+        raise nova_exception.InvalidConfiguration(message) from exc
+    level = (
+        logging.WARNING
+        if selected.ordered and facts.catalogue is None
+        else logging.INFO
+    )
+    LOG.log(
+        level,
+        'Image %(image)s (%(operation)s) goes to store %(store)s: %(reason)s '
+        '[base image %(base)s]',
+        {
+            'image': image_id,
+            'operation': facts.operation.value,
+            'store': selected.store or 'that Glance selects',
+            'reason': selected.reason,
+            'base': selected.base_image_ref or 'none',
+        },
+        instance=server,
+    )
+    return selected
+
+
+def _gather(
+    context: RequestContext,
+    server: Instance,
+    operation: selection.Operation,
+) -> selection.Facts:
+    """Ask Glance for what the rules need, and for nothing else."""
+    facts = selection.Facts(
+        operation=operation,
+        base_image_ref=_uuid(server.image_ref),
+        configured=CONF.glance.store,
+        ceph_store=_ceph_store(),
+    )
+    base_image_ref = facts.base_image_ref
+    if not base_image_ref:
+        return facts
+    deadline = time.monotonic() + stores.TIMEOUT
+
+    def left() -> float:
+        return deadline - time.monotonic()
+
+    try:
+        catalogue = lookup.catalogue(context, left())
+        if facts.ordered and facts.ordered[0] not in catalogue.writable:
+            catalogue = lookup.catalogue(context, left(), stale=catalogue)
+        facts = dataclasses.replace(facts, catalogue=catalogue)
+        if catalogue.stores and not facts.ordered:
+            base_stores = lookup.image_stores(context, base_image_ref, left())
+            facts = dataclasses.replace(facts, base_stores=base_stores)
+    except exception.LookupFailed as exc:
+        facts = dataclasses.replace(facts, unknown=str(exc))
+    return facts
+
+
+def _ceph_store() -> str | None:
+    if CONF.libvirt.images_type != 'rbd':
+        return None
+    store: str | None = CONF.libvirt.images_rbd_glance_store_name or None
+    return store
+
+
+def _uuid(image_ref: str | None) -> str | None:
+    try:
+        return str(uuid.UUID(image_ref)) if image_ref else None
+    except ValueError:
+        return None

@@ -1,0 +1,276 @@
+"""The upload: the whole data, once, into the store that was selected."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import TYPE_CHECKING
+from typing import Any
+
+import glanceclient.exc
+import nova.conf
+from nova import exception as nova_exception
+from nova import utils
+from oslo_log import log as logging
+
+from nova_multistore import exception
+from nova_multistore import selection
+from nova_multistore.compute import body
+from nova_multistore.compute import lookup
+from nova_multistore.compute import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nova.context import RequestContext
+    from nova.image.glance import GlanceClientWrapper
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+#: Announces the size of the data, in bytes (``glance.api.v2.image_data``).
+SIZE_HEADER = 'x-openstack-image-size'
+#: How long Glance is asked what became of an image, in seconds.
+SETTLE = 60.0
+#: How long to wait before Glance is asked again, in seconds.
+PAUSE = 1.0
+
+# What GlanceClientWrapper.call takes for a Glance that cannot be reached.
+_UNREACHABLE = (
+    glanceclient.exc.HTTPServiceUnavailable,
+    glanceclient.exc.InvalidEndpoint,
+    glanceclient.exc.CommunicationError,
+    OSError,
+)
+# Failures after which the same data goes to the same store again: those, a
+# gateway that lost its Glance, and an image still held by an earlier try.
+_PASSING = (
+    *_UNREACHABLE,
+    glanceclient.exc.HTTPBadGateway,
+    glanceclient.exc.HTTPConflict,
+)
+_UNSETTLED = ('saving', 'uploading', 'importing')
+_NO_SELECTION = selection.Selection(None, None, 'not a snapshot')
+
+
+def upload_data(
+    wrapped: Callable[..., Any],
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Send the data, and see to it that Glance has all of it.
+
+    Wraps ``nova.image.glance.GlanceImageServiceV2._upload_data``.
+
+    :returns: the image, as glanceclient's ``images.get`` returns it
+    :raises nova.exception.ImageNotFound: it was deleted meanwhile
+    :raises nova.exception.ImageUnacceptable: Glance took other data than was
+        sent; the image is deleted
+    :raises nova.exception.InvalidConfiguration: ``[glance] store`` names a
+        store that Glance no longer has
+    :raises nova.exception.GlanceConnectionFailed: every try failed on the way
+    :raises glanceclient.exc.HTTPException: Glance refused the data
+    """
+    return _Upload(instance._client, *args, **kwargs).run()
+
+
+class _Upload:
+    def __init__(
+        self,
+        client: GlanceClientWrapper,
+        context: RequestContext,
+        image_id: str,
+        data: Any,
+    ) -> None:
+        self._client = client
+        self._context = context
+        self._image_id = image_id
+        self._body = body.Body(data)
+        self._selection = snapshot.selected(image_id) or _NO_SELECTION
+        self._store = self._selection.store
+
+    def run(self) -> Any:
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                self._send()
+            except Exception as exc:
+                if self._settle(exc):
+                    break
+                if isinstance(exc, _PASSING) and (
+                    tries <= CONF.glance.num_retries
+                ):
+                    LOG.warning(
+                        'Upload of image %(image)s failed (%(error)s), '
+                        'sending it again from its first byte',
+                        {'image': self._image_id, 'error': exc},
+                    )
+                    time.sleep(PAUSE)
+                    continue
+                self._refused(exc)
+                tries = 0
+            else:
+                break
+        return self._verified()
+
+    def _send(self) -> None:
+        """Send the data once, off the hub in eventlet mode."""
+        headers = self._selection.headers(self._store)
+        if self._body.size is not None:
+            headers[SIZE_HEADER] = str(self._body.size)
+        _native(_put)(
+            self._client,
+            self._context,
+            self._image_id,
+            self._body.rewind(),
+            headers,
+        )
+
+    def _settle(self, error: Exception) -> bool:
+        """Find out what became of the image after a failure.
+
+        :returns: True if it has its data, False if they must be sent again
+        :raises Exception: it can be neither
+        """
+        image = self._outcome()
+        if image is None:
+            raise _translated(self._client, error)
+        status = image.get('status')
+        if status in ('deleted', 'pending_delete'):
+            raise nova_exception.ImageNotFound(
+                image_id=self._image_id
+            ) from error
+        if status == 'active':
+            return True
+        if status != 'queued' or not self._body.rewindable:
+            raise _translated(self._client, error)
+        return False
+
+    def _outcome(self) -> dict[str, Any] | None:
+        """Ask what became of the image until it is settled.
+
+        :returns: the image; None if Glance does not say
+        """
+        deadline = time.monotonic() + SETTLE
+        image = None
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                image = lookup.get(
+                    self._client,
+                    self._context,
+                    f'/v2/images/{self._image_id}',
+                    left,
+                )
+            except glanceclient.exc.HTTPNotFound:
+                return {'status': 'deleted'}
+            except (
+                glanceclient.exc.HTTPUnauthorized,
+                glanceclient.exc.HTTPForbidden,
+            ):
+                return None
+            except Exception as exc:
+                LOG.debug('Image %s: %s', self._image_id, exc)
+            else:
+                if image and image.get('status') not in _UNSETTLED:
+                    break
+            time.sleep(PAUSE)
+        return image
+
+    def _refused(self, error: Exception) -> None:
+        """Turn to the store that takes what the selected one refused.
+
+        :raises Exception: there is no such store
+        """
+        if self._store and isinstance(error, glanceclient.exc.HTTPBadRequest):
+            self._check_store(error)
+        fallback = self._selection.fallback
+        if fallback is None or self._store == fallback:
+            raise _translated(self._client, error)
+        LOG.warning(
+            'Store %(store)s did not take image %(image)s (%(error)s), it '
+            'goes to the default store %(fallback)s',
+            {
+                'store': self._store,
+                'image': self._image_id,
+                'error': error,
+                'fallback': fallback,
+            },
+        )
+        self._store = fallback
+
+    def _check_store(self, error: Exception) -> None:
+        """See whether Glance still lists the store that it did not know."""
+        lookup.forget()
+        try:
+            catalogue = lookup.catalogue(self._context)
+            catalogue.check_writable(str(self._store))
+        except exception.LookupFailed as exc:
+            LOG.debug('Image %s: %s', self._image_id, exc)
+        except exception.StoreRefused as exc:
+            if self._selection.ordered:
+                LOG.error('Image %s is not made: %s', self._image_id, exc)
+                raise nova_exception.InvalidConfiguration(str(exc)) from error
+
+    def _verified(self) -> Any:
+        """Return the image, once it is sure that it has what was sent."""
+        image = self._show()
+        if image['status'] in _UNSETTLED:
+            self._outcome()
+            image = self._show()
+        if image['size'] == self._body.sent:
+            return image
+        reason = (
+            f'{self._body.sent} bytes were sent, Glance has {image["size"]}'
+        )
+        LOG.error('Deleting image %s: %s', self._image_id, reason)
+        try:
+            self._client.call(
+                self._context, 2, 'delete', args=(self._image_id,)
+            )
+        except Exception:
+            LOG.exception('Image %s was not deleted', self._image_id)
+        raise nova_exception.ImageUnacceptable(
+            image_id=self._image_id, reason=reason
+        )
+
+    def _show(self) -> Any:
+        return self._client.call(
+            self._context, 2, 'get', args=(self._image_id,)
+        )
+
+
+def _put(
+    client: GlanceClientWrapper,
+    context: RequestContext,
+    image_id: str,
+    data: Any,
+    headers: dict[str, str],
+) -> None:
+    connection = lookup.connect(client, context)
+    http = connection.http_client
+    # A client that Nova made for one image is used again for the next call.
+    before = http.additional_headers
+    http.additional_headers = {**before, **headers}
+    try:
+        connection.images.upload(image_id, data)
+    finally:
+        http.additional_headers = before
+
+
+def _native(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function as run in a native thread under eventlet."""
+    if hasattr(utils, 'tpool_wrap'):
+        wrapped: Callable[..., Any] = utils.tpool_wrap(func)
+        return wrapped
+    return functools.partial(utils.tpool_execute, func)
+
+
+def _translated(client: GlanceClientWrapper, error: Exception) -> Exception:
+    """Return what ``GlanceClientWrapper.call`` raises at its last try."""
+    if isinstance(error, _UNREACHABLE):
+        error = nova_exception.GlanceConnectionFailed(
+            server=str(client.api_server), reason=str(error)
+        )
+    return error

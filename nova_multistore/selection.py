@@ -1,0 +1,161 @@
+"""Which store takes a snapshot: the rules, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nova_multistore.stores import Catalogue
+
+#: Names the base image; a UUID. Nova's specification "Support multiple stores
+#: of Glance" defines it, Cinder sends it too.
+BASE_IMAGE_REF_HEADER = 'X-OpenStack-Base-Image-Ref'
+#: Names the store; Glance's Image API, "Upload binary image data".
+STORE_HEADER = 'X-Image-Meta-Store'
+
+
+class Operation(enum.Enum):
+    """What a snapshot is taken for."""
+
+    SNAPSHOT = 'snapshot'
+    BACKUP = 'backup'
+    SHELVE = 'shelve'
+    RESIZE = 'resize'
+    #: One that Nova does not have today: nobody can have ordered a store.
+    OTHER = 'other'
+
+    @property
+    def for_keeps(self) -> bool:
+        """Whether the image is the user's, not Nova's for a while."""
+        return self in (Operation.SNAPSHOT, Operation.BACKUP)
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a selection is made of."""
+
+    operation: Operation
+    #: The server's ``image_ref``; None if it is volume-backed.
+    base_image_ref: str | None
+    #: What Glance lists; None if it could not be asked.
+    catalogue: Catalogue | None = None
+    #: Stores of the base image, in Glance's order; None if they are unknown.
+    base_stores: tuple[str, ...] | None = None
+    #: Why the catalogue or the base image's stores are unknown, in words.
+    unknown: str = 'it was not looked at'
+    #: Store that the request names.
+    requested: str | None = None
+    #: Store of ``[glance] store``.
+    configured: str | None = None
+    #: This compute's own Ceph store; None if its disks are not in Ceph.
+    ceph_store: str | None = None
+
+    @property
+    def ordered(self) -> tuple[str, str] | None:
+        """The store that somebody asked for, and where they did."""
+        if self.base_image_ref and self.operation.for_keeps:
+            if self.requested:
+                return self.requested, 'the request names it'
+            if self.configured:
+                return self.configured, '[glance] store names it'
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Where a snapshot goes, and why."""
+
+    #: Store id; None for Glance's default store.
+    store: str | None
+    #: UUID of the base image, None if there is none.
+    base_image_ref: str | None
+    #: In words, for the log.
+    reason: str
+    #: Whether the store was asked for, by the request or by ``nova.conf``.
+    ordered: bool = False
+    #: Store that takes the data if ``store`` refuses it; None if it may not.
+    fallback: str | None = None
+
+    def headers(self, store: str | None) -> dict[str, str]:
+        """Say what the upload sends.
+
+        :param store: the store to name: ``store`` or ``fallback``
+        :returns: headers, by name
+        """
+        headers = {}
+        if self.base_image_ref:
+            headers[BASE_IMAGE_REF_HEADER] = self.base_image_ref
+        if store:
+            headers[STORE_HEADER] = store
+        return headers
+
+
+def select(facts: Facts) -> Selection:
+    """Select the store; the first rule that matches decides.
+
+    :param facts: what is known of the server, its base image and Glance
+    :returns: the selection
+    :raises UnknownStore: Glance does not list the store that was asked for
+    :raises ReadOnlyStore: the store that was asked for is read-only
+    """
+    if not facts.base_image_ref:
+        return Selection(None, None, 'the server has no base image')
+    if facts.ordered:
+        return _order(facts, *facts.ordered)
+    return _derive(facts)
+
+
+def _order(facts: Facts, store: str, reason: str) -> Selection:
+    if facts.catalogue is None:
+        reason = f'{reason}; not checked, as {facts.unknown}'
+    else:
+        facts.catalogue.check_writable(store)
+    return Selection(store, facts.base_image_ref, reason, ordered=True)
+
+
+def _derive(facts: Facts) -> Selection:
+    """Follow the base image, else this compute's own Ceph store."""
+    base = facts.base_image_ref
+    if facts.catalogue is None:
+        return Selection(None, base, f'the default store, as {facts.unknown}')
+    if not facts.catalogue.stores:
+        return Selection(None, base, 'Glance does not have several stores')
+    writable = facts.catalogue.writable
+    default = facts.catalogue.default
+
+    def derived(store: str, reason: str) -> Selection:
+        fallback = default if default in writable else None
+        return Selection(
+            store,
+            base,
+            reason,
+            fallback=fallback if fallback != store else None,
+        )
+
+    stores = [s for s in facts.base_stores or () if s in writable]
+    if facts.ceph_store in stores:
+        return derived(
+            facts.ceph_store,
+            "the base image lies in it, this compute's own Ceph store",
+        )
+    if default in stores:
+        return derived(default, 'the base image lies in it, the default store')
+    if stores:
+        return derived(stores[0], 'the base image lies in it')
+
+    if facts.base_stores is None:
+        reason = facts.unknown
+    elif facts.base_stores:
+        reason = (
+            f'the base image lies only in {", ".join(facts.base_stores)}, '
+            'where Glance takes no data'
+        )
+    else:
+        reason = 'the base image lies in no store'
+    if facts.ceph_store in writable:
+        return derived(
+            facts.ceph_store, f"this compute's own Ceph store, as {reason}"
+        )
+    return Selection(None, base, f'the default store, as {reason}')

@@ -1,0 +1,262 @@
+"""The rule table, row by row."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from nova_multistore import exception
+from nova_multistore import selection
+from nova_multistore import stores
+
+BASE = 'b8b2c6f7-7345-4e2f-afa2-eedaba9cbbe3'
+CATALOGUE = stores.Catalogue(
+    (
+        stores.Store('ceph'),
+        stores.Store('cheap', default=True),
+        stores.Store('fast'),
+        stores.Store('web', read_only=True),
+    )
+)
+KEPT = (selection.Operation.SNAPSHOT, selection.Operation.BACKUP)
+OTHERS = tuple(o for o in selection.Operation if o not in KEPT)
+REF = {'X-OpenStack-Base-Image-Ref': BASE}
+
+
+def facts(**changes):
+    """A snapshot of a server whose base image lies in ``fast``."""
+    return dataclasses.replace(
+        selection.Facts(
+            operation=selection.Operation.SNAPSHOT,
+            base_image_ref=BASE,
+            catalogue=CATALOGUE,
+            base_stores=('fast',),
+        ),
+        **changes,
+    )
+
+
+def sent(chosen):
+    """The headers of the first upload."""
+    return chosen.headers(chosen.store)
+
+
+@pytest.mark.parametrize('operation', selection.Operation)
+def test_volume_backed_goes_to_the_default_store(operation):
+    """Row 1: no order counts, and neither header is sent."""
+    chosen = selection.select(
+        facts(
+            operation=operation,
+            base_image_ref=None,
+            requested='fast',
+            configured='nosuch',
+            ceph_store='ceph',
+        )
+    )
+
+    assert chosen.store is None
+    assert {} == sent(chosen)
+    assert 'the server has no base image' == chosen.reason
+
+
+@pytest.mark.parametrize('operation', KEPT)
+def test_request_names_the_store(operation):
+    """Row 2: it wins over [glance] store and the base image."""
+    chosen = selection.select(
+        facts(operation=operation, requested='ceph', configured='cheap')
+    )
+
+    assert chosen.ordered
+    assert chosen.fallback is None
+    assert {**REF, 'X-Image-Meta-Store': 'ceph'} == sent(chosen)
+    assert 'the request names it' == chosen.reason
+
+
+@pytest.mark.parametrize('operation', KEPT)
+def test_option_names_the_store(operation):
+    """Row 3: it wins over the base image."""
+    chosen = selection.select(facts(operation=operation, configured='cheap'))
+
+    assert chosen.ordered
+    assert chosen.fallback is None
+    assert {**REF, 'X-Image-Meta-Store': 'cheap'} == sent(chosen)
+    assert '[glance] store names it' == chosen.reason
+
+
+@pytest.mark.parametrize('order', ['requested', 'configured'])
+@pytest.mark.parametrize('operation', OTHERS)
+def test_shelve_and_resize_obey_no_order(operation, order):
+    """They follow the base image, whatever store is named."""
+    chosen = selection.select(facts(operation=operation, **{order: 'nosuch'}))
+
+    assert not chosen.ordered
+    assert 'fast' == chosen.store
+
+
+@pytest.mark.parametrize('order', ['requested', 'configured'])
+@pytest.mark.parametrize(
+    ('store', 'error', 'words'),
+    [
+        ('fats', exception.UnknownStore, "is not one of Glance's stores"),
+        ('web', exception.ReadOnlyStore, 'is read-only'),
+    ],
+)
+def test_order_that_cannot_be_met(order, store, error, words):
+    """The error names the store and the valid ones."""
+    with pytest.raises(error) as caught:
+        selection.select(facts(**{order: store}))
+
+    assert store == caught.value.store
+    assert ('ceph', 'cheap', 'fast') == caught.value.valid
+    assert (
+        f"store '{store}' {words}; the stores that can be written are "
+        'ceph, cheap, fast' == str(caught.value)
+    )
+
+
+def test_order_where_glance_has_one_store():
+    """There is no store of that name then."""
+    with pytest.raises(
+        exception.UnknownStore, match='not configured with several stores'
+    ):
+        selection.select(
+            facts(configured='fast', catalogue=stores.Catalogue())
+        )
+
+
+def test_order_that_cannot_be_checked_stands():
+    """Glance itself refuses an unknown store at the upload."""
+    chosen = selection.select(
+        facts(configured='fast', catalogue=None, unknown='Glance is silent')
+    )
+
+    assert 'fast' == chosen.store
+    assert chosen.ordered
+    assert chosen.reason.endswith('; not checked, as Glance is silent')
+
+
+@pytest.mark.parametrize(
+    ('base_stores', 'ceph_store', 'store', 'fallback'),
+    [
+        (('fast',), None, 'fast', 'cheap'),
+        (('cheap',), None, 'cheap', None),
+        (('fast', 'cheap'), None, 'cheap', None),
+        (('fast', 'ceph'), None, 'fast', 'cheap'),
+        (('fast', 'ceph'), 'ceph', 'ceph', 'cheap'),
+        (('cheap', 'ceph'), 'ceph', 'ceph', 'cheap'),
+        (('web', 'fast'), None, 'fast', 'cheap'),
+        (('elsewhere', 'fast'), None, 'fast', 'cheap'),
+        (('fast',), 'ceph', 'fast', 'cheap'),
+        (('fast',), 'elsewhere', 'fast', 'cheap'),
+    ],
+)
+def test_base_image_tells(base_stores, ceph_store, store, fallback):
+    """Row 4: own Ceph store, else the default one, else the first."""
+    chosen = selection.select(
+        facts(base_stores=base_stores, ceph_store=ceph_store)
+    )
+
+    assert not chosen.ordered
+    assert fallback == chosen.fallback
+    assert {**REF, 'X-Image-Meta-Store': store} == sent(chosen)
+    assert chosen.reason.startswith('the base image lies in it')
+
+
+def test_ceph_is_no_substring_of_ceph2():
+    """A store's id is compared whole."""
+    catalogue = stores.Catalogue(
+        (stores.Store('ceph'), stores.Store('file', default=True))
+    )
+
+    chosen = selection.select(
+        facts(catalogue=catalogue, base_stores=('ceph2', 'file'))
+    )
+
+    assert 'file' == chosen.store
+
+
+UNTOLD = [
+    ((), 'the base image lies in no store'),
+    (('web',), 'the base image lies only in web, where Glance takes no data'),
+    (
+        ('elsewhere', 'web'),
+        'the base image lies only in elsewhere, web, where Glance takes no '
+        'data',
+    ),
+    (None, 'it is gone'),
+]
+
+
+@pytest.mark.parametrize(('base_stores', 'why'), UNTOLD)
+def test_own_ceph_store_where_the_base_image_cannot_tell(base_stores, why):
+    """Row 5."""
+    chosen = selection.select(
+        facts(base_stores=base_stores, unknown='it is gone', ceph_store='ceph')
+    )
+
+    assert 'cheap' == chosen.fallback
+    assert {**REF, 'X-Image-Meta-Store': 'ceph'} == sent(chosen)
+    assert f"this compute's own Ceph store, as {why}" == chosen.reason
+
+
+@pytest.mark.parametrize('ceph_store', [None, 'elsewhere', 'web'])
+@pytest.mark.parametrize(('base_stores', 'why'), UNTOLD)
+def test_default_store_where_nothing_tells(base_stores, why, ceph_store):
+    """Row 6: the base image's reference goes alone."""
+    chosen = selection.select(
+        facts(
+            base_stores=base_stores,
+            unknown='it is gone',
+            ceph_store=ceph_store,
+        )
+    )
+
+    assert sent(chosen) == REF
+    assert f'the default store, as {why}' == chosen.reason
+
+
+def test_default_store_where_glance_has_one_store():
+    """Row 6, also for a compute with disks in Ceph."""
+    chosen = selection.select(
+        facts(catalogue=stores.Catalogue(), ceph_store='ceph')
+    )
+
+    assert sent(chosen) == REF
+    assert 'Glance does not have several stores' == chosen.reason
+
+
+def test_default_store_where_the_catalogue_is_unknown():
+    """Row 6: a derived choice does not fail with the discovery."""
+    chosen = selection.select(
+        facts(catalogue=None, unknown='Glance is silent', ceph_store='ceph')
+    )
+
+    assert sent(chosen) == REF
+    assert 'the default store, as Glance is silent' == chosen.reason
+
+
+@pytest.mark.parametrize(
+    'default',
+    [
+        stores.Store('cheap'),
+        stores.Store('cheap', default=True, read_only=True),
+    ],
+)
+def test_no_fallback_without_a_writable_default_store(default):
+    """There is nowhere else to go then."""
+    chosen = selection.select(
+        facts(catalogue=stores.Catalogue((default, stores.Store('fast'))))
+    )
+
+    assert 'fast' == chosen.store
+    assert chosen.fallback is None
+
+
+def test_fallback_is_named():
+    """Else a filter in Glance would send the data back."""
+    chosen = selection.select(facts())
+
+    assert {**REF, 'X-Image-Meta-Store': 'cheap'} == chosen.headers(
+        chosen.fallback
+    )

@@ -1,0 +1,215 @@
+"""The catalogue: parsed, and fetched once for many."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from nova_multistore import bounded
+from nova_multistore import exception
+from nova_multistore import stores
+
+ONE = stores.Catalogue((stores.Store('one', default=True),))
+TWO = stores.Catalogue((stores.Store('two', default=True),))
+
+
+class TestParse:
+    """The answer to ``GET /v2/info/stores``."""
+
+    def test_flags_are_text(self):
+        """As every Glance since Train sends them."""
+        body = {
+            'stores': [
+                {'id': 'cheap', 'default': 'true', 'description': 'A store'},
+                {'id': 'fast'},
+                {'id': 'web', 'read-only': 'true'},
+            ]
+        }
+
+        catalogue = stores.parse(body)
+
+        assert (
+            stores.Store('cheap', default=True),
+            stores.Store('fast'),
+            stores.Store('web', read_only=True),
+        ) == catalogue.stores
+        assert catalogue.writable == ('cheap', 'fast')
+        assert catalogue.default == 'cheap'
+
+    def test_flags_may_be_booleans(self):
+        """As the specification shows them."""
+        body = {'stores': [{'id': 'a', 'default': True, 'read-only': False}]}
+
+        assert (stores.Store('a', default=True),) == stores.parse(body).stores
+
+    @pytest.mark.parametrize(
+        'body',
+        [
+            None,
+            'a text',
+            [],
+            {},
+            {'stores': None},
+            {'stores': {'id': 'fast'}},
+            {'stores': ['fast']},
+            {'stores': [{}]},
+            {'stores': [{'id': 7}]},
+            {'stores': [{'id': ''}]},
+        ],
+    )
+    def test_garbage(self, body):
+        """It is an error with a reason."""
+        with pytest.raises(exception.LookupFailed, match='the answer'):
+            stores.parse(body)
+
+    @pytest.mark.parametrize(
+        ('value', 'expected'),
+        [
+            (None, ()),
+            ('', ()),
+            ('fast', ('fast',)),
+            ('ceph2,file', ('ceph2', 'file')),
+            ('b, a,', ('b', 'a')),
+        ],
+    )
+    def test_stores_of_an_image(self, value, expected):
+        """Ids joined by commas, in Glance's order."""
+        assert expected == stores.split(value)
+
+    def test_stores_of_an_image_as_garbage(self):
+        """It is an error with a reason."""
+        with pytest.raises(exception.LookupFailed):
+            stores.split(['fast'])
+
+
+class Clock:
+    """The monotonic clock, moved by hand."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(stores, 'time', clock)
+    return clock
+
+
+class Fetches:
+    """Gives the answers in turn, and counts them."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.count = 0
+
+    def __call__(self):
+        self.count += 1
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_catalogue_is_kept_for_five_minutes(clock):
+    """And then fetched anew."""
+    cache, fetch = stores.Cache(), Fetches(ONE, TWO)
+
+    assert cache.get(fetch) is ONE
+    clock.now += 299
+    assert cache.get(fetch) is ONE
+    clock.now += 2
+    assert cache.get(fetch) is TWO
+    assert fetch.count == 2
+
+
+def test_failure_is_remembered_for_thirty_seconds(clock):
+    """Nobody waits for a Glance that has just failed."""
+    cache = stores.Cache()
+    fetch = Fetches(exception.LookupFailed('HTTP 500'), ONE)
+
+    for seconds in (0, 29):
+        clock.now += seconds
+        with pytest.raises(exception.LookupFailed, match='HTTP 500'):
+            cache.get(fetch)
+    clock.now += 2
+    assert cache.get(fetch) is ONE
+    assert fetch.count == 2
+
+
+def test_other_errors_are_not_remembered(clock):
+    """One caller's expired token is not the next one's."""
+    cache, fetch = stores.Cache(), Fetches(RuntimeError('HTTP 401'), ONE)
+
+    with pytest.raises(RuntimeError):
+        cache.get(fetch)
+    assert cache.get(fetch) is ONE
+
+
+def test_stale_catalogue_is_refreshed_once(clock):
+    """Also where two callers find the same catalogue wrong."""
+    cache, fetch = stores.Cache(), Fetches(ONE, TWO)
+    stale = cache.get(fetch)
+
+    assert cache.get(fetch, stale=stale) is TWO
+    assert cache.get(fetch, stale=stale) is TWO
+    assert fetch.count == 2
+
+
+def test_one_fetch_for_many_threads():
+    """All wait for the same answer."""
+    cache, go = stores.Cache(), threading.Event()
+    fetch = Fetches(ONE)
+
+    def slow():
+        go.wait(30)
+        return fetch()
+
+    futures = [bounded.start(lambda: cache.get(slow)) for _ in range(50)]
+    go.set()
+
+    assert [ONE] * 50 == [bounded.wait(future, 30) for future in futures]
+    assert fetch.count == 1
+
+
+def test_hanging_fetch_is_not_waited_for():
+    """The bound holds, and nobody waits a second time."""
+    cache, go = stores.Cache(), threading.Event()
+    fetch = Fetches(ONE)
+
+    def hang():
+        go.wait(30)
+        return fetch()
+
+    begin = time.monotonic()
+    with pytest.raises(exception.LookupFailed, match='in time'):
+        cache.get(hang, timeout=0.2)
+    assert time.monotonic() - begin < 5
+    go.set()
+    assert cache.get(fetch) is ONE
+    assert fetch.count == 1
+
+
+def test_hanging_fetch_is_remembered_as_a_failure(clock):
+    """After 10 seconds nobody waits for it, after 40 it is asked again."""
+    cache, go = stores.Cache(), threading.Event()
+    fetch = Fetches(ONE)
+
+    def hang():
+        go.wait(30)
+        return TWO
+
+    with pytest.raises(exception.LookupFailed):
+        cache.get(hang, timeout=0)
+    clock.now += 11
+    with pytest.raises(exception.LookupFailed):
+        cache.get(fetch, timeout=30)
+    assert fetch.count == 0
+    clock.now += 30
+    assert cache.get(fetch) is ONE
+    go.set()
