@@ -82,7 +82,7 @@ def _size(data: Any, start: int | None) -> int | None:
     if isinstance(data, str):
         return len(data.encode())
     if isinstance(data, io.BytesIO):
-        return data.getbuffer().nbytes
+        return data.getbuffer().nbytes - (start or 0)
     raw = data.raw if isinstance(data, io.BufferedReader) else data
     if start is None or not isinstance(raw, io.FileIO):
         return None

@@ -42,10 +42,10 @@ _UNREACHABLE = (
     glanceclient.exc.CommunicationError,
     OSError,
 )
-# Failures after which the same data goes to the same store again: those, a
-# gateway that lost its Glance, and an image still held by an earlier try.
+# Answers that say nothing of the store: a Glance behind a gateway that is
+# away, and an image still held by an earlier try.
 _PASSING = (
-    *_UNREACHABLE,
+    glanceclient.exc.HTTPServiceUnavailable,
     glanceclient.exc.HTTPBadGateway,
     glanceclient.exc.HTTPConflict,
 )
@@ -99,9 +99,7 @@ class _Upload:
             except Exception as exc:
                 if self._settle(exc):
                     break
-                if isinstance(exc, _PASSING) and (
-                    tries <= CONF.glance.num_retries
-                ):
+                if tries <= CONF.glance.num_retries and _passes(exc):
                     LOG.warning(
                         'Upload of image %(image)s failed (%(error)s), '
                         'sending it again from its first byte',
@@ -265,6 +263,16 @@ def _native(func: Callable[..., Any]) -> Callable[..., Any]:
         wrapped: Callable[..., Any] = utils.tpool_wrap(func)
         return wrapped
     return functools.partial(utils.tpool_execute, func)
+
+
+def _passes(error: Exception) -> bool:
+    """Tell whether the same store may take the data after all.
+
+    An error that is not Glance's answer is one on the way to it.
+    """
+    return isinstance(error, _PASSING) or not isinstance(
+        error, glanceclient.exc.HTTPException
+    )
 
 
 def _translated(client: GlanceClientWrapper, error: Exception) -> Exception:

@@ -1,0 +1,78 @@
+"""What the tests of the compute side share."""
+
+from __future__ import annotations
+
+import types
+import uuid
+
+import nova.conf
+from nova import context as nova_context
+from oslo_config import fixture as config_fixture
+import pytest
+
+from nova_multistore import opts
+from nova_multistore.compute import patch
+from nova_multistore.compute import upload
+from tests.unit import stub
+
+
+@pytest.fixture
+def conf():
+    """Nova's configuration, with the package's option."""
+    conf = config_fixture.Config(nova.conf.CONF)
+    conf.setUp()
+    nova.conf.CONF([], project='nova', default_config_files=[])
+    opts.register_opts(nova.conf.CONF)
+    yield conf
+    conf.cleanUp()
+
+
+@pytest.fixture
+def glance(conf):
+    """A server in Glance's place, and Nova configured for it."""
+    with stub.Glance() as glance:
+        conf.config(group='glance', api_servers=[glance.url])
+        yield glance
+
+
+@pytest.fixture
+def patched(monkeypatch):
+    """Nova, patched; it does not pause between two tries."""
+    monkeypatch.setattr(upload, 'PAUSE', 0.01)
+    patch.apply()
+    yield
+    patch.remove()
+
+
+@pytest.fixture
+def context():
+    """A member's request."""
+    return nova_context.RequestContext(
+        'user', 'project', auth_token='token', overwrite=False
+    )
+
+
+@pytest.fixture
+def image(glance):
+    """An image record that waits for its data."""
+    image = {'id': str(uuid.uuid4()), 'status': 'queued', 'size': None}
+    glance.images[image['id']] = image
+    return image
+
+
+@pytest.fixture
+def base(glance):
+    """A base image that lies in ``fast``."""
+    image = {'id': str(uuid.uuid4()), 'status': 'active', 'stores': 'fast'}
+    glance.images[image['id']] = image
+    return image
+
+
+@pytest.fixture
+def server(base):
+    """A server whose snapshot is at the driver's door."""
+    return types.SimpleNamespace(
+        uuid=str(uuid.uuid4()),
+        image_ref=base['id'],
+        task_state='image_snapshot',
+    )

@@ -1,0 +1,143 @@
+"""A server that answers as Glance might, to see what goes over the wire."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.server
+import json
+import threading
+
+import fixtures
+
+STORES = {
+    'stores': [
+        {'id': 'cheap', 'default': 'true'},
+        {'id': 'fast'},
+        {'id': 'web', 'read-only': 'true'},
+    ]
+}
+SCHEMA = {
+    'name': 'image',
+    'properties': {},
+    'additionalProperties': {'type': 'string'},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What came over the wire."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclasses.dataclass
+class Answer:
+    """What goes back: a status, and JSON or raw bytes."""
+
+    status: int = 200
+    body: object = None
+
+
+class Glance(fixtures.Fixture):
+    """The server.
+
+    ``uploads`` holds what to answer to each upload in turn, ``images`` what
+    an image is after that; without an answer an upload succeeds.
+    """
+
+    def __init__(self):
+        self.requests = []
+        self.uploads = []
+        self.images = {}
+        self.answers = {('GET', '/v2/info/stores'): Answer(200, STORES)}
+
+    def _setUp(self):
+        stub = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = 'HTTP/1.1'
+
+            def log_message(self, *args):
+                pass
+
+            def do_GET(self):
+                stub._serve(self)
+
+            do_PUT = do_DELETE = do_GET
+
+        server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        server.daemon_threads = True
+        # A client that went away is what a test has arranged.
+        server.handle_error = lambda *args: None
+        self.url = f'http://127.0.0.1:{server.server_port}'
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+
+    def made(self, method, path=''):
+        """The requests of a method whose path ends so."""
+        return [
+            r
+            for r in self.requests
+            if r.method == method and r.path.endswith(path)
+        ]
+
+    def _serve(self, handler):
+        request = Request(
+            handler.command,
+            handler.path,
+            {k.lower(): v for k, v in handler.headers.items()},
+            _body(handler),
+        )
+        self.requests.append(request)
+        answer = self._answer(request)
+        if callable(answer.body):
+            answer.body()
+        data = answer.body
+        if not isinstance(data, bytes):
+            data = b'' if data is None else json.dumps(data).encode()
+        try:
+            handler.send_response(answer.status)
+            if data:
+                handler.send_header('Content-Type', 'application/json')
+            handler.send_header('Content-Length', str(len(data)))
+            handler.end_headers()
+            handler.wfile.write(data)
+        except OSError:
+            handler.close_connection = True
+
+    def _answer(self, request):
+        known = self.answers.get((request.method, request.path))
+        if known:
+            return known
+        if request.path == '/v2/schemas/image':
+            return Answer(200, SCHEMA)
+        image_id = request.path.split('/')[3]
+        image = self.images.get(image_id)
+        if image is None:
+            return Answer(404)
+        if request.method == 'DELETE':
+            del self.images[image_id]
+            return Answer(204)
+        if request.method == 'PUT':
+            if self.uploads:
+                return self.uploads.pop(0)(image, request)
+            image.update(status='active', size=len(request.body))
+            return Answer(204)
+        return Answer(200, image)
+
+
+def _body(handler):
+    if handler.headers.get('Transfer-Encoding') != 'chunked':
+        return handler.rfile.read(int(handler.headers['Content-Length'] or 0))
+    data = b''
+    while size := int(handler.rfile.readline(), 16):
+        data += handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return data

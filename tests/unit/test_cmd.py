@@ -1,0 +1,275 @@
+"""The commands, as an operator calls them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.unit import stub
+
+BIN = pathlib.Path(sys.executable).parent
+MODES = {'threading': '1', 'eventlet': '0'}
+
+
+def run(program, *args, cwd=None, **environ):
+    """Run a command to its end."""
+    return subprocess.run(
+        [BIN / program, *args],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        env={**os.environ, **environ},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize('mode', MODES)
+class TestRun:
+    """``nova-multistore-run``, in both of Nova's concurrency modes."""
+
+    def test_version(self, mode):
+        """It is Nova's own, from Nova's own option."""
+        done = run(
+            'nova-multistore-run',
+            'nova-compute',
+            '--version',
+            OS_NOVA_DISABLE_EVENTLET_PATCHING=MODES[mode],
+        )
+
+        assert done.returncode == 0
+        assert importlib.metadata.version('nova') == done.stdout.strip()
+
+    @pytest.mark.parametrize(
+        'args', [['--nosuch'], ['--config-file', 'nosuch.conf']]
+    )
+    def test_exit_code(self, mode, args):
+        """It is Nova's own, and so is what is printed."""
+        environ = {'OS_NOVA_DISABLE_EVENTLET_PATCHING': MODES[mode]}
+
+        stock = run('nova-compute', *args, **environ)
+        mine = run(
+            'nova-multistore-run', 'nova-compute', *args, **environ
+        )
+
+        assert stock.returncode != 0
+        assert stock.returncode == mine.returncode
+        assert stock.stdout == mine.stdout
+        assert stock.stderr.splitlines()[-1] == mine.stderr.splitlines()[-1]
+
+    def test_signal(self, mode, tmp_path):
+        """It reaches Nova as if Nova had been started itself."""
+        (tmp_path / 'nova.conf').write_text(
+            '[DEFAULT]\ntransport_url = fake:\nlog_file = nova.log\n'
+            f'state_path = {tmp_path}\n'
+        )
+        log = tmp_path / 'nova.log'
+
+        def code(*command):
+            log.unlink(missing_ok=True)
+            with subprocess.Popen(
+                [BIN / command[0], *command[1:], '--config-file', 'nova.conf'],
+                cwd=tmp_path,
+                env={
+                    **os.environ,
+                    'OS_NOVA_DISABLE_EVENTLET_PATCHING': MODES[mode],
+                },
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            ) as process:
+                try:
+                    while not (log.exists() and log.stat().st_size):
+                        assert process.poll() is None
+                        time.sleep(0.1)
+                    time.sleep(1)
+                    process.terminate()
+                    return process.wait(30)
+                finally:
+                    process.kill()
+
+        assert code('nova-compute') == code(
+            'nova-multistore-run', 'nova-compute'
+        )
+
+
+def test_help():
+    """It says what to call."""
+    done = run('nova-multistore-run', '--help')
+
+    assert done.returncode == 0
+    assert done.stdout.startswith('usage: nova-multistore-run nova-compute')
+
+
+@pytest.mark.parametrize(
+    ('args', 'code', 'words'),
+    [
+        ([], 2, 'usage: nova-multistore-run nova-compute'),
+        (['nova-nosuch'], 2, "unknown program 'nova-nosuch'"),
+    ],
+)
+def test_usage(args, code, words):
+    """Anything else is an error that names what is valid."""
+    done = run('nova-multistore-run', *args)
+
+    assert code == done.returncode
+    assert words in done.stderr
+    assert 'nova-compute' in done.stderr
+
+
+def test_nova_is_missing(tmp_path):
+    """One clear line."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            'import importlib.metadata as m, sys\n'
+            'def no(name): raise m.PackageNotFoundError(name)\n'
+            'm.distribution = no\n'
+            'from nova_multistore.cmd import run\n'
+            "sys.argv = ['nova-multistore-run', 'nova-compute']\n"
+            'sys.exit(run.main())',
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith('nova-multistore-run: Nova is not installed')
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_nova_is_unsupported():
+    """One clear line, the last one."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            'import sys\n'
+            'import nova.version\n'
+            "nova.version.version_string = lambda: '26.3.0'\n"
+            'from nova_multistore.cmd import run\n'
+            "sys.argv = ['nova-multistore-run', 'nova-compute']\n"
+            'sys.exit(run.main())',
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        'nova-multistore-run: Nova 26.3.0 is not supported: it is older than '
+        '27'
+    )
+
+
+def test_nothing_of_nova_is_imported_too_early():
+    """Nova monkey-patches first: only the standard library may come before."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            'import sys\n'
+            'before = set(sys.modules)\n'
+            'import nova_multistore.cmd.run\n'
+            'new = {m.partition(".")[0] for m in set(sys.modules) - before}\n'
+            'print(*(new - sys.stdlib_module_names))',
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.split() == ['nova_multistore']
+
+
+class TestStatus:
+    """``nova-multistore-status upgrade check``."""
+
+    @pytest.fixture
+    def check(self, tmp_path):
+        """Run it with a ``nova.conf`` for a server in Glance's place."""
+        with stub.Glance() as glance:
+
+            def check(text='', endpoint=None):
+                path = tmp_path / 'nova.conf'
+                path.write_text(
+                    '[service_user]\nauth_type = admin_token\n'
+                    f'token = x\nendpoint = {endpoint or glance.url}\n'
+                    f'[glance]\nendpoint_override = '
+                    f'{endpoint or glance.url}\n{text}'
+                )
+                done = run(
+                    'nova-multistore-status',
+                    '--config-file',
+                    str(path),
+                    'upgrade',
+                    'check',
+                )
+                return done.returncode, ' '.join(
+                    line.strip('|+-').strip()
+                    for line in done.stdout.splitlines()
+                )
+
+            self.glance = glance
+            yield check
+
+    def test_all_is_well(self, check):
+        """Exit code 0."""
+        code, text = check('store = fast')
+
+        assert code == 0, text
+        assert 'Stores that take data: cheap, fast.' in ' '.join(text.split())
+        assert text.count('Result: Success') == 5
+
+    @pytest.mark.parametrize('store', ['nosuch', 'web'])
+    def test_bad_store(self, check, store):
+        """Exit code 2, with the valid stores."""
+        code, text = check(f'store = {store}')
+
+        assert code == 2, text
+        assert text.count('Result: Failure') == 1
+        assert 'cheap, fast' in ' '.join(text.split())
+
+    def test_one_store(self, check):
+        """Exit code 1."""
+        self.glance.answers['GET', '/v2/info/stores'] = stub.Answer(404)
+
+        code, text = check()
+
+        assert code == 1, text
+        assert text.count('Result: Warning') == 1
+
+    def test_glance_is_away(self, check):
+        """Exit code 1: it cannot be told."""
+        code, text = check('store = fast', endpoint='http://127.0.0.1:9')
+
+        assert code == 1, text
+        assert text.count('Result: Warning') == 2
+
+    def test_another_store_than_that_of_the_disks(self, check):
+        """Exit code 1, for what it costs."""
+        code, text = check(
+            'store = fast\n[libvirt]\nimages_type = rbd\n'
+            'images_rbd_glance_store_name = cheap\n'
+        )
+
+        assert code == 1, text
+        assert text.count('Result: Warning') == 2
+        assert 'copy_image' in text
+
+    def test_same_store_as_that_of_the_disks(self, check):
+        """Exit code 0."""
+        code, text = check(
+            'store = cheap\n[libvirt]\nimages_type = rbd\n'
+            'images_rbd_glance_store_name = cheap\n'
+        )
+
+        assert code == 0, text

@@ -1,0 +1,348 @@
+"""The decision at the driver's door."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from nova import exception as nova_exception
+from nova.virt import driver as virt_driver
+from nova.virt import fake
+import pytest
+
+from nova_multistore.compute import snapshot
+from nova_multistore.compute import validation
+from tests.unit import stub
+
+pytestmark = pytest.mark.usefixtures('patched')
+
+
+class Driver(fake.FakeDriver):
+    """Says what was selected when its own snapshot begins."""
+
+    def __init__(self):
+        self.selections = []
+        self.error = None
+
+    def snapshot(self, context, instance, image_id, update_task_state):
+        self.selections.append(snapshot.selected(image_id))
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def driver(monkeypatch, glance):
+    """A driver as nova-compute loads it."""
+    own = Driver()
+    monkeypatch.setattr(
+        'oslo_utils.importutils.import_object', lambda *args: own
+    )
+    return virt_driver.load_compute_driver(None, 'a.driver')
+
+
+@pytest.fixture
+def take(driver, context, server, image):
+    """Take a snapshot, and return what was selected for it."""
+
+    def take():
+        driver.snapshot(context, server, image['id'], lambda **kwargs: None)
+        return driver.selections[-1]
+
+    return take
+
+
+def test_selection_lasts_as_long_as_the_snapshot(driver, take, image):
+    """It is there for the driver, and gone afterwards."""
+    assert take().store == 'fast'
+    assert snapshot.selected(image['id']) is None
+
+
+def test_selection_is_forgotten_after_a_failure(driver, take, glance, image):
+    """The error is the driver's own, and deleting the image is Nova's."""
+    driver.error = nova_exception.InstanceNotRunning(instance_id='x')
+
+    with pytest.raises(nova_exception.InstanceNotRunning):
+        take()
+
+    assert snapshot.selected(image['id']) is None
+    assert image['id'] in glance.images
+
+
+def test_decision_is_one_line(take, server, base, image, caplog):
+    """It has all that an operator asks for."""
+    caplog.set_level(logging.INFO, 'nova_multistore')
+
+    take()
+
+    [record] = [r for r in caplog.records if r.name.startswith('nova_multi')]
+    assert record.levelno == logging.INFO
+    assert record.getMessage() == (
+        f'Image {image["id"]} (snapshot) goes to store fast: the base image '
+        f'lies in it [base image {base["id"]}]'
+    )
+    assert record.instance is server
+
+
+def test_requests_of_a_decision(take, glance, base):
+    """One, once the catalogue is known."""
+    take()
+    assert [r.path for r in glance.requests] == [
+        '/v2/info/stores',
+        f'/v2/images/{base["id"]}',
+    ]
+
+    glance.requests.clear()
+    take()
+    assert [r.path for r in glance.requests] == [f'/v2/images/{base["id"]}']
+
+
+def test_requests_of_an_order(conf, take, glance):
+    """None, once the catalogue is known."""
+    conf.config(group='glance', store='fast')
+    take()
+    glance.requests.clear()
+
+    take()
+
+    assert [] == glance.requests
+
+
+def test_volume_backed(take, server, glance):
+    """Nobody is asked anything."""
+    server.image_ref = ''
+
+    assert take().headers(None) == {}
+    assert [] == glance.requests
+
+
+@pytest.mark.parametrize('task_state', ['image_snapshot', 'image_backup'])
+@pytest.mark.parametrize('store', ['fats', 'web'])
+def test_bad_order(
+    conf, driver, take, server, glance, caplog, task_state, store
+):
+    """It fails before the driver is called, and says what is valid."""
+    conf.config(group='glance', store=store)
+    server.task_state = task_state
+
+    with pytest.raises(
+        nova_exception.InvalidConfiguration, match=f"'{store}'.*cheap, fast"
+    ):
+        take()
+
+    assert driver.selections == []
+    [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert 'cheap, fast' in record.getMessage()
+    assert len(glance.made('GET', '/v2/info/stores')) == 2
+
+
+def test_order_for_a_store_that_is_new(conf, take, glance):
+    """The catalogue is refreshed before an order is refused."""
+    take()
+    conf.config(group='glance', store='new')
+    glance.answers['GET', '/v2/info/stores'] = stub.Answer(
+        200, {'stores': [{'id': 'new'}]}
+    )
+
+    assert take().store == 'new'
+
+
+@pytest.mark.parametrize(
+    'task_state', ['shelving', 'resize_migrating', 'whatever', None]
+)
+def test_bad_order_does_not_concern_others(conf, take, server, task_state):
+    """Their guests are off already: they follow the base image."""
+    conf.config(group='glance', store='nosuch')
+    server.task_state = task_state
+
+    assert take().store == 'fast'
+
+
+BROKEN = [
+    stub.Answer(500, {'error': {'message': 'no'}}),
+    stub.Answer(200, b'<html>'),
+    stub.Answer(200, {'stores': 7}),
+    stub.Answer(200, b'{"stores": ['),
+    stub.Answer(401),
+]
+
+
+@pytest.mark.parametrize('answer', BROKEN)
+def test_broken_discovery(take, glance, answer):
+    """A derived choice is the default store then, with the reason."""
+    glance.answers['GET', '/v2/info/stores'] = answer
+
+    chosen = take()
+
+    assert chosen.store is None
+    assert chosen.base_image_ref
+    assert chosen.reason.startswith(
+        "the default store, as Glance's stores are unknown ("
+    )
+
+
+@pytest.mark.parametrize('answer', BROKEN)
+def test_broken_discovery_of_an_order(conf, take, glance, answer, caplog):
+    """An order stands, with a warning that it was not checked."""
+    conf.config(group='glance', store='fast')
+    glance.answers['GET', '/v2/info/stores'] = answer
+
+    assert take().store == 'fast'
+    [record] = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert 'not checked' in record.getMessage()
+
+
+def test_one_store(take, glance):
+    """404 says that Glance does not have several."""
+    glance.answers['GET', '/v2/info/stores'] = stub.Answer(404)
+
+    assert take().reason == 'Glance does not have several stores'
+    assert len(glance.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ('answer', 'reason'),
+    [
+        (stub.Answer(404), 'the base image is deleted or not visible'),
+        (stub.Answer(500), 'the base image could not be looked up (HTTP'),
+        (stub.Answer(200, b'nothing'), 'the base image could not be'),
+        (stub.Answer(200, {'stores': [1]}), 'the base image could not be'),
+        (stub.Answer(200, {}), 'the base image lies in no store'),
+    ],
+)
+def test_base_image_that_cannot_tell(take, glance, base, answer, reason):
+    """The default store gets the data, with the reason."""
+    glance.answers['GET', f'/v2/images/{base["id"]}'] = answer
+
+    chosen = take()
+
+    assert chosen.store is None
+    assert chosen.reason.startswith(f'the default store, as {reason}')
+
+
+@pytest.mark.parametrize('path', ['/v2/info/stores', '/v2/images/BASE'])
+def test_hanging_glance(monkeypatch, conf, take, glance, base, path):
+    """One bound for all, whatever Nova's own settings are."""
+    monkeypatch.setattr('nova_multistore.stores.TIMEOUT', 0.5)
+    conf.config(group='glance', num_retries=5, timeout=60)
+    go = threading.Event()
+    glance.answers['GET', path.replace('BASE', base['id'])] = stub.Answer(
+        200, lambda: go.wait(30)
+    )
+
+    begin = time.monotonic()
+    chosen = take()
+    spent = time.monotonic() - begin
+    go.set()
+
+    assert chosen.store is None
+    assert 'did not answer in time' in chosen.reason or (
+        'Timed out' in chosen.reason or 'timed out' in chosen.reason
+    )
+    assert spent < 5
+
+
+def test_glance_that_is_away(conf, take):
+    """It is not tried again and again."""
+    conf.config(group='glance', api_servers=['http://127.0.0.1:9'])
+
+    assert 'stores are unknown' in take().reason
+
+
+@pytest.mark.parametrize('images_type', ['rbd', 'qcow2'])
+def test_own_ceph_store(conf, take, glance, base, images_type):
+    """It counts where the disks are in Ceph."""
+    conf.config(
+        group='libvirt',
+        images_type=images_type,
+        images_rbd_glance_store_name='cheap',
+    )
+    base['stores'] = 'web'
+
+    assert take().store == {'rbd': 'cheap', 'qcow2': None}[images_type]
+
+
+class TestShelve:
+    """Nova leaves its image behind when it fails."""
+
+    @pytest.fixture(autouse=True)
+    def _shelving(self, server):
+        server.task_state = 'shelving'
+
+    def test_failure(self, driver, take, glance, image):
+        """The image is deleted."""
+        driver.error = nova_exception.ImageUnacceptable(
+            image_id='x', reason='a test'
+        )
+
+        with pytest.raises(nova_exception.ImageUnacceptable):
+            take()
+
+        assert image['id'] not in glance.images
+
+    def test_success(self, take, glance, image):
+        """The image stays."""
+        take()
+
+        assert image['id'] in glance.images
+
+
+class TestValidation:
+    """[glance] store when nova-compute starts."""
+
+    @pytest.fixture(autouse=True)
+    def _credentials(self, conf, glance):
+        from keystoneauth1 import loading
+        import nova.conf
+
+        loading.register_auth_conf_options(nova.conf.CONF, 'service_user')
+        conf.config(group='service_user', auth_type='admin_token')
+        conf.register_opts(
+            loading.get_auth_plugin_conf_options('admin_token'),
+            group='service_user',
+        )
+        conf.config(
+            group='service_user', endpoint=glance.url, token='service'
+        )
+
+    @pytest.mark.parametrize(
+        ('store', 'level', 'words'),
+        [
+            ('fast', None, ''),
+            ('nosuch', logging.ERROR, 'cheap, fast'),
+            ('web', logging.ERROR, 'is read-only'),
+        ],
+    )
+    def test_store(self, conf, caplog, store, level, words):
+        """A wrong one is an error that names the valid ones."""
+        conf.config(group='glance', store=store)
+
+        validation._check()
+
+        records = [
+            r for r in caplog.records if r.name.startswith('nova_multistore')
+        ]
+        assert [level] * bool(level) == [r.levelno for r in records]
+        assert all(words in r.getMessage() for r in records)
+
+    def test_glance_is_silent(self, conf, glance, caplog):
+        """A warning: it will be checked at each snapshot."""
+        conf.config(group='glance', store='fast')
+        glance.answers['GET', '/v2/info/stores'] = stub.Answer(500)
+
+        validation._check()
+
+        assert [logging.WARNING] == [
+            r.levelno
+            for r in caplog.records
+            if r.name.startswith('nova_multistore')
+        ]
+
+    def test_no_credentials(self, conf, caplog):
+        """A warning that names the section."""
+        conf.config(group='glance', store='fast')
+        conf.config(group='service_user', auth_type=None)
+
+        validation._check()
+
+        assert '[service_user]' in caplog.text
