@@ -1,0 +1,319 @@
+"""The main job on real services: where stock Nova and the patched one land.
+
+A real Glance with four stores; Nova's API, conductor, scheduler and
+nova-compute in this process, with real qcow2 disks and qemu-img.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import re
+import shutil
+import socketserver
+import subprocess
+import sys
+import tempfile
+import threading
+import wsgiref.simple_server
+from typing import TYPE_CHECKING
+from typing import Any
+
+# Before anything else that imports Nova, or what Nova has to patch.
+from tests.cloud import nova as cloud_nova  # isort: split
+
+from nova_multistore.compute import patch
+from tests.cloud import glance as cloud_glance
+from tests.functional import expected_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 1 << 20
+OPERATIONS = ('snapshot', 'backup', 'shelve')
+ORDERED = 'reliable'
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A server, and where its snapshots are expected once Nova is patched."""
+
+    server: str
+    base_stores: tuple[str, ...]
+    expected: str
+    store: str | None = None
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        # Nova refuses to back a volume-backed server up, and shelves it
+        # without an image.
+        return OPERATIONS if self.base_stores else OPERATIONS[:1]
+
+    def expects(self, operation: str) -> str:
+        """Return the store; an order is not for what Nova keeps to itself."""
+        if self.store and operation == 'shelve':
+            return self.base_stores[0]
+        return self.expected
+
+
+CASES = (
+    Case('alpha', ('reliable',), 'reliable'),
+    Case('beta', ('fast',), 'fast'),
+    Case('gamma', ('cheap', 'fast'), 'cheap'),
+    Case('delta', (), 'cheap'),
+    Case('epsilon', ('fast',), ORDERED, store=ORDERED),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Landing:
+    """What became of one snapshot."""
+
+    stores: str
+    whole: bool
+    why: str
+
+
+class Demo:
+    """One cloud, used first as stock and then patched."""
+
+    def __init__(
+        self, root: pathlib.Path, glance: Any, nova: cloud_nova.Nova
+    ) -> None:
+        self._root = root
+        self._glance = glance
+        self._nova = nova
+        self._images = {
+            stores: glance.create_image(
+                self._base(), stores=stores, name='-'.join(stores)
+            )
+            for stores in {c.base_stores for c in CASES if c.base_stores}
+        }
+
+    def _base(self) -> pathlib.Path:
+        path = self._root / 'base.qcow2'
+        if not path.exists():
+            raw = self._root / 'base.raw'
+            raw.write_bytes(os.urandom(8 * MIB))
+            subprocess.run(
+                ['qemu-img', 'convert', '-O', 'qcow2', raw, path], check=True
+            )
+        return path
+
+    def run(self, name: str) -> dict[tuple[str, str], Landing]:
+        """Go through all cases.
+
+        :param name: what this Nova is, to show how far it is
+        :returns: what became of each server's operations
+        """
+        found = {}
+        for case in CASES:
+            if name == 'patched':
+                self._nova.conf(**{'glance.store': case.store})
+            server = self._boot(case)
+            for operation in case.operations:
+                found[case.server, operation] = self._land(
+                    case, server, operation
+                )
+                print(f'  {name}: {case.server} {operation}', flush=True)
+            self._nova.delete_server(server)
+        return found
+
+    def _boot(self, case: Case) -> str:
+        if not case.base_stores:
+            return self._nova.create_server(
+                volume_backed=True, name=case.server
+            )
+        server = self._nova.create_server(
+            self._images[case.base_stores], name=case.server
+        )
+        self._nova.write_disk(server, os.urandom(MIB))
+        return server
+
+    def _land(self, case: Case, server: str, operation: str) -> Landing:
+        disk = self._nova.disk(server)
+        digest = expected_digest(disk) if case.base_stores else None
+        image_id = getattr(self._nova, operation)(server)
+        image = self._glance.image(image_id) or {}
+        digests = self._glance.sha256(image_id)
+        if digest:
+            whole = set(digests.values()) == {digest}
+        else:
+            whole = image.get('size') == 0
+        return Landing(
+            ', '.join(digests) or 'nowhere',
+            whole and image.get('status') == 'active',
+            self._why(image_id),
+        )
+
+    def _why(self, image_id: str) -> str:
+        """Return the reason that the log gives for an image."""
+        for line in self._nova.log_lines():
+            if line.startswith(f'Image {image_id} ') and (
+                match := re.search(r'goes to store .*?: (.*) \[', line)
+            ):
+                return match[1]
+        return 'volume-backed: nova-api makes an empty image'
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Set rows as a table; the first one is its head."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = [
+        '  '.join(cell.ljust(width) for cell, width in zip(row, widths))
+        for row in rows
+    ]
+    rule = '  '.join('-' * width for width in widths)
+    return '\n'.join(
+        line.rstrip() for line in [rule, lines[0], rule, *lines[1:], rule]
+    )
+
+
+def report(stock: Any, patched: Any) -> bool:
+    """Print what landed where.
+
+    :returns: whether all is as expected
+    """
+    rows = [
+        (
+            'server',
+            'base image in',
+            'operation',
+            'stock Nova',
+            'patched',
+            'why',
+        )
+    ]
+    good = True
+    for case in CASES:
+        for operation in case.operations:
+            before = stock[case.server, operation]
+            after = patched[case.server, operation]
+            right = after.stores == case.expects(operation)
+            good = good and right and before.whole and after.whole
+            rows.append(
+                (
+                    case.server,
+                    ', '.join(case.base_stores) or '(a volume)',
+                    operation,
+                    mark(before, True),
+                    mark(after, right),
+                    after.why,
+                )
+            )
+    print(table(rows))
+    return good
+
+
+def mark(landing: Landing, right: bool) -> str:
+    """Name the store, and what is wrong."""
+    text = landing.stores
+    if not landing.whole:
+        text += ' (NOT WHOLE)'
+    if not right:
+        text += ' (NOT EXPECTED)'
+    return text
+
+
+@contextlib.contextmanager
+def served(nova: cloud_nova.Nova) -> Iterator[str]:
+    """Serve the API, which is otherwise for this process alone.
+
+    :returns: its URL
+    """
+
+    class Server(
+        socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer
+    ):
+        daemon_threads = True
+
+    class Handler(wsgiref.simple_server.WSGIRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = wsgiref.simple_server.make_server(
+        '127.0.0.1', 0, nova.application, Server, Handler
+    )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f'http://127.0.0.1:{server.server_port}/v2.1'
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def keep(nova: cloud_nova.Nova, glance: Any, root: pathlib.Path) -> None:
+    """Leave it running until it is interrupted."""
+    with served(nova) as url:
+        print(
+            f"""
+It is all running, patched, until Ctrl-C. To talk to it from another shell:
+
+  NOVA={url}
+  GLANCE={glance.url}/v2
+  AS_USER=(-H 'X-Auth-Token: {glance.user_token}')
+  curl -s "${{AS_USER[@]}}" $GLANCE/images | python3 -m json.tool
+  curl -s "${{AS_USER[@]}}" $GLANCE/info/stores | python3 -m json.tool
+  curl -s -H 'X-Auth-User: {nova.project}' -H 'X-Roles: member,reader' \\
+    -H 'X-Auth-Project-Id: {nova.project}' $NOVA/servers
+
+Stores, disks and Glance's log are in {root}.""",
+            flush=True,
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+def main() -> int:
+    """Run the demo.
+
+    :returns: 0 if every snapshot is whole and where it is expected
+    """
+    parser = argparse.ArgumentParser(prog='demo', description=__doc__)
+    parser.add_argument(
+        '--keep', action='store_true', help='leave it running at the end'
+    )
+    arguments = parser.parse_args()
+    if shutil.which('qemu-img') is None:
+        print(
+            'The demo was not run: qemu-img is missing. To get it: '
+            'sudo apt-get install qemu-utils',
+            file=sys.stderr,
+        )
+        return 1
+    logging.getLogger().setLevel(logging.INFO)
+    with contextlib.ExitStack() as stack:
+        root = pathlib.Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix='demo-'))
+        )
+        for name in ('glance', 'nova'):
+            (root / name).mkdir()
+        print('Starting Glance and Nova', flush=True)
+        glance = stack.enter_context(cloud_glance.Glance(root / 'glance'))
+        stack.callback(patch.remove)
+        nova = stack.enter_context(cloud_nova.Nova(root / 'nova', glance))
+        demo = Demo(root, glance, nova)
+        stock = demo.run('stock')
+        patch.apply()
+        nova.restart_compute()
+        patched = demo.run('patched')
+        print(f'\n[glance] store = {ORDERED} for epsilon, unset for the rest')
+        good = report(stock, patched)
+        if arguments.keep:
+            keep(nova, glance, root)
+    print(
+        'Every snapshot is whole, and where it is expected.'
+        if good
+        else 'Something is not as expected: see the table.'
+    )
+    return 0 if good else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
