@@ -173,10 +173,10 @@ def table(rows: list[tuple[str, ...]]) -> str:
     )
 
 
-def report(stock: Any, patched: Any) -> bool:
-    """Print what landed where.
+def report(stock: Any, patched: Any) -> tuple[str, bool]:
+    """Say what landed where.
 
-    :returns: whether all is as expected
+    :returns: the table, and whether all is as expected
     """
     rows = [
         (
@@ -205,8 +205,16 @@ def report(stock: Any, patched: Any) -> bool:
                     after.why,
                 )
             )
-    print(table(rows))
-    return good
+    verdict = (
+        'Every snapshot is whole, and where it is expected.'
+        if good
+        else 'NOT ALL IS AS EXPECTED.'
+    )
+    return (
+        f'\n[glance] store = {ORDERED} for epsilon, unset for the rest. '
+        f'{verdict}\n{table(rows)}',
+        good,
+    )
 
 
 def mark(landing: Landing, right: bool) -> str:
@@ -287,7 +295,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger('nova.thread_pool_factory').setLevel(logging.WARNING)
     with contextlib.ExitStack() as stack:
         root = pathlib.Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix='demo-'))
@@ -303,15 +311,11 @@ def main() -> int:
         patch.apply()
         nova.restart_compute()
         patched = demo.run('patched')
-        print(f'\n[glance] store = {ORDERED} for epsilon, unset for the rest')
-        good = report(stock, patched)
+        text, good = report(stock, patched)
         if arguments.keep:
+            print(text)
             keep(nova, glance, root)
-    print(
-        'Every snapshot is whole, and where it is expected.'
-        if good
-        else 'Something is not as expected: see the table.'
-    )
+    print(text)
     return 0 if good else 1
 
 

@@ -1,0 +1,1 @@
+"""What the package costs: stock and patched Nova side by side."""

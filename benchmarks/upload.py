@@ -1,0 +1,108 @@
+"""Upload files as Nova's drivers do, and print what it took as JSON.
+
+A process of its own for each measurement, so that memory and caches start
+from nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import resource
+import time
+import types
+import uuid
+
+os.environ.setdefault('OS_NOVA_DISABLE_EVENTLET_PATCHING', '1')
+
+import nova.conf
+from nova import context as nova_context
+from nova import objects
+from nova.image import glance
+from nova.virt import driver as virt_driver
+from nova.virt import fake
+from oslo_utils import importutils
+
+from nova_multistore import opts
+from nova_multistore.compute import patch
+from tests.cloud import glance as cloud_glance
+
+
+class Driver(fake.FakeDriver):
+    """Takes a snapshot of a file, with the requests that libvirt makes."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+
+    def snapshot(self, context, instance, image_id, update_task_state):
+        api = glance.API()
+        api.get(context, image_id)
+        metadata = {
+            'status': 'active',
+            'disk_format': 'raw',
+            'container_format': 'bare',
+            'properties': {},
+        }
+        with self._path.open('rb') as image_file:
+            api.update(context, image_id, metadata, image_file)
+
+
+def main() -> None:
+    """Take so many snapshots at once of one file."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--glance', required=True)
+    parser.add_argument('--path', type=pathlib.Path, required=True)
+    parser.add_argument('--base', required=True)
+    parser.add_argument('--count', type=int, default=1)
+    parser.add_argument('--patched', action='store_true')
+    arguments = parser.parse_args()
+
+    nova.conf.CONF([], project='nova', default_config_files=[])
+    opts.register_opts(nova.conf.CONF)
+    nova.conf.CONF.set_override('api_servers', [arguments.glance], 'glance')
+    objects.register_all()
+    if arguments.patched:
+        patch.apply()
+    own = Driver(arguments.path)
+    importutils.import_object = lambda *args: own
+    driver = virt_driver.load_compute_driver(None, 'benchmark')
+    context = nova_context.RequestContext(
+        'user',
+        cloud_glance.PROJECT,
+        auth_token=cloud_glance.token(cloud_glance.PROJECT),
+    )
+    images = [
+        glance.API().create(context, {'name': 'a benchmark'})['id']
+        for _ in range(arguments.count)
+    ]
+    server = types.SimpleNamespace(
+        uuid=str(uuid.uuid4()),
+        image_ref=arguments.base,
+        task_state='image_snapshot',
+    )
+
+    def snapshot(image_id: str) -> None:
+        driver.snapshot(context, server, image_id, lambda **kwargs: None)
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(arguments.count) as pool:
+        list(pool.map(snapshot, images))
+    seconds = time.monotonic() - begin
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        json.dumps(
+            {
+                'seconds': seconds,
+                'grown': (after - before) * 1024,
+                'images': images,
+            }
+        )
+    )
+
+
+if __name__ == '__main__':
+    main()

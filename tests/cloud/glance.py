@@ -1,0 +1,662 @@
+"""A real Glance in a process of its own."""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import functools
+import hashlib
+import http.client
+import http.server
+import importlib.metadata
+import json
+import os
+from pathlib import Path
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Any
+from typing import Iterable
+from typing import Mapping
+import uuid
+
+import fixtures
+
+from tests.cloud import identity
+
+REPOSITORY = Path(__file__).parents[2]
+LOCALHOST = '127.0.0.1'
+PROJECT = 'demo'
+STORES = {
+    'cheap': 'file',
+    'fast': 'file',
+    'reliable': 'file',
+    'web': 'http',
+}
+#: Whether an image in a store of type http needs no `show_locations`.
+HAS_LOCATION_API = (
+    int(importlib.metadata.version('glance').split('.')[0]) >= 31
+)
+#: How long a Glance may take to start, or an image to become active, in
+#: seconds.
+PATIENCE = 60
+
+
+def token(
+    project: str = PROJECT,
+    roles: Iterable[str] = ('member', 'reader'),
+    user: str | None = None,
+) -> str:
+    """Return the token that Glance takes for a user of a project."""
+    return f'{user or project}:{project}:{",".join(roles)}'
+
+
+def _admin(project: str) -> str:
+    return token(project, ('admin', 'member', 'reader'))
+
+
+class GlanceFailed(Exception):
+    """Raised if Glance does not come up, or answers with an error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One request, as it reached Glance.
+
+    Headers that were not sent are None.
+    """
+
+    time: float
+    method: str
+    path: str
+    query: str
+    token: str | None
+    #: The answer's, 0 where there was none.
+    status: int
+    headers: Mapping[str, str]
+
+    @property
+    def store(self) -> str | None:
+        return self.headers.get('x-image-meta-store')
+
+    @property
+    def base_image_ref(self) -> str | None:
+        return self.headers.get('x-openstack-base-image-ref')
+
+    @property
+    def announced_size(self) -> int | None:
+        size = self.headers.get('x-openstack-image-size')
+        return None if size is None else int(size)
+
+    @property
+    def content_length(self) -> int | None:
+        length = self.headers.get('content-length')
+        return None if length is None else int(length)
+
+    @property
+    def chunked(self) -> bool:
+        return self.headers.get('transfer-encoding') == 'chunked'
+
+    @property
+    def is_upload(self) -> bool:
+        return self.method == 'PUT' and self.path.endswith('/file')
+
+
+class Glance(fixtures.Fixture):
+    """glance-api on SQLite, behind gunicorn, with `tests.cloud.identity`.
+
+    :param root: an existing directory for all that this Glance writes
+    :param stores: the type of each store by its id
+    :param default: the id of the default store
+    :param multi_store: without it, Glance has the default store alone and
+        knows of no stores
+    :param show_locations: show an image's locations to everyone
+    :param filters: paste filters to put after Glance's `context`: what `use`
+        or `paste.filter_factory` says of each, by its name
+    :param options: further options of glance-api.conf, as "group.name" or,
+        in `[DEFAULT]`, "name"
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        stores: Mapping[str, str] = STORES,
+        default: str = 'cheap',
+        multi_store: bool = True,
+        show_locations: bool = False,
+        filters: Mapping[str, str] | None = None,
+        **options: object,
+    ) -> None:
+        self.root = Path(root).resolve()
+        self.stores = dict(stores)
+        self.default = default
+        self.multi_store = multi_store
+        self.show_locations = show_locations
+        self.filters = dict(filters or {})
+        self.options = options
+        self.port, self._web_port = _free_ports(2)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._web: http.server.ThreadingHTTPServer | None = None
+
+    @property
+    def url(self) -> str:
+        return f'http://{LOCALHOST}:{self.port}'
+
+    @property
+    def log(self) -> Path:
+        return self.root / 'glance.log'
+
+    def directory(self, store: str) -> Path:
+        """Return where a file store keeps its images, each under its id."""
+        return self.root / 'stores' / store
+
+    def _setUp(self) -> None:
+        for directory in (
+            self.root / 'etc',
+            self.root / 'web',
+            self.directory('os_glance_staging_store'),
+            self.directory('os_glance_tasks_store'),
+        ):
+            directory.mkdir(parents=True, exist_ok=True)
+        database = self.root / 'glance.sqlite'
+        if not database.exists():
+            shutil.copyfile(_migrated_database(), database)
+        self.forget_requests()
+        self.addCleanup(self._stop_web)
+        self.addCleanup(self.stop)
+        self.start()
+
+    def start(
+        self,
+        stores: Mapping[str, str] | None = None,
+        default: str | None = None,
+    ) -> None:
+        """Start Glance with what it had, and wait until it answers.
+
+        :param stores: from now on have these stores instead
+        :param default: from now on have this default store instead
+        """
+        if self._process is not None:
+            raise GlanceFailed('Glance is running already')
+        self.stores = dict(self.stores if stores is None else stores)
+        self.default = default or self.default
+        for store, kind in self.stores.items():
+            if kind == 'file':
+                self.directory(store).mkdir(parents=True, exist_ok=True)
+        self._write_configuration()
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(('GUNICORN_', 'OS_'))
+        }
+        path = [str(REPOSITORY), *filter(None, [os.getenv('PYTHONPATH')])]
+        environment.update(
+            OS_GLANCE_CONFIG_DIR=str(self.root / 'etc'),
+            PYTHONPATH=os.pathsep.join(path),
+            PYTHONWARNINGS='ignore',
+            TESTS_CLOUD_PARENT=str(os.getpid()),
+            # glance hands the command line to oslo.config in some releases.
+            GUNICORN_CMD_ARGS=(
+                f'--config python:tests.cloud.gunicorn '
+                f'--bind {LOCALHOST}:{self.port}'
+            ),
+        )
+        with self.log.open('ab') as log:
+            self._process = subprocess.Popen(
+                [sys.executable, '-m', 'gunicorn'],
+                cwd=self.root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait_until_it_answers()
+
+    def stop(self) -> None:
+        """Ask Glance to end, and wait for it; tasks that run are finished."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            pass
+        self.kill()
+
+    def kill(self) -> None:
+        """End Glance at once, in the midst of whatever it does."""
+        if self._process is None:
+            return
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+        self._process = None
+
+    def requests(self) -> list[Request]:
+        """Return what reached Glance, in the order of arrival.
+
+        A request is listed as soon as its answer begins. What this class
+        itself asks of Glance is left out.
+        """
+        lines = self._requests.read_text().splitlines()
+        entries = [Request(**json.loads(line)) for line in lines]
+        return sorted(entries, key=lambda entry: entry.time)
+
+    def forget_requests(self) -> None:
+        self._requests.write_text('')
+
+    @property
+    def _requests(self) -> Path:
+        return self.root / 'requests.jsonl'
+
+    # What a test asks of Glance. Plain HTTP from the standard library: it may
+    # be imported before Nova, whichever way Nova then runs its threads.
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        project: str = PROJECT,
+        admin: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes]:
+        """Send one request.
+
+        :param body: bytes or an open file as they are, else put as JSON
+        :returns: the answer's status and body
+        """
+        sent = {
+            'X-Auth-Token': _admin(project) if admin else token(project),
+            'User-Agent': identity.TESTS,
+            **(headers or {}),
+        }
+        if body is not None and not (
+            isinstance(body, bytes) or hasattr(body, 'read')
+        ):
+            body = json.dumps(body).encode()
+            sent.setdefault('Content-Type', 'application/json')
+        connection = http.client.HTTPConnection(
+            LOCALHOST, self.port, timeout=PATIENCE
+        )
+        try:
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def _ask(self, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+        status, body = self.request(method, path, *args, **kwargs)
+        if status >= 400:
+            raise GlanceFailed(
+                f'{method} {path}: {status} {body.decode(errors="replace")}'
+            )
+        return json.loads(body) if body else None
+
+    def image(
+        self, image_id: str, project: str = PROJECT
+    ) -> dict[str, Any] | None:
+        """Return an image as a project's member sees it, or None."""
+        status, body = self.request(
+            'GET', f'/v2/images/{image_id}', project=project
+        )
+        if status == 404:
+            return None
+        if status != 200:
+            raise GlanceFailed(f'{status} {body.decode(errors="replace")}')
+        image: dict[str, Any] = json.loads(body)
+        return image
+
+    def images(self, project: str = PROJECT) -> list[dict[str, Any]]:
+        """Return the images a project's member sees, the newest first."""
+        answer = self._ask('GET', '/v2/images?limit=1000', project=project)
+        images: list[dict[str, Any]] = answer['images']
+        return images
+
+    def stores_of(self, image_id: str) -> list[str]:
+        """Return the ids of the stores in which Glance says an image lies."""
+        image = self._ask('GET', f'/v2/images/{image_id}', admin=True)
+        return list(filter(None, image.get('stores', '').split(',')))
+
+    def create_image(
+        self,
+        data: Path | bytes,
+        stores: Iterable[str] = ('fast',),
+        disk_format: str = 'qcow2',
+        name: str = 'base',
+        visibility: str = 'private',
+        project: str = PROJECT,
+        **properties: str,
+    ) -> str:
+        """Create an active image.
+
+        :param stores: the ids of the stores to put it in. It is uploaded
+            into the first and copied to the others; in a store of type http
+            it is a location, and the only one.
+        :returns: the image's id
+        """
+        first, *others = stores
+        image = self._ask(
+            'POST',
+            '/v2/images',
+            {
+                'name': name,
+                'disk_format': disk_format,
+                'container_format': 'bare',
+                'visibility': visibility,
+                **properties,
+            },
+            project=project,
+            admin=True,
+        )
+        image_id: str = image['id']
+        if self.stores.get(first) == 'http':
+            self._add_location(image_id, first, data, project)
+        else:
+            self._upload(image_id, first, data, project)
+        if others:
+            self.copy_image(image_id, others, project)
+        return image_id
+
+    def _upload(
+        self, image_id: str, store: str, data: Path | bytes, project: str
+    ) -> None:
+        headers = {'Content-Type': 'application/octet-stream'}
+        if self.multi_store:
+            headers['X-Image-Meta-Store'] = store
+        path = f'/v2/images/{image_id}/file'
+        if isinstance(data, bytes):
+            self._ask('PUT', path, data, project, True, headers)
+            return
+        headers['Content-Length'] = str(data.stat().st_size)
+        with data.open('rb') as body:
+            self._ask('PUT', path, body, project, True, headers)
+
+    def _add_location(
+        self, image_id: str, store: str, data: Path | bytes, project: str
+    ) -> None:
+        name = uuid.uuid4().hex
+        if isinstance(data, bytes):
+            (self.root / 'web' / name).write_bytes(data)
+        else:
+            shutil.copyfile(data, self.root / 'web' / name)
+        self._start_web()
+        url = f'http://{LOCALHOST}:{self._web_port}/{name}'
+        if self.show_locations:
+            # What there is in releases without an API of its own for it.
+            location = {'url': url, 'metadata': {'store': store}}
+            self._ask(
+                'PATCH',
+                f'/v2/images/{image_id}',
+                [{'op': 'add', 'path': '/locations/-', 'value': location}],
+                project,
+                True,
+                {
+                    'Content-Type': 'application/'
+                    'openstack-images-v2.1-json-patch'
+                },
+            )
+        else:
+            self._ask(
+                'POST',
+                f'/v2/images/{image_id}/locations',
+                {'url': url},
+                project,
+                True,
+            )
+        self._finish_tasks(image_id)
+
+    def copy_image(
+        self, image_id: str, stores: Iterable[str], project: str = PROJECT
+    ) -> None:
+        """Copy an image into further stores, and wait until it lies there."""
+        wanted = list(stores)
+        self._ask(
+            'POST',
+            f'/v2/images/{image_id}/import',
+            {
+                'method': {'name': 'copy-image'},
+                'stores': wanted,
+                'all_stores_must_succeed': True,
+            },
+            project,
+            True,
+        )
+        self._finish_tasks(image_id)
+        if not set(wanted) <= set(self.stores_of(image_id)):
+            raise GlanceFailed(f'{image_id} was not copied to {wanted}')
+
+    def _finish_tasks(self, image_id: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            path = f'/v2/images/{image_id}'
+            tasks = self._ask('GET', f'{path}/tasks', admin=True)['tasks']
+            image = self._ask('GET', path, admin=True)
+            failed = [t for t in tasks if t['status'] == 'failure']
+            if failed:
+                raise GlanceFailed(f'task failed: {failed[0]["message"]}')
+            if image['status'] == 'active' and all(
+                task['status'] == 'success' for task in tasks
+            ):
+                return
+            time.sleep(0.05)
+        raise GlanceFailed(f'tasks of {image_id} do not end')
+
+    def delete_image(self, image_id: str) -> None:
+        self._ask('DELETE', f'/v2/images/{image_id}', admin=True)
+
+    def size(self, image_id: str) -> int | None:
+        """Return an image's size in bytes, as Glance has it."""
+        size: int | None = self._ask(
+            'GET', f'/v2/images/{image_id}', admin=True
+        )['size']
+        return size
+
+    def files(self, image_id: str) -> dict[str, Path]:
+        """Return what lies of an image on disk.
+
+        :returns: the file in each file store that has one, by the store's id
+        """
+        found = {
+            store: self.directory(store) / image_id
+            for store, kind in self.stores.items()
+            if kind == 'file'
+        }
+        return {store: path for store, path in found.items() if path.exists()}
+
+    def sha256(self, image_id: str) -> dict[str, str]:
+        """Return the digest of each of `files`, in hexadecimal."""
+        return {
+            store: _sha256(path)
+            for store, path in self.files(image_id).items()
+        }
+
+    def _write_configuration(self) -> None:
+        file_stores = {
+            store: {'filesystem_store_datadir': self.directory(store)}
+            for store, kind in self.stores.items()
+            if kind == 'file'
+        }
+        reserved = {
+            store: {'filesystem_store_datadir': self.directory(store)}
+            for store in ('os_glance_staging_store', 'os_glance_tasks_store')
+        }
+        sections: dict[str, dict[str, object]] = {
+            'DEFAULT': {
+                'enabled_import_methods': '[copy-image,web-download]',
+                'show_multiple_locations': self.show_locations,
+                'image_cache_dir': self.root / 'cache',
+                'node_staging_uri': (
+                    f'file://{self.directory("os_glance_staging_store")}'
+                ),
+            },
+            'database': {
+                'connection': (
+                    f'sqlite:///{self.root / "glance.sqlite"}?timeout=30'
+                ),
+                # A test's database need not survive a power cut.
+                'sqlite_synchronous': False,
+            },
+            'paste_deploy': {
+                'flavor': 'keystone',
+                'config_file': self._write_paste(),
+            },
+            'oslo_concurrency': {'lock_path': self.root / 'locks'},
+            'import_filtering_opts': {
+                'allowed_hosts': f'[{LOCALHOST}]',
+                'allowed_ports': f'[{self._web_port}]',
+            },
+            'task': {'work_dir': self.root / 'work'},
+        }
+        if self.multi_store:
+            sections['DEFAULT']['enabled_backends'] = ','.join(
+                f'{store}:{kind}' for store, kind in self.stores.items()
+            )
+            sections['glance_store'] = {'default_backend': self.default}
+            sections.update(file_stores)
+            sections.update(reserved)
+        else:
+            sections['glance_store'] = {
+                'stores': 'file',
+                'default_store': 'file',
+                **file_stores[self.default],
+            }
+        for name, value in self.options.items():
+            group, _, option = name.rpartition('.')
+            sections.setdefault(group or 'DEFAULT', {})[option] = value
+        _write(self.root / 'etc' / 'glance-api.conf', sections)
+
+    def _write_paste(self) -> Path:
+        shipped = Path(sys.prefix, 'etc', 'glance', 'glance-api-paste.ini')
+        paste = configparser.RawConfigParser(default_section='')
+        paste.read_string(shipped.read_text())
+        sections = {name: dict(paste[name]) for name in paste.sections()}
+        sections['filter:authtoken'] = {
+            'paste.filter_factory': 'tests.cloud.identity:filter_factory',
+            'log': str(self._requests),
+        }
+        if 'composite:api' in sections:
+            options, pipeline = sections['composite:api'], 'keystone'
+        else:
+            # Before Glance kept all its pipelines in one section.
+            options = sections['pipeline:glance-api-keystone']
+            pipeline = 'pipeline'
+        steps = options[pipeline].split()
+        context = steps.index('context') + 1
+        steps[context:context] = self.filters
+        options[pipeline] = ' '.join(steps)
+        for name, what in self.filters.items():
+            key = 'use' if '#' in what else 'paste.filter_factory'
+            sections[f'filter:{name}'] = {key: what}
+        path = self.root / 'etc' / 'glance-api-paste.ini'
+        _write(path, sections)
+        return path
+
+    def _wait_until_it_answers(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + PATIENCE
+        while self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                # The port is open before Glance is loaded.
+                if self.request('GET', '/')[0] == 300:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        self.kill()
+        lines = self.log.read_text(errors='replace').splitlines()[-40:]
+        raise GlanceFailed('\n'.join(['Glance did not come up:', *lines]))
+
+    def _start_web(self) -> None:
+        if self._web is not None:
+            return
+        handler = functools.partial(
+            _QuietFiles, directory=str(self.root / 'web')
+        )
+        self._web = http.server.ThreadingHTTPServer(
+            (LOCALHOST, self._web_port), handler
+        )
+        threading.Thread(target=self._web.serve_forever, daemon=True).start()
+
+    def _stop_web(self) -> None:
+        if self._web is not None:
+            self._web.shutdown()
+            self._web.server_close()
+            self._web = None
+
+
+class _QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind((LOCALHOST, 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _write(path: Path, sections: Mapping[str, Mapping[str, object]]) -> None:
+    lines = []
+    for section, options in sections.items():
+        lines.append(f'[{section}]')
+        lines += [f'{name} = {value}' for name, value in options.items()]
+    path.write_text('\n'.join([*lines, '']))
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as data:
+        while chunk := data.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=None)
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix='glance-database-')
+
+
+@functools.lru_cache(maxsize=None)
+def _migrated_database() -> Path:
+    """Migrate an empty database, once a process: it takes seconds."""
+    scratch = Path(_scratch().name)
+    database = scratch / 'glance.sqlite'
+    configuration = scratch / 'glance-manage.conf'
+    _write(
+        configuration,
+        {
+            'database': {
+                'connection': f'sqlite:///{database}',
+                'sqlite_synchronous': False,
+            }
+        },
+    )
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name('glance-manage')),
+            '--config-file',
+            str(configuration),
+            'db_sync',
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise GlanceFailed(f'glance-manage db_sync: {done.stdout}')
+    return database

@@ -1,0 +1,475 @@
+"""A real Nova, without a hypervisor, in the process of the test.
+
+API, conductor, scheduler and one nova-compute run as Nova's own functional
+tests run them, with Placement, Neutron and Cinder as those tests have them.
+What is real beyond that: the Glance, the disks of the servers, and qemu-img.
+
+Importing this module imports Nova: with native threads, where the release
+has them for nova-compute, unless the environment says
+`OS_NOVA_DISABLE_EVENTLET_PATCHING=0`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+from pathlib import Path
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+from typing import Callable
+from unittest import mock
+import uuid
+
+# Before 34, nova-compute ran on eventlet alone; its tests do to this day.
+_THREADS = int(importlib.metadata.version('nova').split('.')[0]) >= 34
+os.environ.setdefault(
+    'OS_NOVA_DISABLE_EVENTLET_PATCHING', '1' if _THREADS else '0'
+)
+
+# Nova's choice comes before every import that it has to come before.
+from nova import monkey_patch  # noqa: I001
+
+if hasattr(monkey_patch, 'patch'):
+    # Older releases patch when they are imported.
+    monkey_patch.patch()
+
+import fixtures
+import nova.conf
+from nova import context as nova_context
+from nova import objects
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.functional.libvirt import base as libvirt_base
+import nova.volume.cinder
+
+from tests.cloud import glance as cloud_glance
+
+CONF = nova.conf.CONF
+HOST = 'compute1'
+#: How long any one operation on a server may take, in seconds.
+PATIENCE = 120
+#: The newest that all supported releases know.
+MICROVERSION = '2.93'
+
+
+class NovaFailed(Exception):
+    """Raised if a server does not come to the state that was asked for."""
+
+
+class Nova(fixtures.Fixture):
+    """Nova, as one project's member uses it.
+
+    :param root: an existing directory for all that this Nova writes
+    :param glance: the Glance to use, already set up
+    :param project: the id of the member's project
+    :param before_compute: called before each start of nova-compute
+    :param options: further options of nova.conf, as "group.name" or, in
+        `[DEFAULT]`, "name"
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        glance: cloud_glance.Glance,
+        project: str = cloud_glance.PROJECT,
+        before_compute: Callable[[], None] = lambda: None,
+        **options: object,
+    ) -> None:
+        self.root = Path(root).resolve()
+        self.glance = glance
+        self.project = project
+        self.before_compute = before_compute
+        self.options = options
+        #: What was logged at INFO and above, since the start.
+        self.records: list[logging.LogRecord] = []
+
+    @property
+    def instances(self) -> Path:
+        return self.root / 'instances'
+
+    def _setUp(self) -> None:
+        for name in ('instances', 'snapshots', 'temporary'):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        # Nova's fixtures keep their databases and locks beneath it.
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'tempfile.tempdir', str(self.root / 'temporary')
+            )
+        )
+        self._case = _Case(self)
+        self._case.setUp()
+        handler = _Collector(self.records)
+        logging.getLogger().addHandler(handler)
+        self.addCleanup(logging.getLogger().removeHandler, handler)
+        self.before_compute()
+        self._case.start_compute(HOST)
+
+    def conf(self, **options: object) -> None:
+        """Set options at run time, named as in the constructor."""
+        for name, value in options.items():
+            group, _, option = name.rpartition('.')
+            CONF.set_override(option, value, group or None)
+
+    def restart_compute(self) -> None:
+        """Have a new nova-compute take over; the guests run on."""
+        compute = self._case.computes[HOST]
+        connection = compute.driver._host.get_connection()
+        cell = self._case.host_mappings[HOST].cell_mapping.name
+        compute.stop()
+        del self._case.computes[HOST], self._case.compute_rp_uuids[HOST]
+        self.before_compute()
+        self._case.start_compute(HOST, cell_name=cell, connection=connection)
+
+    @property
+    def driver(self) -> Any:
+        """What `nova.virt.driver.load_compute_driver` gave nova-compute."""
+        return self._case.computes[HOST].driver
+
+    @property
+    def api(self) -> Any:
+        """Nova's own test client, as the project's member."""
+        return self._case.api
+
+    def log_lines(self, level: int = logging.INFO) -> list[str]:
+        """Return the messages that were logged at a level or above."""
+        return [
+            record.getMessage()
+            for record in self.records
+            if record.levelno >= level
+        ]
+
+    def server(self, server_id: str) -> dict[str, Any]:
+        """Return a server as the API shows it to an administrator."""
+        server: dict[str, Any] = self._case.admin_api.get_server(server_id)
+        return server
+
+    def create_server(
+        self,
+        image_id: str | None = None,
+        volume_backed: bool = False,
+        name: str = 'server',
+        wait: bool = True,
+    ) -> str:
+        """Boot a server.
+
+        :returns: its id
+        """
+        flavors = self.api.get_flavors()
+        request: dict[str, Any] = {
+            'name': name,
+            'flavorRef': min(flavors, key=lambda f: int(f['id']))['id'],
+            'networks': 'none',
+        }
+        if volume_backed:
+            request['block_device_mapping_v2'] = [
+                {
+                    'boot_index': 0,
+                    'uuid': nova_fixtures.CinderFixture.IMAGE_BACKED_VOL,
+                    'source_type': 'volume',
+                    'destination_type': 'volume',
+                }
+            ]
+        else:
+            request['imageRef'] = image_id
+        server_id: str = self.api.post_server({'server': request})['id']
+        if wait:
+            self.wait(server_id, 'ACTIVE')
+        return server_id
+
+    def delete_server(self, server_id: str) -> None:
+        self.api.delete_server(server_id)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if all(s['id'] != server_id for s in self.api.get_servers(False)):
+                return
+            time.sleep(0.05)
+        raise NovaFailed(f'server {server_id} is not deleted')
+
+    def wait(
+        self, server_id: str, status: str | None = None
+    ) -> dict[str, Any]:
+        """Wait until a server is idle, and in a status if one is given."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            server = self.server(server_id)
+            if server['OS-EXT-STS:task_state'] is None:
+                if status is None or server['status'] == status:
+                    return server
+                if server['status'] == 'ERROR':
+                    break
+            time.sleep(0.05)
+        raise NovaFailed(
+            f'server {server_id} is not {status or "idle"}, but '
+            f'{server["status"]}, {server["OS-EXT-STS:task_state"]}: '
+            f'{self.faults(server_id)}'
+        )
+
+    def wait_until_idle(self) -> None:
+        """Wait until no server has anything under way."""
+        for server in self.api.get_servers(False):
+            self.wait(server['id'])
+
+    def _action(self, server_id: str, action: dict[str, Any]) -> Any:
+        return self.api.post_server_action(server_id, action)
+
+    def start_snapshot(
+        self, server_id: str, name: str = 'snapshot', **metadata: str
+    ) -> str:
+        """Ask for a snapshot, and do not wait for it.
+
+        :param metadata: what becomes properties of the image
+        :returns: the image's id
+        """
+        body = {'name': name, 'metadata': metadata}
+        answer = self._action(server_id, {'createImage': body})
+        image_id: str = answer['image_id']
+        return image_id
+
+    def snapshot(
+        self, server_id: str, name: str = 'snapshot', **metadata: str
+    ) -> str:
+        """Take a snapshot, whatever comes of it.
+
+        :returns: the image's id, even if the image is gone
+        """
+        image_id = self.start_snapshot(server_id, name, **metadata)
+        self.wait(server_id)
+        return image_id
+
+    def backup(
+        self,
+        server_id: str,
+        rotation: int = 1,
+        name: str = 'backup',
+        backup_type: str = 'daily',
+        **metadata: str,
+    ) -> str:
+        """Take a backup, whatever comes of it.
+
+        :param rotation: how many backups of the type to keep
+        :returns: the image's id, even if the image is gone
+        """
+        body = {
+            'name': name,
+            'backup_type': backup_type,
+            'rotation': rotation,
+            'metadata': metadata,
+        }
+        answer = self._action(server_id, {'createBackup': body})
+        self.wait(server_id)
+        # The server is idle before the superfluous backups are deleted.
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            backups = [
+                image
+                for image in self.glance.images(self.project)
+                if image.get('image_type') == 'backup'
+                and image.get('backup_type') == backup_type
+                and image.get('instance_uuid') == server_id
+            ]
+            if len(backups) <= rotation:
+                break
+            time.sleep(0.05)
+        image_id: str = answer['image_id']
+        return image_id
+
+    def shelve(self, server_id: str) -> str:
+        """Shelve a server, and offload it.
+
+        :returns: the id of the image that holds its disk
+        """
+        known = {image['id'] for image in self.glance.images(self.project)}
+        self._action(server_id, {'shelve': None})
+        self.wait(server_id, 'SHELVED_OFFLOADED')
+        images = self.glance.images(self.project)
+        (image_id,) = (i['id'] for i in images if i['id'] not in known)
+        return str(image_id)
+
+    def unshelve(self, server_id: str) -> None:
+        self._action(server_id, {'unshelve': None})
+        self.wait(server_id, 'ACTIVE')
+
+    def stop_server(self, server_id: str) -> None:
+        self._action(server_id, {'os-stop': None})
+        self.wait(server_id, 'SHUTOFF')
+
+    def start_server(self, server_id: str) -> None:
+        self._action(server_id, {'os-start': None})
+        self.wait(server_id, 'ACTIVE')
+
+    def faults(self, server_id: str) -> list[str]:
+        """Return the faults recorded for a server, the newest first.
+
+        :returns: each one's message, and its details on the lines after that
+        """
+        context = nova_context.get_admin_context()
+        cell = self._case.cell_mappings['cell1']
+        with nova_context.target_cell(context, cell) as target:
+            found = objects.InstanceFaultList.get_by_instance_uuids(
+                target, [server_id]
+            )
+        return [f'{fault.message}\n{fault.details or ""}' for fault in found]
+
+    def disk(self, server_id: str) -> Path:
+        """Return the root disk of a server that was booted from an image."""
+        return self.instances / server_id / 'disk'
+
+    def write_disk(self, server_id: str, data: bytes, offset: int = 0) -> None:
+        """Write to a server's root disk, as its guest would.
+
+        :param data: padded with zeros to whole sectors of 512 bytes
+        :param offset: in bytes, a multiple of 512
+        """
+        padded = data + bytes(-len(data) % 512)
+        with tempfile.NamedTemporaryFile(dir=self.root) as source:
+            source.write(padded)
+            source.flush()
+            _run(
+                'qemu-io',
+                '-f',
+                'qcow2',
+                '-c',
+                f'write -s {source.name} {offset} {len(padded)}',
+                str(self.disk(server_id)),
+            )
+
+
+class _Case(libvirt_base.ServersTestBase):
+    """Nova's functional test base, set up but never run as a test.
+
+    It is the fixture's list of cleanups that takes it down.
+    """
+
+    microversion = MICROVERSION
+
+    def __init__(self, cloud: Nova) -> None:
+        super().__init__('runTest')
+        self._cloud = cloud
+
+    def runTest(self) -> None:
+        raise NotImplementedError
+
+    def addCleanup(
+        self, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> None:
+        self._cloud.addCleanup(function, *args, **kwargs)
+
+    def setUp(self) -> None:
+        self.compute_rp_uuids: dict[str, str] = {}
+        with mock.patch.multiple(
+            nova_fixtures,
+            GlanceFixture=lambda case: fixtures.Fixture(),
+            # It would have the API wait until each snapshot is done.
+            CastAsCallFixture=lambda case: fixtures.Fixture(),
+        ):
+            # Past the class that it is named for, which would mock the disks
+            # away; what else that class does is done here.
+            super(libvirt_base.ServersTestBase, self).setUp()
+        self.useFixture(nova_fixtures.CGroupsFixture())
+        self.libvirt = self.useFixture(nova_fixtures.LibvirtFixture())
+        self.useFixture(nova_fixtures.OSBrickFixture())
+        # In place of the helper that would run as root.
+        self.useFixture(nova_fixtures.PrivsepFixture())
+        for name, value in (
+            (
+                'nova.virt.libvirt.LibvirtDriver._get_local_gb_info',
+                {'total': 128, 'used': 44, 'free': 84},
+            ),
+            (
+                'nova.virt.libvirt.driver.libvirt_utils.is_valid_hostname',
+                True,
+            ),
+            (
+                'nova.virt.libvirt.host.Host.get_online_cpus',
+                set(range(16)),
+            ),
+        ):
+            self.useFixture(fixtures.MockPatch(name, return_value=value))
+        self.mock_conn = self.useFixture(
+            fixtures.MockPatch('nova.virt.libvirt.host.Host.get_connection')
+        ).mock
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'nova.api.auth.NovaKeystoneContext._create_context',
+                _create_context,
+            )
+        )
+        self._complete_cinder()
+        for client in (self.api, self.admin_api):
+            client.project_id = self._cloud.project
+        self.api.auth_user = self._cloud.project
+
+    def _complete_cinder(self) -> None:
+        """Add what Nova's Cinder fixture lacks for a snapshot of a volume."""
+        api = nova.volume.cinder.API
+        get = api().get
+
+        def described(_: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+            return {'display_description': '', **get(*args, **kwargs)}
+
+        def snapshot(_: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+            return {'id': str(uuid.uuid4()), 'status': 'available'}
+
+        for name, function in (
+            ('get', described),
+            ('create_snapshot_force', snapshot),
+        ):
+            self.useFixture(fixtures.MockPatchObject(api, name, function))
+
+    def _setup_services(self) -> None:
+        # The first moment at which Nova's options can be set.
+        cloud = self._cloud
+        cloud.conf(
+            **{
+                'glance.api_servers': [cloud.glance.url],
+                'instances_path': str(cloud.instances),
+                'libvirt.snapshots_directory': str(cloud.root / 'snapshots'),
+                'wsgi.api_paste_config': os.path.join(
+                    sys.prefix, 'etc', 'nova', 'api-paste.ini'
+                ),
+                # Nova's fake libvirt copies no blocks: only with the guest
+                # suspended do the bytes of a snapshot come from its disk.
+                'workarounds.disable_libvirt_livesnapshot': True,
+                'shelved_offload_time': 0,
+                **cloud.options,
+            }
+        )
+        super()._setup_services()
+
+
+class _Collector(logging.Handler):
+    def __init__(self, records: list[logging.LogRecord]) -> None:
+        super().__init__(logging.INFO)
+        self.records = records
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+def _create_context(
+    env: dict[str, Any], **kwargs: Any
+) -> nova_context.RequestContext:
+    """Make the context of a request, with the token that Glance takes."""
+    user = env['HTTP_X_AUTH_USER']
+    project = env['HTTP_X_AUTH_PROJECT_ID']
+    roles = env['HTTP_X_ROLES'].split(',')
+    return nova_context.RequestContext(
+        user,
+        project,
+        is_admin=user == 'admin',
+        roles=roles,
+        auth_token=cloud_glance.token(project, roles, user),
+        **kwargs,
+    )
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        raise NovaFailed(f'{" ".join(command)}: {done.stdout}')
+    return done.stdout

@@ -1,0 +1,292 @@
+"""What becomes of a snapshot when the network or Glance fails.
+
+Whatever happens, an image that is active holds what was sent, and none is
+left behind that is neither active nor gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+import pytest
+
+from nova_multistore.compute import lookup
+from nova_multistore.compute import upload
+from tests.cloud import proxy as cloud_proxy
+from tests.functional import expected_digest
+
+MIB = 1 << 20
+UPLOAD = ('PUT', '/file$')
+DISCOVERY = ('GET', '/v2/info/stores$')
+
+
+@pytest.fixture(scope='module')
+def module_proxy(glance):
+    with cloud_proxy.Proxy(glance.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope='module')
+def server(patched_nova, glance, qcow2):
+    """A server whose base image lies in ``fast``."""
+    server = patched_nova.create_server(
+        glance.create_image(qcow2, stores=['fast'])
+    )
+    patched_nova.write_disk(server, os.urandom(MIB))
+    return server
+
+
+@pytest.fixture(scope='module')
+def digest(patched_nova, server):
+    return expected_digest(patched_nova.disk(server))
+
+
+@pytest.fixture(scope='module')
+def size(patched_nova, glance, server):
+    """How many bytes a snapshot of the server has."""
+    return glance.image(patched_nova.snapshot(server))['size']
+
+
+@pytest.fixture
+def proxy(nova, glance, module_proxy):
+    """Nova reaches Glance through it; afterwards nothing is half done."""
+    nova.conf(**{'glance.api_servers': [module_proxy.url]})
+    nova.records.clear()
+    lookup.forget()
+    yield module_proxy
+    module_proxy.heal()
+    lookup.forget()
+    assert [] == [
+        (image['id'], image['status'])
+        for image in glance.images(nova.project)
+        if image['status'] != 'active'
+    ]
+
+
+@pytest.fixture
+def whole(glance, digest):
+    """Check that an image is active and whole, in one store."""
+
+    def whole(image_id, store='fast'):
+        assert glance.image(image_id)['status'] == 'active'
+        assert glance.stores_of(image_id) == [store]
+        assert glance.sha256(image_id) == {store: digest}
+
+    return whole
+
+
+PLACES = [1, 13, 50, 99]
+
+
+@pytest.mark.parametrize('percent', PLACES)
+def test_connection_cut_once(nova, proxy, server, size, whole, percent):
+    """The snapshot is whole, in the store that was selected."""
+    proxy.fail(*UPLOAD, cloud_proxy.Cut(size * percent // 100))
+
+    whole(nova.snapshot(server))
+
+    assert proxy.met == 1
+
+
+@pytest.mark.parametrize('percent', PLACES)
+def test_connection_cut_every_time(
+    nova, glance, proxy, server, size, percent
+):
+    """The snapshot fails, and leaves nothing."""
+    proxy.fail(*UPLOAD, cloud_proxy.Cut(size * percent // 100), times=None)
+
+    image_id = nova.snapshot(server)
+
+    assert glance.image(image_id) is None
+    assert nova.faults(server)
+    # As often as Nova tries, at the store of the base image and then at the
+    # default store.
+    assert proxy.met == 8
+
+
+@pytest.mark.parametrize('operation', ['backup', 'shelve'])
+def test_connection_cut_in_other_operations(
+    nova, glance, qcow2, proxy, size, operation
+):
+    """They share the upload."""
+    other = nova.create_server(glance.create_image(qcow2, stores=['reliable']))
+    digest = expected_digest(nova.disk(other))
+    proxy.fail(*UPLOAD, cloud_proxy.Cut(size // 2))
+
+    image_id = getattr(nova, operation)(other)
+
+    assert glance.sha256(image_id) == {'reliable': digest}
+    nova.delete_server(other)
+
+
+def test_shelve_that_fails(nova, glance, qcow2, proxy, size):
+    """Nova would leave its image behind; the server is as before."""
+    other = nova.create_server(glance.create_image(qcow2, stores=['cheap']))
+    before = {image['id'] for image in glance.images(nova.project)}
+    proxy.fail(*UPLOAD, cloud_proxy.Cut(size // 2), times=None)
+
+    nova.api.post_server_action(other, {'shelve': None})
+    nova.wait(other)
+
+    assert {image['id'] for image in glance.images(nova.project)} == before
+    proxy.heal()
+    nova.delete_server(other)
+
+
+def test_answer_lost(nova, glance, proxy, server, whole):
+    """The image has all of it: nothing is sent twice."""
+    glance.forget_requests()
+    proxy.fail(*UPLOAD, cloud_proxy.LoseAnswer())
+
+    whole(nova.snapshot(server))
+
+    assert proxy.met == 1
+    assert len([r for r in glance.requests() if r.is_upload]) == 1
+
+
+def test_unavailable_once(nova, proxy, server, whole):
+    """The same store gets the data then."""
+    proxy.fail(*UPLOAD, cloud_proxy.Answer(503))
+
+    whole(nova.snapshot(server))
+
+    assert proxy.met == 1
+
+
+def test_store_full(nova, proxy, server, whole):
+    """The default store gets the data, and the log says so."""
+    proxy.fail(*UPLOAD, cloud_proxy.Answer(413))
+
+    whole(nova.snapshot(server), 'cheap')
+
+    assert any(
+        'Store fast did not take image' in line
+        for line in nova.log_lines(logging.WARNING)
+    )
+
+
+def test_store_unwritable(nova, glance, proxy, server, whole):
+    """The same, with a store that really is: Glance runs unprivileged."""
+    directory = glance.directory('fast')
+    mode = directory.stat().st_mode
+    directory.chmod(0o500)
+    try:
+        whole_in_default = nova.snapshot(server)
+    finally:
+        directory.chmod(mode)
+
+    whole(whole_in_default, 'cheap')
+
+
+def test_ordered_store_unwritable(nova, glance, proxy, server):
+    """An order goes nowhere else."""
+    nova.conf(**{'glance.store': 'reliable'})
+    directory = glance.directory('reliable')
+    mode = directory.stat().st_mode
+    directory.chmod(0o500)
+    try:
+        image_id = nova.snapshot(server)
+    finally:
+        directory.chmod(mode)
+
+    assert glance.image(image_id) is None
+    assert nova.faults(server)
+
+
+@pytest.mark.parametrize(
+    'fault',
+    [
+        cloud_proxy.Answer(500),
+        cloud_proxy.Answer(200, b'<html>no</html>'),
+        cloud_proxy.Answer(200, b'{"stores": [{"no": "id"}]}'),
+        cloud_proxy.Hang(12),
+    ],
+    ids=['500', 'garbage', 'no id', 'hanging'],
+)
+def test_broken_discovery(nova, proxy, server, whole, fault):
+    """The default store gets the data, and soon."""
+    proxy.fail(*DISCOVERY, fault, times=None)
+    begin = time.monotonic()
+
+    whole(nova.snapshot(server), 'cheap')
+
+    assert time.monotonic() - begin < 25
+    assert any(
+        "the default store, as Glance's stores are unknown" in line
+        for line in nova.log_lines()
+    )
+    # A failure is remembered: the next snapshot does not wait for it again.
+    begin = time.monotonic()
+    whole(nova.snapshot(server), 'cheap')
+    assert time.monotonic() - begin < 9
+    assert proxy.met == 1
+
+
+def test_discovery_not_found(nova, proxy, server, whole):
+    """Glance has one store, it says."""
+    proxy.fail(*DISCOVERY, cloud_proxy.Answer(404), times=None)
+
+    whole(nova.snapshot(server), 'cheap')
+
+
+def test_ordered_store_where_discovery_is_broken(nova, proxy, server, whole):
+    """Glance itself knows its stores."""
+    nova.conf(**{'glance.store': 'reliable'})
+    proxy.fail(*DISCOVERY, cloud_proxy.Answer(500), times=None)
+
+    whole(nova.snapshot(server), 'reliable')
+
+
+@pytest.mark.parametrize('wait', [0, 3])
+def test_glance_killed_during_the_upload(
+    nova, glance, proxy, server, size, monkeypatch, wait
+):
+    """Its image stays in ``saving`` for good: the snapshot fails clean."""
+    monkeypatch.setattr(upload, 'SETTLE', 8.0)
+    reached, go_on = threading.Event(), threading.Event()
+    proxy.fail(*UPLOAD, cloud_proxy.Pause(size // 2, reached, go_on))
+    image_id = nova.start_snapshot(server)
+    assert reached.wait(60)
+    glance.kill()
+    go_on.set()
+    time.sleep(wait)
+    glance.start()
+
+    nova.wait(server)
+
+    assert glance.image(image_id) is None
+
+
+def test_glance_away_for_a_moment(nova, glance, proxy, server, whole):
+    """It was stopped before the upload, and is back within the bound."""
+    reached, go_on = threading.Event(), threading.Event()
+    proxy.fail(*UPLOAD, cloud_proxy.Pause(0, reached, go_on))
+    image_id = nova.start_snapshot(server)
+    assert reached.wait(60)
+    glance.kill()
+    go_on.set()
+    glance.start()
+
+    nova.wait(server)
+
+    image = glance.image(image_id)
+    if image is not None:
+        whole(image_id)
+
+
+def test_image_deleted_during_the_upload(nova, glance, proxy, server, size):
+    """The user may: the server goes on."""
+    reached, go_on = threading.Event(), threading.Event()
+    proxy.fail(*UPLOAD, cloud_proxy.Pause(size // 2, reached, go_on))
+    image_id = nova.start_snapshot(server)
+    assert reached.wait(60)
+    glance.delete_image(image_id)
+    go_on.set()
+
+    nova.wait(server)
+
+    assert glance.image(image_id) is None
+    assert nova.server(server)['status'] == 'ACTIVE'
