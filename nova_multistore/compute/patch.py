@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import threading
-import weakref
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -73,8 +72,7 @@ def _load_compute_driver(
     Wraps ``nova.virt.driver.load_compute_driver``.
     """
     driver = wrapped(*args, **kwargs)
-    wrapt.wrap_function_wrapper(driver, 'snapshot', snapshot.snapshot)
-    _drivers.add(driver)
+    _wrap(type(driver), 'snapshot', snapshot.snapshot)
     LOG.info(
         'nova-multistore %s is active on Nova %s',
         nova_multistore.__version__,
@@ -122,13 +120,25 @@ _SEAMS = (
     ),
 )
 
+_MISSING = object()
+
 _lock = threading.Lock()
-_originals: list[tuple[Any, str, Any]] = []
-_drivers: weakref.WeakSet[Any] = weakref.WeakSet()
+# What was replaced, by what holds it and its name there.
+_originals: dict[tuple[Any, str], Any] = {}
+
+
+def _wrap(parent: Any, attribute: str, wrapper: Callable[..., Any]) -> None:
+    """Wrap an attribute, once."""
+    if (parent, attribute) not in _originals:
+        original = vars(parent).get(attribute, _MISSING)
+        wrapt.wrap_function_wrapper(parent, attribute, wrapper)
+        _originals[parent, attribute] = original
 
 
 def problems() -> list[str]:
     """Compare the installed Nova with what the package expects.
+
+    The package's option is registered on the way.
 
     :returns: what does not fit, in words; empty if all does
     """
@@ -179,21 +189,19 @@ def apply() -> None:
             )
         for seam in _SEAMS:
             if seam.wrapper is not None:
-                _originals.append(seam.find())
-                wrapt.wrap_function_wrapper(
-                    seam.module, seam.name, seam.wrapper
-                )
+                parent, attribute, _ = seam.find()
+                _wrap(parent, attribute, seam.wrapper)
 
 
 def remove() -> None:
-    """Restore Nova, drivers that were loaded in between included."""
+    """Restore Nova, and drivers that were loaded in between."""
     with _lock:
         while _originals:
-            parent, attribute, original = _originals.pop()
-            setattr(parent, attribute, original)
-        for driver in list(_drivers):
-            vars(driver).pop('snapshot', None)
-        _drivers.clear()
+            (parent, attribute), original = _originals.popitem()
+            if original is _MISSING:
+                delattr(parent, attribute)
+            else:
+                setattr(parent, attribute, original)
         lookup.forget()
 
 

@@ -214,14 +214,13 @@ class _Upload:
     def _verified(self) -> Any:
         """Return the image, once it is sure that it has what was sent."""
         image = self._show()
-        if image['status'] in _UNSETTLED:
+        if image.get('status') in _UNSETTLED:
             self._outcome()
             image = self._show()
-        if image['size'] == self._body.sent:
+        size = image.get('size')
+        if size == self._body.sent:
             return image
-        reason = (
-            f'{self._body.sent} bytes were sent, Glance has {image["size"]}'
-        )
+        reason = f'{self._body.sent} bytes were sent, Glance has {size}'
         LOG.error('Deleting image %s: %s', self._image_id, reason)
         try:
             self._client.call(

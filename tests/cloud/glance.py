@@ -118,6 +118,7 @@ class Glance(fixtures.Fixture):
     :param show_locations: show an image's locations to everyone
     :param filters: paste filters to put after Glance's `context`: what `use`
         or `paste.filter_factory` says of each, by its name
+    :param launcher: a command that starts the one that is put behind it
     :param options: further options of glance-api.conf, as "group.name" or,
         in `[DEFAULT]`, "name"
     """
@@ -130,6 +131,7 @@ class Glance(fixtures.Fixture):
         multi_store: bool = True,
         show_locations: bool = False,
         filters: Mapping[str, str] | None = None,
+        launcher: Iterable[str] = (),
         **options: object,
     ) -> None:
         self.root = Path(root).resolve()
@@ -138,6 +140,7 @@ class Glance(fixtures.Fixture):
         self.multi_store = multi_store
         self.show_locations = show_locations
         self.filters = dict(filters or {})
+        self.launcher = tuple(launcher)
         self.options = options
         self.port, self._web_port = _free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
@@ -208,7 +211,7 @@ class Glance(fixtures.Fixture):
         )
         with self.log.open('ab') as log:
             self._process = subprocess.Popen(
-                [sys.executable, '-m', 'gunicorn'],
+                [*self.launcher, sys.executable, '-m', 'gunicorn'],
                 cwd=self.root,
                 env=environment,
                 stdin=subprocess.DEVNULL,

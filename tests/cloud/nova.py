@@ -24,7 +24,8 @@ from typing import Callable
 from unittest import mock
 import uuid
 
-# Before 34, nova-compute ran on eventlet alone; its tests do to this day.
+# In earlier releases the databases of Nova's test fixtures are in memory,
+# where native threads get in each other's way.
 _THREADS = int(importlib.metadata.version('nova').split('.')[0]) >= 34
 os.environ.setdefault(
     'OS_NOVA_DISABLE_EVENTLET_PATCHING', '1' if _THREADS else '0'

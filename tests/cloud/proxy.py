@@ -35,7 +35,7 @@ class Answer:
     """Answer in Glance's place, once the request's body is read."""
 
     status: int
-    body: bytes = b'{"message": "not now"}'
+    body: bytes = b'{"error": {"message": "not now"}}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +47,20 @@ class Hang:
 
 @dataclasses.dataclass(frozen=True)
 class Pause:
-    """Wait for an event after so many bytes of the request's body."""
+    """Wait for an event, then go on.
 
-    after: int
+    It waits when so many bytes of the request's body went to Glance, or, with
+    None, before Glance is called at all.
+    """
+
+    after: int | None
     reached: threading.Event
     go_on: threading.Event
+
+    def wait(self) -> None:
+        """Wait here."""
+        self.reached.set()
+        self.go_on.wait(60)
 
 
 class _Broken(Exception):
@@ -145,6 +154,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 pass
             self._answer(fault.status, 'application/json', fault.body)
             return
+        if isinstance(fault, Pause) and fault.after is None:
+            fault.wait()
+            fault = None
         upstream = self.owner._upstream
         with socket.create_connection(
             (upstream.hostname, upstream.port)
@@ -178,8 +190,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 if isinstance(fault, Cut) and relayed >= fault.after:
                     raise _Broken
                 if isinstance(fault, Pause) and relayed >= fault.after:
-                    fault.reached.set()
-                    fault.go_on.wait(60)
+                    fault.wait()
             if chunked:
                 glance.sendall(b'0\r\n\r\n')
         except OSError:

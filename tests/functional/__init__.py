@@ -7,6 +7,11 @@ import pathlib
 import subprocess
 import tempfile
 
+import pytest
+
+#: What the end of the output has to say of a run.
+notes: pytest.StashKey[list[str]] = pytest.StashKey()
+
 
 def expected_digest(disk: pathlib.Path) -> str:
     """Return what a whole snapshot of a disk has to be.

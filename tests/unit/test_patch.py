@@ -44,20 +44,38 @@ def test_remove_restores_the_same_objects():
         assert not patch.is_applied()
 
 
-def test_remove_restores_drivers(monkeypatch):
-    """Those that were loaded in between."""
-    own = fake.FakeDriver.__new__(fake.FakeDriver)
+class Own(fake.FakeDriver):
+    """A driver with a snapshot of its own."""
+
+    def __init__(self, virtapi):
+        pass
+
+    def snapshot(self, context, instance, image_id, update_task_state):
+        pass
+
+
+class Inherited(Own):
+    """A driver without one."""
+
+
+@pytest.mark.parametrize('driver_class', [Own, Inherited])
+def test_remove_restores_drivers(monkeypatch, driver_class):
+    """Those that were loaded in between, however often."""
     monkeypatch.setattr(
-        'oslo_utils.importutils.import_object', lambda *args: own
+        'oslo_utils.importutils.import_object',
+        lambda name, *args: driver_class(*args),
     )
+    before = dict(vars(driver_class))
+    inherited = driver_class.snapshot
     patch.apply()
 
-    driver = virt_driver.load_compute_driver(None, 'a.driver')
+    for _ in range(2):
+        driver = virt_driver.load_compute_driver(None, 'a.driver')
 
-    assert driver is own
-    assert 'snapshot' in vars(driver)
+    assert driver.snapshot.__wrapped__.__func__ is inherited
     patch.remove()
-    assert 'snapshot' not in vars(driver)
+    assert before == dict(vars(driver_class))
+    assert driver.snapshot.__func__ is inherited
 
 
 def test_seam_that_differs(monkeypatch):

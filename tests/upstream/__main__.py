@@ -27,6 +27,8 @@ Outcomes = dict[str, tuple[str, str]]
 LISTED = Path(__file__).with_name('differences.txt')
 #: How many tests may fail on stock Nova, for what this machine lacks.
 STOCK_FAILURES = 3
+#: How long a group may take, in seconds.
+TIMEOUT = 900
 
 
 def read_listed(text: str) -> dict[str, str]:
@@ -60,6 +62,7 @@ def run(group: Group, mode: str, folder: Path) -> Outcomes:
     :param folder: takes the outcomes and what the tests print
     :returns: the outcome of each test, and the last line of its error
     :raises RuntimeError: the process failed
+    :raises subprocess.TimeoutExpired: it hangs
     """
     stem = f'{GROUPS.index(group)}-{mode}'
     result, log = folder / f'{stem}.json', folder / f'{stem}.log'
@@ -73,6 +76,7 @@ def run(group: Group, mode: str, folder: Path) -> Outcomes:
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
+            timeout=TIMEOUT,
         ).returncode
     if status:
         tail = '\n'.join(log.read_text(errors='replace').splitlines()[-20:])

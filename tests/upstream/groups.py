@@ -33,12 +33,12 @@ GROUPS = (
     Group(
         'compute manager: shelve',
         ('nova.tests.unit.compute.test_shelve',),
-        40,
+        50,
     ),
     Group(
         'compute manager: snapshot, backup',
         ('nova.tests.unit.compute.test_compute',),
-        15,
+        25,
         _STORED,
     ),
     Group(
