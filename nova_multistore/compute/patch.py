@@ -72,7 +72,9 @@ def _load_compute_driver(
     Wraps ``nova.virt.driver.load_compute_driver``.
     """
     driver = wrapped(*args, **kwargs)
-    _wrap(type(driver), 'snapshot', snapshot.snapshot)
+    # Where it is defined: what is put there later counts as without this.
+    owner = next(c for c in type(driver).__mro__ if 'snapshot' in vars(c))
+    _wrap(owner, 'snapshot', snapshot.snapshot)
     LOG.info(
         'nova-multistore %s is active on Nova %s',
         nova_multistore.__version__,
@@ -120,8 +122,6 @@ _SEAMS = (
     ),
 )
 
-_MISSING = object()
-
 _lock = threading.Lock()
 # What was replaced, by what holds it and its name there.
 _originals: dict[tuple[Any, str], Any] = {}
@@ -130,7 +130,7 @@ _originals: dict[tuple[Any, str], Any] = {}
 def _wrap(parent: Any, attribute: str, wrapper: Callable[..., Any]) -> None:
     """Wrap an attribute, once."""
     if (parent, attribute) not in _originals:
-        original = vars(parent).get(attribute, _MISSING)
+        original = vars(parent)[attribute]
         wrapt.wrap_function_wrapper(parent, attribute, wrapper)
         _originals[parent, attribute] = original
 
@@ -198,10 +198,7 @@ def remove() -> None:
     with _lock:
         while _originals:
             (parent, attribute), original = _originals.popitem()
-            if original is _MISSING:
-                delattr(parent, attribute)
-            else:
-                setattr(parent, attribute, original)
+            setattr(parent, attribute, original)
         lookup.forget()
 
 

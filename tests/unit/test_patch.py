@@ -65,17 +65,16 @@ def test_remove_restores_drivers(monkeypatch, driver_class):
         'oslo_utils.importutils.import_object',
         lambda name, *args: driver_class(*args),
     )
-    before = dict(vars(driver_class))
-    inherited = driver_class.snapshot
+    before = vars(Own)['snapshot'], dict(vars(driver_class))
     patch.apply()
 
     for _ in range(2):
         driver = virt_driver.load_compute_driver(None, 'a.driver')
 
-    assert driver.snapshot.__wrapped__.__func__ is inherited
+    assert driver.snapshot.__wrapped__.__func__ is before[0]
     patch.remove()
-    assert before == dict(vars(driver_class))
-    assert driver.snapshot.__func__ is inherited
+    assert before == (vars(Own)['snapshot'], dict(vars(driver_class)))
+    assert driver.snapshot.__func__ is before[0]
 
 
 def test_seam_that_differs(monkeypatch):
