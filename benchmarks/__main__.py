@@ -156,9 +156,7 @@ def main() -> None:
                 )
             )
             rows += requests(root / 'nova', glance)
-    seconds = statistics.median(
-        float(run('-c', ACTIVATION)) for _ in range(5)
-    )
+    seconds = statistics.median(float(run('-c', ACTIVATION)) for _ in range(5))
     rows.append(('activation', '-', f'{seconds * 1000:.0f} ms', '-'))
     print(table(rows))
 

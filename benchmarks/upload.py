@@ -18,9 +18,9 @@ import uuid
 
 os.environ.setdefault('OS_NOVA_DISABLE_EVENTLET_PATCHING', '1')
 
-import nova.conf
 from nova import context as nova_context
 from nova import objects
+import nova.conf
 from nova.image import glance
 from nova.virt import driver as virt_driver
 from nova.virt import fake

@@ -19,9 +19,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-import wsgiref.simple_server
 from typing import TYPE_CHECKING
 from typing import Any
+import wsgiref.simple_server
 
 # Before anything else that imports Nova, or what Nova has to patch.
 from tests.cloud import nova as cloud_nova  # isort: split
@@ -265,7 +265,7 @@ It is all running, patched, until Ctrl-C. To talk to it from another shell:
 
   NOVA={url}
   GLANCE={glance.url}/v2
-  AS_USER=(-H 'X-Auth-Token: {glance.user_token}')
+  AS_USER=(-H 'X-Auth-Token: {cloud_glance.token(nova.project)}')
   curl -s "${{AS_USER[@]}}" $GLANCE/images | python3 -m json.tool
   curl -s "${{AS_USER[@]}}" $GLANCE/info/stores | python3 -m json.tool
   curl -s -H 'X-Auth-User: {nova.project}' -H 'X-Roles: member,reader' \\

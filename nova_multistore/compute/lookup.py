@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 import glanceclient.exc
-import nova.conf
 from keystoneauth1 import loading
 from nova import context as nova_context
+import nova.conf
 from nova.image import glance
 
 from nova_multistore import bounded

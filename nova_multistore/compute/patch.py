@@ -8,11 +8,11 @@ import threading
 from typing import TYPE_CHECKING
 from typing import Any
 
-import nova.conf
-import wrapt
 from nova import version as nova_version
+import nova.conf
 from oslo_config import cfg
 from oslo_log import log as logging
+import wrapt
 
 import nova_multistore
 from nova_multistore import exception

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-import uuid
 from typing import TYPE_CHECKING
 from typing import Any
+import uuid
 
-import nova.conf
 from nova import exception as nova_exception
 from nova.compute import utils as compute_utils
+import nova.conf
 from nova.image import glance as nova_image
 from oslo_log import log as logging
 from oslo_utils import excutils

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 import glanceclient.exc
-import nova.conf
 from nova import exception as nova_exception
 from nova import utils
+import nova.conf
 from oslo_log import log as logging
 
 from nova_multistore import exception

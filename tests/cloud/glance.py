@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Mapping
 import configparser
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -21,8 +24,6 @@ import tempfile
 import threading
 import time
 from typing import Any
-from typing import Iterable
-from typing import Mapping
 import uuid
 
 import fixtures
@@ -226,20 +227,16 @@ class Glance(fixtures.Fixture):
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
 
     def kill(self) -> None:
         """End Glance at once, in the midst of whatever it does."""
         if self._process is None:
             return
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
         self._process = None
 
@@ -629,12 +626,12 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix='glance-database-')
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _migrated_database() -> Path:
     """Migrate an empty database, once a process: it takes seconds."""
     scratch = Path(_scratch().name)

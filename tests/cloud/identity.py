@@ -7,12 +7,12 @@ went over the wire.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import json
 import os
 import time
 from typing import Any
 from typing import Callable
-from typing import Iterable
 
 Application = Callable[..., Iterable[bytes]]
 

@@ -32,16 +32,16 @@ os.environ.setdefault(
 )
 
 # Nova's choice comes before every import that it has to come before.
-from nova import monkey_patch  # noqa: I001
+from nova import monkey_patch
 
 if hasattr(monkey_patch, 'patch'):
     # Older releases patch when they are imported.
     monkey_patch.patch()
 
 import fixtures
-import nova.conf
 from nova import context as nova_context
 from nova import objects
+import nova.conf
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.libvirt import base as libvirt_base
 import nova.volume.cinder
@@ -133,6 +133,11 @@ class Nova(fixtures.Fixture):
     def api(self) -> Any:
         """Nova's own test client, as the project's member."""
         return self._case.api
+
+    @property
+    def application(self) -> Any:
+        """The API as a WSGI application, for whoever wants to serve it."""
+        return self._case.api_fixture.app()
 
     def log_lines(self, level: int = logging.INFO) -> list[str]:
         """Return the messages that were logged at a level or above."""
@@ -428,8 +433,8 @@ class _Case(libvirt_base.ServersTestBase):
                 'glance.api_servers': [cloud.glance.url],
                 'instances_path': str(cloud.instances),
                 'libvirt.snapshots_directory': str(cloud.root / 'snapshots'),
-                'wsgi.api_paste_config': os.path.join(
-                    sys.prefix, 'etc', 'nova', 'api-paste.ini'
+                'wsgi.api_paste_config': str(
+                    Path(sys.prefix) / 'etc' / 'nova' / 'api-paste.ini'
                 ),
                 # Nova's fake libvirt copies no blocks: only with the guest
                 # suspended do the bytes of a snapshot come from its disk.

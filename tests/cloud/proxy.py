@@ -204,9 +204,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise _Broken from exc
         if isinstance(fault, LoseAnswer):
             raise _Broken
-        self._answer(
-            answer.status, answer.headers.get('Content-Type'), body
-        )
+        self._answer(answer.status, answer.headers.get('Content-Type'), body)
 
     def _answer(
         self, status: int, content_type: str | None, body: bytes

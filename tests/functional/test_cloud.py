@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import os
 from pathlib import Path
 import subprocess
 import threading
 from typing import Any
-from typing import Iterator
 from unittest import mock
 
 import pytest
 
-# Before anything else that imports Nova, or what Nova has to patch.
-from tests.cloud import nova as cloud_nova  # noqa: I001
 from tests.cloud import glance as cloud_glance
+
+# Before anything else that imports Nova, or what Nova has to patch.
+from tests.cloud import nova as cloud_nova
 
 MIB = 1 << 20
 
@@ -70,11 +71,11 @@ def test_a_snapshot_lies_in_the_default_store_alone(
 
     image = glance.image(image_id)
     assert image is not None
-    assert 'active' == image['status']
-    assert ['cheap'] == glance.stores_of(image_id)
+    assert image['status'] == 'active'
+    assert glance.stores_of(image_id) == ['cheap']
     (path,) = glance.files(image_id).values()
     assert_same_content(path, nova.disk(server))
-    assert [] == nova.faults(server)
+    assert nova.faults(server) == []
 
 
 def test_snapshots_differ_when_the_disk_does(
@@ -96,7 +97,7 @@ def test_what_stock_nova_sends(
     nova.snapshot(server)
 
     (upload,) = (r for r in glance.requests() if r.is_upload)
-    assert 204 == upload.status
+    assert upload.status == 204
     assert upload.chunked
     assert upload.store is None
     assert upload.base_image_ref is None
@@ -120,7 +121,7 @@ def test_snapshots_run_side_by_side(
         nova.wait_until_idle()
 
     for image_id in images:
-        assert ['cheap'] == glance.stores_of(image_id)
+        assert glance.stores_of(image_id) == ['cheap']
     for each in servers:
         nova.delete_server(each)
 
@@ -129,12 +130,12 @@ def test_backups_rotate(
     nova: cloud_nova.Nova, glance: cloud_glance.Glance, server: str
 ) -> None:
     first = nova.backup(server, rotation=1)
-    assert ['cheap'] == glance.stores_of(first)
+    assert glance.stores_of(first) == ['cheap']
 
     second = nova.backup(server, rotation=1)
 
     assert glance.image(first) is None
-    assert ['cheap'] == glance.stores_of(second)
+    assert glance.stores_of(second) == ['cheap']
 
 
 def test_a_shelved_server_comes_back(
@@ -143,7 +144,7 @@ def test_a_shelved_server_comes_back(
     server = nova.create_server(base)
     nova.write_disk(server, os.urandom(MIB))
     image_id = nova.shelve(server)
-    assert ['cheap'] == glance.stores_of(image_id)
+    assert glance.stores_of(image_id) == ['cheap']
     assert not nova.disk(server).exists()
 
     nova.unshelve(server)
@@ -161,7 +162,7 @@ def test_a_volume_backed_server_leaves_an_empty_image(
 
     image = glance.image(image_id)
     assert image is not None
-    assert ('active', 0) == (image['status'], image['size'])
+    assert (image['status'], image['size']) == ('active', 0)
     nova.delete_server(server)
 
 
@@ -177,7 +178,7 @@ def test_a_snapshot_that_the_store_refuses(
         directory.chmod(0o755)
 
     assert glance.image(image_id) is None
-    assert 'ACTIVE' == nova.server(server)['status']
+    assert nova.server(server)['status'] == 'ACTIVE'
     assert nova.faults(server)
 
 
@@ -189,7 +190,7 @@ def test_nova_compute_restarts(
     nova.restart_compute()
 
     assert nova.driver is not old
-    assert ['cheap'] == glance.stores_of(nova.snapshot(server))
+    assert glance.stores_of(nova.snapshot(server)) == ['cheap']
 
 
 def test_a_base_image_in_several_stores(glance: cloud_glance.Glance) -> None:
@@ -200,7 +201,7 @@ def test_a_base_image_in_several_stores(glance: cloud_glance.Glance) -> None:
     )
 
     assert {'cheap', 'reliable'} == set(glance.stores_of(image_id))
-    assert 1 == len(set(glance.sha256(image_id).values()))
+    assert len(set(glance.sha256(image_id).values())) == 1
 
 
 def test_a_server_from_a_read_only_store(
@@ -209,7 +210,7 @@ def test_a_server_from_a_read_only_store(
     image_id = glance.create_image(
         os.urandom(MIB), stores=['web'], disk_format='raw'
     )
-    assert ['web'] == glance.stores_of(image_id)
+    assert glance.stores_of(image_id) == ['web']
 
     server = nova.create_server(image_id)
 
@@ -224,8 +225,8 @@ def test_a_store_that_is_no_longer_configured(
     glance.stop()
     glance.start(stores={'cheap': 'file', 'reliable': 'file'})
     try:
-        assert ['fast'] == glance.stores_of(base)
-        assert ['cheap'] == glance.stores_of(nova.snapshot(server))
+        assert glance.stores_of(base) == ['fast']
+        assert glance.stores_of(nova.snapshot(server)) == ['cheap']
     finally:
         glance.stop()
         glance.start(stores=everything)

@@ -62,11 +62,11 @@ def proxy(nova, glance, module_proxy):
     yield module_proxy
     module_proxy.heal()
     lookup.forget()
-    assert [] == [
+    assert [
         (image['id'], image['status'])
         for image in glance.images(nova.project)
         if image['status'] != 'active'
-    ]
+    ] == []
 
 
 @pytest.fixture
@@ -95,9 +95,7 @@ def test_connection_cut_once(nova, proxy, server, size, whole, percent):
 
 
 @pytest.mark.parametrize('percent', PLACES)
-def test_connection_cut_every_time(
-    nova, glance, proxy, server, size, percent
-):
+def test_connection_cut_every_time(nova, glance, proxy, server, size, percent):
     """The snapshot fails, and leaves nothing."""
     proxy.fail(*UPLOAD, cloud_proxy.Cut(size * percent // 100), times=None)
 
@@ -213,10 +211,12 @@ def full_glance(tmp_path, request):
     request.config.stash[notes] += [
         'Full store: a 413 of the proxy, as unshare -rm is not allowed here.'
     ]
-    with cloud_glance.Glance(tmp_path) as glance:
-        with cloud_proxy.Proxy(glance.url) as proxy:
-            proxy.fail(*UPLOAD, cloud_proxy.Answer(413))
-            yield _Behind(glance, proxy.url)
+    with (
+        cloud_glance.Glance(tmp_path) as glance,
+        cloud_proxy.Proxy(glance.url) as proxy,
+    ):
+        proxy.fail(*UPLOAD, cloud_proxy.Answer(413))
+        yield _Behind(glance, proxy.url)
 
 
 class _Behind:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import types
 import uuid
 
-import nova.conf
 from nova import context as nova_context
+import nova.conf
 from oslo_config import fixture as config_fixture
 import pytest
 

@@ -54,9 +54,7 @@ class TestRun:
         environ = {'OS_NOVA_DISABLE_EVENTLET_PATCHING': MODES[mode]}
 
         stock = run('nova-compute', *args, **environ)
-        mine = run(
-            'nova-multistore-run', 'nova-compute', *args, **environ
-        )
+        mine = run('nova-multistore-run', 'nova-compute', *args, **environ)
 
         assert stock.returncode != 0
         assert stock.returncode == mine.returncode

@@ -126,5 +126,5 @@ def test_installed_nova(caplog):
     """It is one that was tried."""
     patch.apply()
 
-    assert [] == caplog.records
-    assert [] == patch.problems()
+    assert caplog.records == []
+    assert patch.problems() == []

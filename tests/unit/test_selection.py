@@ -56,8 +56,8 @@ def test_volume_backed_goes_to_the_default_store(operation):
     )
 
     assert chosen.store is None
-    assert {} == sent(chosen)
-    assert 'the server has no base image' == chosen.reason
+    assert sent(chosen) == {}
+    assert chosen.reason == 'the server has no base image'
 
 
 @pytest.mark.parametrize('operation', KEPT)
@@ -69,8 +69,8 @@ def test_request_names_the_store(operation):
 
     assert chosen.ordered
     assert chosen.fallback is None
-    assert {**REF, 'X-Image-Meta-Store': 'ceph'} == sent(chosen)
-    assert 'the request names it' == chosen.reason
+    assert sent(chosen) == {**REF, 'X-Image-Meta-Store': 'ceph'}
+    assert chosen.reason == 'the request names it'
 
 
 @pytest.mark.parametrize('operation', KEPT)
@@ -80,8 +80,8 @@ def test_option_names_the_store(operation):
 
     assert chosen.ordered
     assert chosen.fallback is None
-    assert {**REF, 'X-Image-Meta-Store': 'cheap'} == sent(chosen)
-    assert '[glance] store names it' == chosen.reason
+    assert sent(chosen) == {**REF, 'X-Image-Meta-Store': 'cheap'}
+    assert chosen.reason == '[glance] store names it'
 
 
 @pytest.mark.parametrize('order', ['requested', 'configured'])
@@ -91,7 +91,7 @@ def test_shelve_and_resize_obey_no_order(operation, order):
     chosen = selection.select(facts(operation=operation, **{order: 'nosuch'}))
 
     assert not chosen.ordered
-    assert 'fast' == chosen.store
+    assert chosen.store == 'fast'
 
 
 @pytest.mark.parametrize('order', ['requested', 'configured'])
@@ -108,7 +108,7 @@ def test_order_that_cannot_be_met(order, store, error, words):
         selection.select(facts(**{order: store}))
 
     assert store == caught.value.store
-    assert ('ceph', 'cheap', 'fast') == caught.value.valid
+    assert caught.value.valid == ('ceph', 'cheap', 'fast')
     assert (
         f"store '{store}' {words}; the stores that can be written are "
         'ceph, cheap, fast' == str(caught.value)
@@ -131,7 +131,7 @@ def test_order_that_cannot_be_checked_stands():
         facts(configured='fast', catalogue=None, unknown='Glance is silent')
     )
 
-    assert 'fast' == chosen.store
+    assert chosen.store == 'fast'
     assert chosen.ordered
     assert chosen.reason.endswith('; not checked, as Glance is silent')
 
@@ -173,7 +173,7 @@ def test_ceph_is_no_substring_of_ceph2():
         facts(catalogue=catalogue, base_stores=('ceph2', 'file'))
     )
 
-    assert 'file' == chosen.store
+    assert chosen.store == 'file'
 
 
 UNTOLD = [
@@ -195,8 +195,8 @@ def test_own_ceph_store_where_the_base_image_cannot_tell(base_stores, why):
         facts(base_stores=base_stores, unknown='it is gone', ceph_store='ceph')
     )
 
-    assert 'cheap' == chosen.fallback
-    assert {**REF, 'X-Image-Meta-Store': 'ceph'} == sent(chosen)
+    assert chosen.fallback == 'cheap'
+    assert sent(chosen) == {**REF, 'X-Image-Meta-Store': 'ceph'}
     assert f"this compute's own Ceph store, as {why}" == chosen.reason
 
 
@@ -223,7 +223,7 @@ def test_default_store_where_glance_has_one_store():
     )
 
     assert sent(chosen) == REF
-    assert 'Glance does not have several stores' == chosen.reason
+    assert chosen.reason == 'Glance does not have several stores'
 
 
 def test_default_store_where_the_catalogue_is_unknown():
@@ -233,7 +233,7 @@ def test_default_store_where_the_catalogue_is_unknown():
     )
 
     assert sent(chosen) == REF
-    assert 'the default store, as Glance is silent' == chosen.reason
+    assert chosen.reason == 'the default store, as Glance is silent'
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_no_fallback_without_a_writable_default_store(default):
         facts(catalogue=stores.Catalogue((default, stores.Store('fast'))))
     )
 
-    assert 'fast' == chosen.store
+    assert chosen.store == 'fast'
     assert chosen.fallback is None
 
 
@@ -257,6 +257,7 @@ def test_fallback_is_named():
     """Else a filter in Glance would send the data back."""
     chosen = selection.select(facts())
 
-    assert {**REF, 'X-Image-Meta-Store': 'cheap'} == chosen.headers(
-        chosen.fallback
-    )
+    assert chosen.headers(chosen.fallback) == {
+        **REF,
+        'X-Image-Meta-Store': 'cheap',
+    }

@@ -105,7 +105,7 @@ def test_requests_of_an_order(conf, take, glance):
 
     take()
 
-    assert [] == glance.requests
+    assert glance.requests == []
 
 
 def test_volume_backed(take, server, glance):
@@ -113,7 +113,7 @@ def test_volume_backed(take, server, glance):
     server.image_ref = ''
 
     assert take().headers(None) == {}
-    assert [] == glance.requests
+    assert glance.requests == []
 
 
 @pytest.mark.parametrize('task_state', ['image_snapshot', 'image_backup'])
@@ -301,9 +301,7 @@ class TestValidation:
             loading.get_auth_plugin_conf_options('admin_token'),
             group='service_user',
         )
-        conf.config(
-            group='service_user', endpoint=glance.url, token='service'
-        )
+        conf.config(group='service_user', endpoint=glance.url, token='service')
 
     @pytest.mark.parametrize(
         ('store', 'level', 'words'),
@@ -332,11 +330,11 @@ class TestValidation:
 
         validation._check()
 
-        assert [logging.WARNING] == [
+        assert [
             r.levelno
             for r in caplog.records
             if r.name.startswith('nova_multistore')
-        ]
+        ] == [logging.WARNING]
 
     def test_no_credentials(self, conf, caplog):
         """A warning that names the section."""

@@ -173,7 +173,7 @@ def test_one_fetch_for_many_threads():
     futures = [bounded.start(lambda: cache.get(slow)) for _ in range(50)]
     go.set()
 
-    assert [ONE] * 50 == [bounded.wait(future, 30) for future in futures]
+    assert [bounded.wait(future, 30) for future in futures] == [ONE] * 50
     assert fetch.count == 1
 
 

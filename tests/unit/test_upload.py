@@ -113,11 +113,11 @@ def test_headers_of_any_other_upload(glance, send):
 def test_headers_of_an_endless_looking_stream(glance, context, image):
     """Its size is not known."""
 
-    class Stream:
-        pieces = [DATA, DATA, b'']
+    pieces = [DATA, DATA, b'']
 
+    class Stream:
         def read(self, size):
-            return self.pieces.pop(0)
+            return pieces.pop(0)
 
     service = nova_glance.GlanceImageServiceV2()
     service._upload_data(context, image['id'], Stream())

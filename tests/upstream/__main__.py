@@ -8,14 +8,14 @@ differences.txt lists the test; and if a listed test ends the same.
 
 from __future__ import annotations
 
+from concurrent import futures
 import json
 import os
+from pathlib import Path
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent import futures
-from pathlib import Path
 
 from nova import version
 

@@ -8,11 +8,11 @@ The outcomes go to FILE, as JSON: {test id: [outcome, last line of the error]}.
 from __future__ import annotations
 
 import json
-import sys
-import unittest
 from pathlib import Path
+import sys
 from typing import TYPE_CHECKING
 from typing import Any
+import unittest
 
 from tests.upstream.groups import GROUPS
 
