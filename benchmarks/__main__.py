@@ -11,7 +11,9 @@ import sys
 import tempfile
 
 # Before anything else that imports Nova, or what Nova has to patch.
-from tests.cloud import nova as cloud_nova  # isort: split
+from tests.cloud import nova as cloud_nova
+
+# isort: split
 
 from nova_multistore.compute import lookup
 from nova_multistore.compute import patch

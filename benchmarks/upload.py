@@ -9,14 +9,16 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import json
-import os
 import pathlib
 import resource
 import time
 import types
 import uuid
 
-os.environ.setdefault('OS_NOVA_DISABLE_EVENTLET_PATCHING', '1')
+# Before anything else that imports Nova, or what Nova has to patch.
+from tests.cloud import threads  # noqa: F401
+
+# isort: split
 
 from nova import context as nova_context
 from nova import objects

@@ -24,7 +24,9 @@ from typing import Any
 import wsgiref.simple_server
 
 # Before anything else that imports Nova, or what Nova has to patch.
-from tests.cloud import nova as cloud_nova  # isort: split
+from tests.cloud import nova as cloud_nova
+
+# isort: split
 
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance

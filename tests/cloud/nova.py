@@ -4,16 +4,12 @@ API, conductor, scheduler and one nova-compute run as Nova's own functional
 tests run them, with Placement, Neutron and Cinder as those tests have them.
 What is real beyond that: the Glance, the disks of the servers, and qemu-img.
 
-Importing this module imports Nova: with native threads, where the release
-has them for nova-compute, unless the environment says
-`OS_NOVA_DISABLE_EVENTLET_PATCHING=0`.
+Importing this module imports Nova, as `tests.cloud.threads` says.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
-import os
 from pathlib import Path
 import subprocess
 import sys
@@ -24,19 +20,10 @@ from typing import Callable
 from unittest import mock
 import uuid
 
-# In earlier releases the databases of Nova's test fixtures are in memory,
-# where native threads get in each other's way.
-_THREADS = int(importlib.metadata.version('nova').split('.')[0]) >= 34
-os.environ.setdefault(
-    'OS_NOVA_DISABLE_EVENTLET_PATCHING', '1' if _THREADS else '0'
-)
+# Before anything else that imports Nova, or what Nova has to patch.
+from tests.cloud import threads  # noqa: F401
 
-# Nova's choice comes before every import that it has to come before.
-from nova import monkey_patch
-
-if hasattr(monkey_patch, 'patch'):
-    # Older releases patch when they are imported.
-    monkey_patch.patch()
+# isort: split
 
 import fixtures
 from nova import context as nova_context

@@ -9,11 +9,9 @@ import subprocess
 
 import pytest
 
-# Before anything else that imports Nova, or what Nova has to patch.
-from tests.cloud import nova as cloud_nova  # isort: split
-
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
+from tests.cloud import nova as cloud_nova
 from tests.functional import notes
 
 MIB = 1 << 20

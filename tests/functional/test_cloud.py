@@ -13,25 +13,9 @@ from unittest import mock
 import pytest
 
 from tests.cloud import glance as cloud_glance
-
-# Before anything else that imports Nova, or what Nova has to patch.
 from tests.cloud import nova as cloud_nova
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope='module')
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp('cloud')
-
-
-@pytest.fixture(scope='module')
-def glance(root: Path) -> Iterator[cloud_glance.Glance]:
-    (root / 'glance').mkdir()
-    with cloud_glance.Glance(
-        root / 'glance', show_locations=not cloud_glance.HAS_LOCATION_API
-    ) as glance:
-        yield glance
 
 
 @pytest.fixture(scope='module')

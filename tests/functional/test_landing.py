@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 
+from keystoneauth1 import loading
 import pytest
 
 from nova_multistore.compute import lookup
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
+from tests.cloud import nova as cloud_nova
 from tests.functional import expected_digest
 
 MIB = 1 << 20
@@ -116,6 +119,74 @@ def test_bad_option(nova, glance, base, boot, store, operation):
         assert 'cheap, fast, reliable' in message
     assert not any(r.is_upload for r in glance.requests())
     assert not any('Beginning' in line for line in nova.log_lines())
+
+
+@pytest.fixture
+def credentials(nova, glance):
+    """Credentials of Nova itself, in [service_user]."""
+    loading.register_auth_conf_options(cloud_nova.CONF, 'service_user')
+    cloud_nova.CONF.register_opts(
+        loading.get_auth_plugin_conf_options('admin_token'), 'service_user'
+    )
+    nova.conf(
+        **{
+            'service_user.auth_type': 'admin_token',
+            'service_user.endpoint': glance.url,
+            'service_user.token': cloud_glance.token('service'),
+        }
+    )
+    yield
+    nova.conf(**{'service_user.auth_type': None})
+
+
+@pytest.mark.parametrize(
+    ('store', 'level', 'words'),
+    [
+        ('nosuch', logging.ERROR, 'cheap, fast, reliable'),
+        ('web', logging.ERROR, 'is read-only'),
+        ('fast', None, ''),
+    ],
+)
+def test_option_is_checked_at_the_start(
+    nova, credentials, store, level, words
+):
+    """nova-compute starts either way."""
+    nova.conf(**{'glance.store': store})
+    nova.records.clear()
+    lookup.forget()
+
+    nova.restart_compute()
+    deadline = time.monotonic() + (20 if level else 2)
+    while time.monotonic() < deadline and not found(nova):
+        time.sleep(0.1)
+
+    assert [record.levelno for record in found(nova)] == [level] * bool(level)
+    assert all(words in record.getMessage() for record in found(nova))
+
+
+def test_option_cannot_be_checked_at_the_start(nova):
+    """Without credentials there is a warning."""
+    nova.conf(**{'glance.store': 'fast'})
+    nova.records.clear()
+    lookup.forget()
+
+    nova.restart_compute()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and not found(nova):
+        time.sleep(0.1)
+
+    [record] = found(nova)
+    assert record.levelno == logging.WARNING
+    assert '[service_user]' in record.getMessage()
+
+
+def found(nova):
+    """What was said of the option."""
+    return [
+        record
+        for record in nova.records
+        if record.getMessage().startswith('[glance] store')
+    ]
 
 
 def test_shelve_with_bad_option(nova, glance, base, boot):
