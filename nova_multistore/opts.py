@@ -27,9 +27,10 @@ Possible values:
 
 Related options:
 
-* ``[libvirt] images_rbd_glance_store_name``: with disks in Ceph, another
-  store than that one means that a snapshot is a full copy, and that Nova has
-  to copy it back before a server can be started from it.
+* ``[libvirt] images_rbd_glance_store_name``: with disks in Ceph, a snapshot
+  that Nova makes inside Ceph stays there, whatever this option says. Any
+  other is a full copy, and where this names another store than that one Nova
+  has to copy it back before a server can be started from it.
 """,
     ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from typing import TYPE_CHECKING
+import uuid
 
 if TYPE_CHECKING:
     from nova_multistore.stores import Catalogue
@@ -37,8 +38,8 @@ class Facts:
     """What a selection is made of."""
 
     operation: Operation
-    #: The server's ``image_ref``; None if it is volume-backed.
-    base_image_ref: str | None
+    #: The server's ``image_ref``; None or empty if it is volume-backed.
+    image_ref: str | None
     #: What Glance lists; None if it could not be asked.
     catalogue: Catalogue | None = None
     #: Stores of the base image, in Glance's order; None if they are unknown.
@@ -53,9 +54,17 @@ class Facts:
     ceph_store: str | None = None
 
     @property
+    def base_image_ref(self) -> str | None:
+        """The base image, None where ``image_ref`` is not a UUID."""
+        try:
+            return str(uuid.UUID(self.image_ref)) if self.image_ref else None
+        except ValueError:
+            return None
+
+    @property
     def ordered(self) -> tuple[str, str] | None:
         """The store that somebody asked for, and where they did."""
-        if self.base_image_ref and self.operation.for_keeps:
+        if self.image_ref and self.operation.for_keeps:
             if self.requested:
                 return self.requested, 'the request names it'
             if self.configured:
@@ -75,8 +84,21 @@ class Selection:
     reason: str
     #: Whether the store was asked for, by the request or by ``nova.conf``.
     ordered: bool = False
-    #: Store that takes the data if ``store`` refuses it; None if it may not.
-    fallback: str | None = None
+    #: What Glance listed then.
+    catalogue: Catalogue | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def fallback(self) -> str | None:
+        """The store that takes the data if ``store`` refuses it.
+
+        It is the default store, for a choice that nobody ordered.
+        """
+        if self.ordered or not self.store or not self.catalogue:
+            return None
+        default = self.catalogue.default
+        if default == self.store or default not in self.catalogue.writable:
+            return None
+        return default
 
     def headers(self, store: str | None) -> dict[str, str]:
         """Say what the upload sends.
@@ -100,7 +122,7 @@ def select(facts: Facts) -> Selection:
     :raises UnknownStore: Glance does not list the store that was asked for
     :raises ReadOnlyStore: the store that was asked for is read-only
     """
-    if not facts.base_image_ref:
+    if not facts.image_ref:
         return Selection(None, None, 'the server has no base image')
     if facts.ordered:
         return _order(facts, *facts.ordered)
@@ -112,27 +134,27 @@ def _order(facts: Facts, store: str, reason: str) -> Selection:
         reason = f'{reason}; not checked, as {facts.unknown}'
     else:
         facts.catalogue.check_writable(store)
-    return Selection(store, facts.base_image_ref, reason, ordered=True)
+    return Selection(
+        store,
+        facts.base_image_ref,
+        reason,
+        ordered=True,
+        catalogue=facts.catalogue,
+    )
 
 
 def _derive(facts: Facts) -> Selection:
     """Follow the base image, else this compute's own Ceph store."""
     base = facts.base_image_ref
     if facts.catalogue is None:
-        return Selection(None, base, f'the default store, as {facts.unknown}')
+        return Selection(None, base, facts.unknown)
     if not facts.catalogue.stores:
         return Selection(None, base, 'Glance does not have several stores')
     writable = facts.catalogue.writable
     default = facts.catalogue.default
 
     def derived(store: str, reason: str) -> Selection:
-        fallback = default if default in writable else None
-        return Selection(
-            store,
-            base,
-            reason,
-            fallback=fallback if fallback != store else None,
-        )
+        return Selection(store, base, reason, catalogue=facts.catalogue)
 
     stores = [s for s in facts.base_stores or () if s in writable]
     if facts.ceph_store in stores:
@@ -158,4 +180,4 @@ def _derive(facts: Facts) -> Selection:
         return derived(
             facts.ceph_store, f"this compute's own Ceph store, as {reason}"
         )
-    return Selection(None, base, f'the default store, as {reason}')
+    return Selection(None, base, reason)

@@ -98,17 +98,18 @@ def _flag(value: object) -> bool:
     return str(value).lower() == 'true'
 
 
-def split(value: object) -> tuple[str, ...]:
-    """Read an image's ``stores``.
+def of_image(image: object) -> tuple[str, ...]:
+    """Read in which stores an image lies.
 
-    :param value: the property: store ids joined by commas, or None
+    :param image: the decoded JSON; its ``stores`` are ids joined by commas
     :returns: store ids, in Glance's order
-    :raises LookupFailed: it is not text
+    :raises LookupFailed: it has another form
     """
-    if value is None:
-        return ()
+    value = image.get('stores', '') if isinstance(image, dict) else None
     if not isinstance(value, str):
-        raise exception.LookupFailed("the image's stores are not text")
+        raise exception.LookupFailed(
+            'the base image could not be looked up (the answer is no image)'
+        )
     return tuple(s.strip() for s in value.split(',') if s.strip())
 
 

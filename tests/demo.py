@@ -156,7 +156,7 @@ class Demo:
         """Return the reason that the log gives for an image."""
         for line in self._nova.log_lines():
             if line.startswith(f'Image {image_id} ') and (
-                match := re.search(r'goes to store .*?: (.*) \[', line)
+                match := re.search(r'goes to .*?: (.*) \[', line)
             ):
                 return match[1]
         return 'volume-backed: nova-api makes an empty image'

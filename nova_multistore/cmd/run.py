@@ -46,10 +46,13 @@ def main() -> Any:
     run = script.load()
 
     from nova_multistore import exception
-    from nova_multistore.compute import patch
 
     try:
+        from nova_multistore.compute import patch
+
         patch.apply()
+    except ImportError as exc:
+        return _say(f'Nova is not as expected: {exc}', 1)
     except exception.UnsupportedNova as exc:
         return _say(str(exc), 1)
     return run()

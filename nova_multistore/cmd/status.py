@@ -72,7 +72,8 @@ class Checks(upgradecheck.UpgradeCommands):
             Code.WARNING,
             f"Disks are in Ceph with Glance's store "
             f"'{CONF.libvirt.images_rbd_glance_store_name}', but [glance] "
-            f"store is '{CONF.glance.store}': each snapshot is a full copy.",
+            f"store is '{CONF.glance.store}'. A snapshot that Nova makes "
+            'inside Ceph stays there; any other is a full copy.',
         )
 
     def _check_copy_image(self) -> Result:
@@ -80,7 +81,7 @@ class Checks(upgradecheck.UpgradeCommands):
             return Result(Code.SUCCESS)
         return Result(
             Code.WARNING,
-            'To start a server from a snapshot, Nova asks Glance to copy it '
+            'To start a server from such a copy, Nova asks Glance to copy it '
             f"to '{CONF.libvirt.images_rbd_glance_store_name}'. Glance's "
             'policy copy_image is for administrators unless it is changed, '
             'and then a server that a member starts goes to ERROR.',
@@ -114,9 +115,10 @@ def main() -> int:
 
     :returns: 0 all is well, 1 a warning, 2 a failure, 255 an error
     """
-    if len(sys.argv) == 1:
-        sys.argv.append('--help')
     code: int = upgradecheck.main(
-        CONF, project='nova', upgrade_command=Checks()
+        CONF,
+        project='nova',
+        upgrade_command=Checks(),
+        argv=sys.argv[1:] or ['--help'],
     )
     return code

@@ -33,8 +33,8 @@ class Body:
 
     @property
     def rewindable(self) -> bool:
-        """Whether it can be sent again from its first byte."""
-        return self._start is not None
+        """Whether it can be sent, once more, from its first byte."""
+        return self._start is not None or not self._read
 
     def rewind(self) -> Any:
         """Go to the first byte.
@@ -56,6 +56,9 @@ class Body:
         :returns: bytes, empty at the end
         """
         chunk = self._data.read(size)
+        if isinstance(chunk, str):
+            # Nova's zVM driver opens its file as text.
+            chunk = chunk.encode()
         self._read += len(chunk)
         self._ended = not chunk
         return chunk

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 from typing import Any
 
 import glanceclient.exc
+from keystoneauth1 import exceptions as auth_exceptions
 from keystoneauth1 import loading
 from nova import context as nova_context
 import nova.conf
@@ -20,13 +22,29 @@ if TYPE_CHECKING:
 
 CONF = nova.conf.CONF
 
+# Answers for which the credentials of one caller are to blame.
+_DENIED = (
+    glanceclient.exc.HTTPUnauthorized,
+    glanceclient.exc.HTTPForbidden,
+)
+# No answer at all.
+_SILENT = (
+    exception.LookupFailed,
+    glanceclient.exc.InvalidEndpoint,
+    glanceclient.exc.CommunicationError,
+    OSError,
+)
+
 _cache = stores.Cache()
+# Until when, on the monotonic clock, no image is looked up.
+_silent_until = 0.0
 
 
 def forget() -> None:
     """Forget what Glance said, so that it is asked anew."""
-    global _cache
+    global _cache, _silent_until
     _cache = stores.Cache()
+    _silent_until = 0.0
 
 
 def get(
@@ -47,7 +65,6 @@ def get(
     :raises LookupFailed: Glance did not answer in time
     :raises Exception: Glance cannot be reached
     """
-
     return bounded.wait(
         bounded.start(lambda: _ask(client, context, path, timeout)), timeout
     )
@@ -97,36 +114,39 @@ def catalogue(
             )
         except glanceclient.exc.HTTPNotFound:
             return stores.Catalogue()
-        except (exception.LookupFailed, glanceclient.exc.HTTPUnauthorized):
-            # A token that has expired says nothing about Glance: the next
-            # caller asks again with its own.
+        except _DENIED:
+            # It says nothing about Glance: the next caller asks again.
             raise
-        except Exception as exc:
-            raise _failed(exc) from exc
+        except (*_SILENT, glanceclient.exc.HTTPException) as exc:
+            raise exception.LookupFailed(_words(exc)) from exc
 
     try:
         return _cache.get(fetch, timeout, stale)
-    except exception.LookupFailed as exc:
+    except Exception as exc:
         raise exception.LookupFailed(
-            f"Glance's stores are unknown ({exc})"
-        ) from exc
-    except glanceclient.exc.HTTPUnauthorized as exc:
-        raise exception.LookupFailed(
-            f"Glance's stores are unknown ({_failed(exc)})"
+            f"Glance's stores are unknown ({_words(exc)})"
         ) from exc
 
 
 def image_stores(
-    context: RequestContext, image_id: str, timeout: float
+    context: RequestContext, image_id: str | None, timeout: float
 ) -> tuple[str, ...]:
-    """Return the stores in which an image lies.
+    """Return the stores in which a base image lies.
 
     :param context: whose token is sent; what it may not see is not there
-    :param image_id: the image's UUID
+    :param image_id: the image's UUID, None if it has none
     :param timeout: in seconds
     :returns: store ids, in Glance's order
     :raises LookupFailed: the image is not there, or Glance did not say
     """
+    global _silent_until
+    if image_id is None:
+        raise exception.LookupFailed("the base image's id is not a UUID")
+    if time.monotonic() < _silent_until:
+        raise exception.LookupFailed(
+            'the base image could not be looked up (Glance did not answer a '
+            'moment ago)'
+        )
     try:
         image = get(
             glance.GlanceClientWrapper(),
@@ -134,22 +154,22 @@ def image_stores(
             f'/v2/images/{image_id}',
             timeout,
         )
-        if not isinstance(image, dict):
-            raise exception.LookupFailed('the answer is no image')
-        return stores.split(image.get('stores'))
     except glanceclient.exc.HTTPNotFound as exc:
         raise exception.LookupFailed(
             'the base image is deleted or not visible'
         ) from exc
     except Exception as exc:
+        if isinstance(exc, _SILENT):
+            _silent_until = time.monotonic() + stores.FAILED
         raise exception.LookupFailed(
-            f'the base image could not be looked up ({_failed(exc)})'
+            f'the base image could not be looked up ({_words(exc)})'
         ) from exc
+    return stores.of_image(image)
 
 
-def _failed(exc: Exception) -> exception.LookupFailed:
-    text = ' '.join(str(exc).split()) or type(exc).__name__
-    return exception.LookupFailed(text[:200])
+def _words(exc: Exception) -> str:
+    """Return an error in one line."""
+    return (' '.join(str(exc).split()) or type(exc).__name__)[:200]
 
 
 def service_context() -> RequestContext:
@@ -158,7 +178,12 @@ def service_context() -> RequestContext:
     :returns: a context with the credentials of ``[service_user]``
     :raises LookupFailed: there are none
     """
-    auth = loading.load_auth_from_conf_options(CONF, 'service_user')
+    try:
+        auth = loading.load_auth_from_conf_options(CONF, 'service_user')
+    except auth_exceptions.AuthPluginException as exc:
+        raise exception.LookupFailed(
+            f'[service_user] is not usable ({_words(exc)})'
+        ) from exc
     if auth is None:
         raise exception.LookupFailed(
             'there are no credentials in [service_user] to ask Glance with'

@@ -75,11 +75,14 @@ def _load_compute_driver(
     # Where it is defined: what is put there later counts as without this.
     owner = next(c for c in type(driver).__mro__ if 'snapshot' in vars(c))
     _wrap(owner, 'snapshot', snapshot.snapshot)
-    LOG.info(
-        'nova-multistore %s is active on Nova %s',
-        nova_multistore.__version__,
-        nova_version.version_string(),
-    )
+    versions = nova_multistore.__version__, nova_version.version_string()
+    LOG.info('nova-multistore %s is active on Nova %s', *versions)
+    if is_newer():
+        LOG.warning(
+            'nova-multistore %s was not tried with Nova %s, but finds there '
+            'what it needs',
+            *versions,
+        )
     validation.start()
     return driver
 
@@ -119,6 +122,11 @@ _SEAMS = (
         'nova.image.glance',
         'GlanceClientWrapper._create_onetime_client',
         ('self', 'context', 'version'),
+    ),
+    Seam(
+        'nova.compute.utils',
+        'delete_image',
+        ('context', 'instance', 'image_api', 'image_id', 'log_exc_info'),
     ),
 )
 
@@ -177,15 +185,9 @@ def apply() -> None:
     with _lock:
         if _originals:
             return
-        version = nova_version.version_string()
         if found := problems():
-            raise exception.UnsupportedNova(version, found)
-        if is_newer():
-            LOG.warning(
-                'nova-multistore %s was not tried with Nova %s, but finds all '
-                'that it needs there',
-                nova_multistore.__version__,
-                version,
+            raise exception.UnsupportedNova(
+                nova_version.version_string(), found
             )
         for seam in _SEAMS:
             if seam.wrapper is not None:

@@ -6,7 +6,6 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 from typing import Any
-import uuid
 
 from nova import exception as nova_exception
 from nova.compute import utils as compute_utils
@@ -97,11 +96,16 @@ def _decide(
     try:
         selected = selection.select(facts)
     except exception.StoreRefused as exc:
-        message = (
-            f'Image {image_id} ({facts.operation.value}) is not made: {exc}'
+        LOG.error(
+            'Image %(image)s (%(operation)s) is not made: %(reason)s',
+            {
+                'image': image_id,
+                'operation': facts.operation.value,
+                'reason': exc,
+            },
+            instance=server,
         )
-        LOG.error(message, instance=server)
-        raise nova_exception.InvalidConfiguration(message) from exc
+        raise nova_exception.InvalidConfiguration(str(exc)) from exc
     level = (
         logging.WARNING
         if selected.ordered and facts.catalogue is None
@@ -109,18 +113,27 @@ def _decide(
     )
     LOG.log(
         level,
-        'Image %(image)s (%(operation)s) goes to store %(store)s: %(reason)s '
+        'Image %(image)s (%(operation)s) goes to %(store)s: %(reason)s '
         '[base image %(base)s]',
         {
             'image': image_id,
             'operation': facts.operation.value,
-            'store': selected.store or 'that Glance selects',
+            'store': _name(selected),
             'reason': selected.reason,
             'base': selected.base_image_ref or 'none',
         },
         instance=server,
     )
     return selected
+
+
+def _name(selected: selection.Selection) -> str:
+    name = "Glance's default store"
+    if selected.store:
+        name = f'store {selected.store}'
+    if CONF.libvirt.images_type == 'rbd':
+        name += ', unless Nova makes it inside Ceph'
+    return name
 
 
 def _gather(
@@ -131,12 +144,11 @@ def _gather(
     """Ask Glance for what the rules need, and for nothing else."""
     facts = selection.Facts(
         operation=operation,
-        base_image_ref=_uuid(server.image_ref),
+        image_ref=server.image_ref,
         configured=CONF.glance.store,
         ceph_store=_ceph_store(),
     )
-    base_image_ref = facts.base_image_ref
-    if not base_image_ref:
+    if not facts.image_ref:
         return facts
     deadline = time.monotonic() + stores.TIMEOUT
 
@@ -149,7 +161,9 @@ def _gather(
             catalogue = lookup.catalogue(context, left(), stale=catalogue)
         facts = dataclasses.replace(facts, catalogue=catalogue)
         if catalogue.stores and not facts.ordered:
-            base_stores = lookup.image_stores(context, base_image_ref, left())
+            base_stores = lookup.image_stores(
+                context, facts.base_image_ref, left()
+            )
             facts = dataclasses.replace(facts, base_stores=base_stores)
     except exception.LookupFailed as exc:
         facts = dataclasses.replace(facts, unknown=str(exc))
@@ -161,10 +175,3 @@ def _ceph_store() -> str | None:
         return None
     store: str | None = CONF.libvirt.images_rbd_glance_store_name or None
     return store
-
-
-def _uuid(image_ref: str | None) -> str | None:
-    try:
-        return str(uuid.UUID(image_ref)) if image_ref else None
-    except ValueError:
-        return None

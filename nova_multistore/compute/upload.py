@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from typing import TYPE_CHECKING
@@ -43,13 +44,16 @@ _UNREACHABLE = (
     OSError,
 )
 # Answers that say nothing of the store: a Glance behind a gateway that is
-# away, and an image still held by an earlier try.
+# away, an image still held by an earlier try, and a service token that had
+# expired (asking for the image has renewed it).
 _PASSING = (
     glanceclient.exc.HTTPServiceUnavailable,
     glanceclient.exc.HTTPBadGateway,
     glanceclient.exc.HTTPConflict,
+    glanceclient.exc.HTTPUnauthorized,
 )
-_UNSETTLED = ('saving', 'uploading', 'importing')
+_TAKING = ('saving', 'uploading', 'importing')
+_WAITING = ('queued', *_TAKING)
 _NO_SELECTION = selection.Selection(None, None, 'not a snapshot')
 
 
@@ -132,7 +136,7 @@ class _Upload:
         :returns: True if it has its data, False if they must be sent again
         :raises Exception: it can be neither
         """
-        image = self._outcome()
+        image = self._outcome(_TAKING)
         if image is None:
             raise _translated(self._client, error)
         status = image.get('status')
@@ -146,20 +150,23 @@ class _Upload:
             raise _translated(self._client, error)
         return False
 
-    def _outcome(self) -> dict[str, Any] | None:
-        """Ask what became of the image until it is settled.
+    def _outcome(self, passing: tuple[str, ...]) -> dict[str, Any] | None:
+        """Ask what became of the image.
 
+        :param passing: statuses in which it is asked for again
         :returns: the image; None if Glance does not say
         """
         deadline = time.monotonic() + SETTLE
         image = None
         while (left := deadline - time.monotonic()) > 0:
             try:
-                image = lookup.get(
-                    self._client,
-                    self._context,
-                    f'/v2/images/{self._image_id}',
-                    left,
+                image = dict(
+                    lookup.get(
+                        self._client,
+                        self._context,
+                        f'/v2/images/{self._image_id}',
+                        left,
+                    )
                 )
             except glanceclient.exc.HTTPNotFound:
                 return {'status': 'deleted'}
@@ -171,7 +178,7 @@ class _Upload:
             except Exception as exc:
                 LOG.debug('Image %s: %s', self._image_id, exc)
             else:
-                if image and image.get('status') not in _UNSETTLED:
+                if image.get('status') not in passing:
                     break
             time.sleep(PAUSE)
         return image
@@ -199,10 +206,18 @@ class _Upload:
         self._store = fallback
 
     def _check_store(self, error: Exception) -> None:
-        """See whether Glance still lists the store that it did not know."""
-        lookup.forget()
+        """See which stores Glance has now, as it may not know the one named.
+
+        :raises nova.exception.InvalidConfiguration: it was ordered, and is
+            not among them
+        """
         try:
-            catalogue = lookup.catalogue(self._context)
+            catalogue = lookup.catalogue(
+                self._context, stale=self._selection.catalogue
+            )
+            self._selection = dataclasses.replace(
+                self._selection, catalogue=catalogue
+            )
             catalogue.check_writable(str(self._store))
         except exception.LookupFailed as exc:
             LOG.debug('Image %s: %s', self._image_id, exc)
@@ -214,20 +229,25 @@ class _Upload:
     def _verified(self) -> Any:
         """Return the image, once it is sure that it has what was sent."""
         image = self._show()
-        if image.get('status') in _UNSETTLED:
-            self._outcome()
-            image = self._show()
-        size = image.get('size')
-        if size == self._body.sent:
+        known: Any = image
+        if known.get('status') in _WAITING:
+            # The Glance that was asked may not have heard of it yet.
+            known = self._outcome(_WAITING) or {}
+        status, size = known.get('status'), known.get('size')
+        if size == self._body.sent and status not in _WAITING:
             return image
-        reason = f'{self._body.sent} bytes were sent, Glance has {size}'
-        LOG.error('Deleting image %s: %s', self._image_id, reason)
-        try:
-            self._client.call(
-                self._context, 2, 'delete', args=(self._image_id,)
-            )
-        except Exception:
-            LOG.exception('Image %s was not deleted', self._image_id)
+        reason = (
+            f'{self._body.sent} bytes were sent, Glance has {size} and says '
+            f'that it is {status}'
+        )
+        if status == 'active':
+            LOG.error('Deleting image %s: %s', self._image_id, reason)
+            try:
+                self._client.call(
+                    self._context, 2, 'delete', args=(self._image_id,)
+                )
+            except Exception:
+                LOG.exception('Image %s was not deleted', self._image_id)
         raise nova_exception.ImageUnacceptable(
             image_id=self._image_id, reason=reason
         )
@@ -245,23 +265,33 @@ def _put(
     data: Any,
     headers: dict[str, str],
 ) -> None:
-    connection = lookup.connect(client, context)
-    http = connection.http_client
+    http = lookup.connect(client, context).http_client
     # A client that Nova made for one image is used again for the next call.
+    # What goes here is sent as it is; glanceclient quotes other headers.
     before = http.additional_headers
     http.additional_headers = {**before, **headers}
     try:
-        connection.images.upload(image_id, data)
+        # keystoneauth would send the rest of the data again after a 401.
+        http.put(
+            f'/v2/images/{image_id}/file',
+            headers={'Content-Type': 'application/octet-stream'},
+            data=data,
+            allow_reauth=False,
+        )
     finally:
         http.additional_headers = before
 
 
 def _native(func: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function as run in a native thread under eventlet."""
+    """Return the function as run in a native thread under eventlet.
+
+    Nova's helper for that has changed its name, and will go with eventlet.
+    """
     if hasattr(utils, 'tpool_wrap'):
-        wrapped: Callable[..., Any] = utils.tpool_wrap(func)
-        return wrapped
-    return functools.partial(utils.tpool_execute, func)
+        func = utils.tpool_wrap(func)
+    elif hasattr(utils, 'tpool_execute'):
+        func = functools.partial(utils.tpool_execute, func)
+    return func
 
 
 def _passes(error: Exception) -> bool:

@@ -277,7 +277,7 @@ def test_broken_discovery(nova, proxy, server, whole, fault):
 
     assert time.monotonic() - begin < 25
     assert any(
-        "the default store, as Glance's stores are unknown" in line
+        "goes to Glance's default store: Glance's stores are unknown" in line
         for line in nova.log_lines()
     )
     # A failure is remembered: the next snapshot does not wait for it again.

@@ -91,8 +91,9 @@ def test_stream_cannot_be_sent_again():
         upload = body.Body(stream)
 
         assert upload.size is None
-        assert not upload.rewindable
+        assert upload.rewindable
         upload.rewind().read(1000)
+        assert not upload.rewindable
         assert upload.sent is None
         read_all(upload)
         assert len(DATA) == upload.sent

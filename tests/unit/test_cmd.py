@@ -245,6 +245,22 @@ class TestStatus:
         assert code == 1, text
         assert text.count('Result: Warning') == 1
 
+    @pytest.mark.parametrize('auth_type', ['nosuch', 'v3password'])
+    def test_credentials_that_are_wrong(self, check, auth_type, tmp_path):
+        """Exit code 1: the rest is checked all the same."""
+        code, text = check(f'[service_user]\nauth_type = {auth_type}\n')
+
+        assert code == 1, text
+        assert text.count('Result: Warning') == 1
+        assert text.count('Result: Success') == 4
+
+    def test_no_arguments(self):
+        """They are listed."""
+        done = run('nova-multistore-status')
+
+        assert done.returncode == 0
+        assert '{upgrade}' in done.stdout
+
     def test_glance_is_away(self, check):
         """Exit code 1: it cannot be told."""
         code, text = check('store = fast', endpoint='http://127.0.0.1:9')

@@ -29,7 +29,7 @@ def facts(**changes):
     return dataclasses.replace(
         selection.Facts(
             operation=selection.Operation.SNAPSHOT,
-            base_image_ref=BASE,
+            image_ref=BASE,
             catalogue=CATALOGUE,
             base_stores=('fast',),
         ),
@@ -42,13 +42,14 @@ def sent(chosen):
     return chosen.headers(chosen.store)
 
 
+@pytest.mark.parametrize('image_ref', [None, ''])
 @pytest.mark.parametrize('operation', selection.Operation)
-def test_volume_backed_goes_to_the_default_store(operation):
+def test_volume_backed_goes_to_the_default_store(operation, image_ref):
     """Row 1: no order counts, and neither header is sent."""
     chosen = selection.select(
         facts(
             operation=operation,
-            base_image_ref=None,
+            image_ref=image_ref,
             requested='fast',
             configured='nosuch',
             ceph_store='ceph',
@@ -71,6 +72,19 @@ def test_request_names_the_store(operation):
     assert chosen.fallback is None
     assert sent(chosen) == {**REF, 'X-Image-Meta-Store': 'ceph'}
     assert chosen.reason == 'the request names it'
+
+
+@pytest.mark.parametrize('image_ref', ['17', 'http://glance/v2/images/x'])
+def test_image_ref_that_is_no_uuid(image_ref):
+    """It is not sent, and does not stand against an order."""
+    chosen = selection.select(facts(image_ref=image_ref, configured='ceph'))
+
+    assert sent(chosen) == {'X-Image-Meta-Store': 'ceph'}
+    chosen = selection.select(
+        facts(image_ref=image_ref, base_stores=None, unknown='it is no UUID')
+    )
+    assert sent(chosen) == {}
+    assert chosen.reason == 'it is no UUID'
 
 
 @pytest.mark.parametrize('operation', KEPT)
@@ -213,7 +227,7 @@ def test_default_store_where_nothing_tells(base_stores, why, ceph_store):
     )
 
     assert sent(chosen) == REF
-    assert f'the default store, as {why}' == chosen.reason
+    assert chosen.reason == why
 
 
 def test_default_store_where_glance_has_one_store():
@@ -233,7 +247,7 @@ def test_default_store_where_the_catalogue_is_unknown():
     )
 
     assert sent(chosen) == REF
-    assert chosen.reason == 'the default store, as Glance is silent'
+    assert chosen.reason == 'Glance is silent'
 
 
 @pytest.mark.parametrize(

@@ -65,23 +65,26 @@ class TestParse:
             stores.parse(body)
 
     @pytest.mark.parametrize(
-        ('value', 'expected'),
+        ('image', 'expected'),
         [
-            (None, ()),
-            ('', ()),
-            ('fast', ('fast',)),
-            ('ceph2,file', ('ceph2', 'file')),
-            ('b, a,', ('b', 'a')),
+            ({}, ()),
+            ({'stores': ''}, ()),
+            ({'stores': 'fast'}, ('fast',)),
+            ({'stores': 'ceph2,file'}, ('ceph2', 'file')),
+            ({'stores': 'b, a,'}, ('b', 'a')),
         ],
     )
-    def test_stores_of_an_image(self, value, expected):
+    def test_stores_of_an_image(self, image, expected):
         """Ids joined by commas, in Glance's order."""
-        assert expected == stores.split(value)
+        assert expected == stores.of_image(image)
 
-    def test_stores_of_an_image_as_garbage(self):
+    @pytest.mark.parametrize(
+        'image', [None, [], 'text', {'stores': ['fast']}, {'stores': None}]
+    )
+    def test_stores_of_an_image_as_garbage(self, image):
         """It is an error with a reason."""
-        with pytest.raises(exception.LookupFailed):
-            stores.split(['fast'])
+        with pytest.raises(exception.LookupFailed, match='no image'):
+            stores.of_image(image)
 
 
 class Clock:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
+
 import glanceclient.exc
+from keystoneauth1 import service_token
+from keystoneauth1 import session
+from keystoneauth1 import token_endpoint
 from nova import exception as nova_exception
 from nova.image import glance as nova_glance
 import pytest
 
+from nova_multistore import bounded
 from nova_multistore import selection
+from nova_multistore import stores
 from nova_multistore.compute import lookup
 from nova_multistore.compute import patch
 from nova_multistore.compute import snapshot
@@ -16,6 +23,7 @@ from tests.unit import stub
 
 DATA = bytes(range(256)) * 16
 BASE = 'b8b2c6f7-7345-4e2f-afa2-eedaba9cbbe3'
+CATALOGUE = stores.parse(stub.STORES)
 HEADERS = (
     'x-openstack-base-image-ref',
     'x-image-meta-store',
@@ -29,11 +37,13 @@ pytestmark = pytest.mark.usefixtures('patched')
 def select(monkeypatch, image):
     """Set the selection for the image."""
 
-    def select(store, **kwargs):
+    def select(store, known=CATALOGUE, **kwargs):
         monkeypatch.setitem(
             snapshot._selections,
             image['id'],
-            selection.Selection(store, BASE, 'a test', **kwargs),
+            selection.Selection(
+                store, BASE, 'a test', catalogue=known, **kwargs
+            ),
         )
 
     return select
@@ -177,7 +187,7 @@ def babble(image, request):
 )
 def test_passing_failure(glance, select, send, failure):
     """The whole data goes to the same store again."""
-    select('fast', fallback='cheap')
+    select('fast')
     glance.uploads = [failure, failure, take]
 
     send()
@@ -212,7 +222,7 @@ def test_number_of_tries(conf, glance, send, num_retries):
 @pytest.mark.parametrize('status', [403, 410, 413, 415, 500])
 def test_store_that_refuses(glance, select, send, status, caplog):
     """A derived choice goes to the default store, by its name."""
-    select('fast', fallback='cheap')
+    select('fast')
     glance.uploads = [refuse(status), take]
 
     send()
@@ -227,7 +237,7 @@ def test_store_that_refuses(glance, select, send, status, caplog):
 def test_store_that_is_never_reached(conf, glance, select, send):
     """The default store gets tries of its own."""
     conf.config(group='glance', num_retries=1)
-    select('fast', fallback='cheap')
+    select('fast')
     glance.uploads = [refuse(503), refuse(503), refuse(503), take]
 
     send()
@@ -242,7 +252,7 @@ def test_store_that_is_never_reached(conf, glance, select, send):
 
 def test_default_store_refuses_too(glance, select, send):
     """Nothing is left to try."""
-    select('fast', fallback='cheap')
+    select('fast')
     glance.uploads = [refuse(413)] * 9
 
     with pytest.raises(glanceclient.exc.HTTPOverLimit):
@@ -267,8 +277,7 @@ def test_refusal_of_an_order(glance, select, send, store, status):
 
 def test_ordered_store_that_is_gone(glance, select, send, context):
     """Glance is asked which stores there are now."""
-    select('fats', ordered=True)
-    lookup.catalogue(context)
+    select('fats', lookup.catalogue(context), ordered=True)
     glance.uploads = [refuse(400)]
 
     with pytest.raises(
@@ -281,8 +290,7 @@ def test_ordered_store_that_is_gone(glance, select, send, context):
 
 def test_derived_store_that_is_gone(glance, select, send, context):
     """The next decision knows the stores that there are now."""
-    select('fats', fallback='cheap')
-    lookup.catalogue(context)
+    select('fats', lookup.catalogue(context))
     glance.uploads = [refuse(400), take]
 
     send()
@@ -290,6 +298,84 @@ def test_derived_store_that_is_gone(glance, select, send, context):
 
     assert [sent(p)[1] for p in glance.made('PUT')] == ['fats', 'cheap']
     assert len(glance.made('GET', '/v2/info/stores')) == 2
+
+
+@pytest.mark.parametrize('store', ['old', 'fast'])
+def test_default_store_that_was_renamed(glance, select, send, store):
+    """The fallback is the default store of now."""
+    select(
+        store,
+        stores.Catalogue(
+            (stores.Store('old', default=True), stores.Store('fast'))
+        ),
+    )
+    glance.uploads = [refuse(400), take]
+
+    send()
+
+    assert [sent(p)[1] for p in glance.made('PUT')] == [store, 'cheap']
+
+
+def test_many_uploads_to_a_store_that_is_gone(glance, context, monkeypatch):
+    """They share one look at what is there now."""
+    known = lookup.catalogue(context)
+    images = [str(uuid.uuid4()) for _ in range(20)]
+    for image_id in images:
+        glance.images[image_id] = {'id': image_id, 'status': 'queued'}
+        monkeypatch.setitem(
+            snapshot._selections,
+            image_id,
+            selection.Selection('fats', BASE, 'a test', catalogue=known),
+        )
+    glance.uploads = [
+        lambda image, request: (
+            refuse(400) if sent(request)[1] == 'fats' else take
+        )(image, request)
+    ] * (2 * len(images))
+    service = nova_glance.GlanceImageServiceV2()
+
+    futures = [
+        bounded.start(
+            lambda i=image_id: service._upload_data(context, i, DATA)
+        )
+        for image_id in images
+    ]
+    for future in futures:
+        bounded.wait(future, 30)
+
+    assert {i['status'] for i in glance.images.values()} == {'active'}
+    assert len(glance.made('GET', '/v2/info/stores')) == 2
+
+
+class Renewable(token_endpoint.Token):
+    """Credentials of which keystoneauth can get a new token."""
+
+    def invalidate(self):
+        return True
+
+
+def test_service_token_that_expired(glance, select, send, monkeypatch):
+    """All of the data goes again, and not what is left of it."""
+    monkeypatch.setattr(
+        nova_glance,
+        '_session_and_auth',
+        lambda context: (
+            session.Session(),
+            service_token.ServiceTokenAuthWrapper(
+                user_auth=context.get_auth_plugin(),
+                service_auth=Renewable(glance.url, 'service'),
+            ),
+        ),
+    )
+    select('fast')
+    glance.uploads = [refuse(401), take]
+
+    send()
+
+    assert [
+        (sent(p)[1], p.headers['x-service-token'], p.body)
+        for p in glance.made('PUT')
+    ] == [('fast', 'service', DATA)] * 2
 
 
 @pytest.mark.parametrize('status', [409, 500, 503])
@@ -314,6 +400,35 @@ def test_other_data_than_was_sent(glance, image, send, status, size):
         send()
 
     assert image['id'] not in glance.images
+
+
+@pytest.mark.parametrize('stale', ['queued', 'saving'])
+def test_glance_that_has_not_heard_of_it_yet(glance, image, send, stale):
+    """It is asked again: the image is there, and stays."""
+    path = f'/v2/images/{image["id"]}'
+    answers = [{**image, 'status': stale}] * 3
+
+    def answer():
+        return answers.pop() if answers else image
+
+    glance.answers['GET', path] = answer
+
+    assert send()['id'] == image['id']
+
+    assert glance.images[image['id']]['status'] == 'active'
+    assert answers == []
+
+
+def test_glance_that_never_hears_of_it(glance, image, send, monkeypatch):
+    """The upload fails, and whatever is there stays."""
+    monkeypatch.setattr(upload, 'SETTLE', 0.3)
+    path = f'/v2/images/{image["id"]}'
+    glance.answers['GET', path] = lambda: {**image, 'status': 'queued'}
+
+    with pytest.raises(nova_exception.ImageUnacceptable):
+        send()
+
+    assert glance.made('DELETE') == []
 
 
 @pytest.mark.parametrize('status', ['deleted', 'pending_delete'])
@@ -356,32 +471,30 @@ def test_image_that_is_saved_in_the_end(glance, image, send):
     """The try that was given up has come through."""
     asked = []
 
-    def later():
+    def answer():
         asked.append(1)
         if len(asked) == 3:
             image.update(status='active', size=len(DATA))
+        return image
 
-    def save(image, request):
-        image.update(status='saving')
-        return stub.Answer(503)
-
-    glance.uploads = [save]
-    path = f'/v2/images/{image["id"]}'
-
-    class Polled(stub.Answer):
-        @property
-        def body(self):
-            later()
-            return image
-
-        @body.setter
-        def body(self, value):
-            pass
-
-    glance.answers['GET', path] = Polled()
+    glance.uploads = [refuse(503, status='saving')]
+    glance.answers['GET', f'/v2/images/{image["id"]}'] = answer
 
     assert send()['status'] == 'active'
     assert len(glance.made('PUT')) == 1
+
+
+@pytest.mark.parametrize('babble', [[], 'text', 7, None])
+def test_answer_that_is_no_image(glance, image, send, babble, monkeypatch):
+    """The first error stands."""
+    monkeypatch.setattr(upload, 'SETTLE', 0.3)
+    glance.uploads = [refuse(503)]
+    glance.answers['GET', f'/v2/images/{image["id"]}'] = stub.Answer(
+        200, babble
+    )
+
+    with pytest.raises(nova_exception.GlanceConnectionFailed):
+        send()
 
 
 def test_credentials_that_expired(glance, image, send):
@@ -395,10 +508,11 @@ def test_credentials_that_expired(glance, image, send):
 
 def test_stream_is_not_sent_twice(glance, context, image):
     """What was read of it is lost."""
+    pieces = [DATA, b'']
 
     class Stream:
         def read(self, size):
-            return b''
+            return pieces.pop(0)
 
     glance.uploads = [refuse(503), take]
     service = nova_glance.GlanceImageServiceV2()
@@ -407,3 +521,47 @@ def test_stream_is_not_sent_twice(glance, context, image):
         service._upload_data(context, image['id'], Stream())
 
     assert len(glance.made('PUT')) == 1
+
+
+def test_stream_that_was_not_read_is_sent_again(
+    conf, glance, context, image, monkeypatch
+):
+    """Glance was away when it was to be sent."""
+    pieces = [DATA, b'']
+
+    class Stream:
+        def read(self, size):
+            return pieces.pop(0)
+
+    service = nova_glance.GlanceImageServiceV2()
+    monkeypatch.setattr(
+        nova_glance,
+        'get_api_servers',
+        lambda context: iter(['http://127.0.0.1:9', *[glance.url] * 9]),
+    )
+
+    service._upload_data(context, image['id'], Stream())
+
+    [put] = glance.made('PUT')
+    assert put.body == DATA
+
+
+def test_text_file(glance, context, image, tmp_path):
+    """Its length in bytes counts, not in characters."""
+    path = tmp_path / 'disk'
+    path.write_text('grün' * 1000, encoding='utf-8')
+    service = nova_glance.GlanceImageServiceV2()
+
+    with path.open(encoding='utf-8') as image_file:
+        service._upload_data(context, image['id'], image_file)
+
+    [put] = glance.made('PUT')
+    assert put.body == path.read_bytes()
+
+
+def test_nova_without_eventlet(glance, send, monkeypatch):
+    """Its helpers for native threads are gone then."""
+    for name in ('tpool_wrap', 'tpool_execute'):
+        monkeypatch.delattr(upload.utils, name, raising=False)
+
+    assert send()['status'] == 'active'

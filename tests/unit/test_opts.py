@@ -1,0 +1,50 @@
+"""The option, and the entry points by which others find the package."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from oslo_config import cfg
+import pytest
+
+from nova_multistore import opts
+from nova_multistore.compute import patch
+
+DISTRIBUTION = importlib.metadata.distribution('nova-multistore')
+
+
+@pytest.mark.parametrize(
+    'entry_point', DISTRIBUTION.entry_points, ids=lambda e: e.name
+)
+def test_entry_point(entry_point):
+    """Each leads to something that can be called."""
+    assert callable(entry_point.load())
+
+
+def test_every_option_has_help():
+    """And is listed for the generators."""
+    [(group, listed)] = opts.list_opts()
+
+    assert group == 'glance'
+    assert [opt.name for opt in listed] == ['store']
+    assert all('Possible values:' in opt.help for opt in listed)
+
+
+def test_option_is_unset_by_default():
+    """Snapshots follow the base image then."""
+    conf = cfg.ConfigOpts()
+    opts.register_opts(conf)
+    conf([])
+
+    assert conf.glance.store is None
+
+
+def test_option_of_another_origin(conf, monkeypatch):
+    """Nova may have one day what the package brings: it says so then."""
+    monkeypatch.setattr(
+        opts, 'GLANCE_OPTS', [cfg.StrOpt('store', help='Another one.')]
+    )
+
+    [problem] = patch.problems()
+
+    assert 'an option of that name' in problem
