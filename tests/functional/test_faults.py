@@ -307,10 +307,7 @@ def test_glance_killed_during_the_upload(
 ):
     """Its image stays in ``saving`` for good: the snapshot fails clean."""
     monkeypatch.setattr(upload, 'SETTLE', 20.0)
-    reached, go_on = threading.Event(), threading.Event()
-    proxy.fail(*UPLOAD, cloud_proxy.Pause(size // 2, reached, go_on))
-    image_id = nova.start_snapshot(server)
-    assert reached.wait(60)
+    image_id, go_on = begin(nova, proxy, server, size // 2)
     wait_for_saving(glance, image_id)
     glance.kill()
     go_on.set()
@@ -320,6 +317,18 @@ def test_glance_killed_during_the_upload(
     nova.wait(server)
 
     assert glance.image(image_id) is None
+
+
+def begin(nova, proxy, server, after):
+    """Begin a snapshot, and hold its upload after so many bytes.
+
+    :returns: the image's id, and the event that lets the upload go on
+    """
+    reached, go_on = threading.Event(), threading.Event()
+    proxy.fail(*UPLOAD, cloud_proxy.Pause(after, reached, go_on))
+    image_id = nova.start_snapshot(server)
+    assert reached.wait(60)
+    return image_id, go_on
 
 
 def wait_for_saving(glance, image_id):
@@ -334,10 +343,7 @@ def test_glance_stopped_during_the_upload(
     nova, glance, proxy, server, size, whole
 ):
     """It ends what it has begun, and is away for a moment then."""
-    reached, go_on = threading.Event(), threading.Event()
-    proxy.fail(*UPLOAD, cloud_proxy.Pause(size // 2, reached, go_on))
-    image_id = nova.start_snapshot(server)
-    assert reached.wait(60)
+    image_id, go_on = begin(nova, proxy, server, size // 2)
     wait_for_saving(glance, image_id)
     stopper = threading.Thread(target=glance.stop)
     stopper.start()
@@ -352,10 +358,7 @@ def test_glance_stopped_during_the_upload(
 
 def test_glance_away_before_the_upload(nova, glance, proxy, server, whole):
     """It is back within the bound: the data is sent then."""
-    reached, go_on = threading.Event(), threading.Event()
-    proxy.fail(*UPLOAD, cloud_proxy.Pause(None, reached, go_on))
-    image_id = nova.start_snapshot(server)
-    assert reached.wait(60)
+    image_id, go_on = begin(nova, proxy, server, None)
     glance.kill()
     go_on.set()
     glance.start()
@@ -367,10 +370,7 @@ def test_glance_away_before_the_upload(nova, glance, proxy, server, whole):
 
 def test_image_deleted_during_the_upload(nova, glance, proxy, server, size):
     """The user may: the server goes on."""
-    reached, go_on = threading.Event(), threading.Event()
-    proxy.fail(*UPLOAD, cloud_proxy.Pause(size // 2, reached, go_on))
-    image_id = nova.start_snapshot(server)
-    assert reached.wait(60)
+    image_id, go_on = begin(nova, proxy, server, size // 2)
     wait_for_saving(glance, image_id)
     glance.delete_image(image_id)
     go_on.set()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 
 from nova import context as nova_context
 from nova.image import glance as nova_glance
 import pytest
 
+from nova_multistore.compute import body
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
@@ -67,6 +69,24 @@ def check(glance, image, disk):
     assert set(glance.sha256(image['id']).values()) == {
         hashlib.sha256(disk.read_bytes()).hexdigest()
     }
+
+
+def test_off_the_hub(glance, proxy, upload, disk, monkeypatch):
+    """Under eventlet the data is read in a thread of its own."""
+    threads = set()
+    read = body.Body.read
+
+    def spy(self, size=-1):
+        threads.add(threading.get_native_id())
+        return read(self, size)
+
+    monkeypatch.setattr(body.Body, 'read', spy)
+
+    check(glance, upload(), disk)
+
+    on_eventlet = os.environ['OS_NOVA_DISABLE_EVENTLET_PATCHING'] == '0'
+    assert (threading.get_native_id() not in threads) == on_eventlet
+    assert len(threads) == 1
 
 
 @pytest.mark.parametrize('percent', PLACES)

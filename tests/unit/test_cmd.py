@@ -120,70 +120,75 @@ def test_usage(args, code, words):
     assert 'nova-compute' in done.stderr
 
 
-def test_nova_is_missing(tmp_path):
-    """One clear line."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-c',
-            'import importlib.metadata as m, sys\n'
-            'def no(name): raise m.PackageNotFoundError(name)\n'
-            'm.distribution = no\n'
-            'from nova_multistore.cmd import run\n'
-            "sys.argv = ['nova-multistore-run', 'nova-compute']\n"
-            'sys.exit(run.main())',
-        ],
+def python(code):
+    """Run Python code to its end."""
+    return subprocess.run(
+        [sys.executable, '-c', code],
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_nova_is_missing():
+    """One clear line."""
+    done = python("""
+import importlib.metadata
+import sys
+
+def distribution(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+
+importlib.metadata.distribution = distribution
+from nova_multistore.cmd import run
+sys.argv = ['nova-multistore-run', 'nova-compute']
+sys.exit(run.main())
+""")
 
     assert done.returncode == 1
     assert done.stderr.startswith('nova-multistore-run: Nova is not installed')
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_nova_is_unsupported():
-    """One clear line, the last one."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-c',
-            'import sys\n'
+@pytest.mark.parametrize(
+    ('breakage', 'words'),
+    [
+        (
             'import nova.version\n'
-            "nova.version.version_string = lambda: '26.3.0'\n"
-            'from nova_multistore.cmd import run\n'
-            "sys.argv = ['nova-multistore-run', 'nova-compute']\n"
-            'sys.exit(run.main())',
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+            "nova.version.version_string = lambda: '26.3.0'",
+            'Nova 26.3.0 is not supported: it is older than 27',
+        ),
+        (
+            "sys.modules['nova_multistore.compute.upload'] = None",
+            'Nova is not as expected: import of',
+        ),
+    ],
+)
+def test_nova_is_unsupported(breakage, words):
+    """One clear line, the last one."""
+    done = python(f"""
+import sys
+{breakage}
+from nova_multistore.cmd import run
+sys.argv = ['nova-multistore-run', 'nova-compute']
+sys.exit(run.main())
+""")
 
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        'nova-multistore-run: Nova 26.3.0 is not supported: it is older than '
-        '27'
+    assert done.stderr.splitlines()[-1].startswith(
+        f'nova-multistore-run: {words}'
     )
 
 
 def test_nothing_of_nova_is_imported_too_early():
     """Nova monkey-patches first: only the standard library may come before."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-c',
-            'import sys\n'
-            'before = set(sys.modules)\n'
-            'import nova_multistore.cmd.run\n'
-            'new = {m.partition(".")[0] for m in set(sys.modules) - before}\n'
-            'print(*(new - sys.stdlib_module_names))',
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = python("""
+import sys
+before = set(sys.modules)
+import nova_multistore.cmd.run
+new = {module.partition('.')[0] for module in set(sys.modules) - before}
+print(*(new - sys.stdlib_module_names))
+""")
 
     assert done.stdout.split() == ['nova_multistore']
 
