@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socketserver
 import subprocess
 import sys
@@ -297,6 +298,9 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Either takes everything down, wherever it comes.
+        signal.signal(number, signal.default_int_handler)
     logging.getLogger('nova.thread_pool_factory').setLevel(logging.WARNING)
     with contextlib.ExitStack() as stack:
         root = pathlib.Path(
@@ -317,7 +321,8 @@ def main() -> int:
         if arguments.keep:
             print(text)
             keep(nova, glance, root)
-    print(text)
+    if not arguments.keep:
+        print(text)
     return 0 if good else 1
 
 
