@@ -16,6 +16,7 @@ from oslo_log import log as logging
 
 from nova_multistore import exception
 from nova_multistore import selection
+from nova_multistore import stores
 from nova_multistore.compute import body
 from nova_multistore.compute import lookup
 from nova_multistore.compute import snapshot
@@ -165,7 +166,7 @@ class _Upload:
                         self._client,
                         self._context,
                         f'/v2/images/{self._image_id}',
-                        left,
+                        min(left, stores.TIMEOUT),
                     )
                 )
             except glanceclient.exc.HTTPNotFound:
