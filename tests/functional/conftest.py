@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(config, items):
     """
     if shutil.which('qemu-img'):
         return
-    if any('functional' in argument for argument in config.args):
+    if any('functional' in str(a) for a in config.invocation_params.args):
         raise pytest.UsageError(f'the functional tests need {QEMU_IMG}')
     for item in items:
         if pathlib.Path(__file__).parent in item.path.parents:
