@@ -3,7 +3,7 @@
 #   make demo   ARGS=--keep    leave the demo running
 #   make test   ARGS='-k rbd'  a part of the tests
 #   PYTHON=python3.12 make ... another Python
-#   make cloud  IMAGES_TYPE=qcow2 PATCHED=no    stock nova-compute
+#   make cloud  PATCHED=no     with a stock nova-compute
 
 PYTHON ?= python3
 ARGS ?=
@@ -15,21 +15,21 @@ BIN = .venv/bin
 READY = .venv/ready
 
 # The end-to-end cloud has a virtualenv of its own, for Debian's own Python:
-# Debian's bindings of libvirt are built for that one.
+# Debian's bindings of libvirt and Ceph are built for that one.
 E2E_CONSTRAINTS = tests/constraints/e2e-2026.2.txt
 E2E_REQUIREMENTS = tests/e2e/requirements.txt
 E2E_BIN = .venv-e2e/bin
 E2E_READY = .venv-e2e/ready
-E2E_BINDINGS = /usr/lib/python3/dist-packages/libvirt*.py \
-	/usr/lib/python3/dist-packages/libvirtmod*.so
+E2E_BINDINGS = $(addprefix /usr/lib/python3/dist-packages/, \
+	libvirt*.py libvirtmod*.so rados*.so rbd*.so)
 IMAGES_TYPE ?= qcow2
 PATCHED ?= yes
 
 # Run a recipe's commands; say at the end which Debian packages are missing.
 run = status=0; { $(1); } || status=$$?; .ci/packages report; exit $$status
 
-.PHONY: bench clean cloud cloud-down demo docs lint packages packages-e2e \
-	test upstream
+.PHONY: bench clean cloud cloud-down demo docs e2e lint packages \
+	packages-e2e test upstream
 
 demo: $(READY)
 	@$(call run,$(BIN)/python -m tests.demo $(ARGS))
@@ -50,6 +50,9 @@ cloud: $(E2E_READY)
 
 cloud-down:
 	@[ ! -e .cloud.json ] || $(E2E_BIN)/python -m tests.e2e down
+
+e2e: $(E2E_READY)
+	$(E2E_BIN)/python -m pytest -p no:cacheprovider tests/e2e $(ARGS)
 
 bench: $(READY)
 	@$(call run,$(BIN)/python -m benchmarks $(ARGS))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import json
 import os
 from pathlib import Path
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 import fixtures
 
@@ -88,6 +91,51 @@ class Cloud(fixtures.Fixture):
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def restart_compute(self, patched: bool, **options: str) -> None:
+        """Restart nova-compute.
+
+        :param patched: whether it is started with the package
+        :param options: further options of its configuration, each as
+            "group.name"
+        """
+        cloud.restart_compute(self.site.root, patched, options)
+
+    def openstack(self, *arguments: str) -> Any:
+        """Run the command as an administrator would.
+
+        :returns: its output, from JSON, or None
+        :raises CloudFailed: if it fails
+        """
+        environment = self.site.environment()
+        for line in self.site.openrc.read_text().splitlines():
+            name, _, value = line.removeprefix('export ').partition('=')
+            if name.startswith('OS_'):
+                environment[name] = value
+        command = [str(self.site.bin / 'openstack'), *arguments]
+        if arguments[:2] != ('image', 'stage'):
+            command += ['-f', 'json']
+        # It uploads what it is piped, even where there is nothing: it needs a
+        # terminal.
+        done = subprocess.run(
+            [
+                'script',
+                '-qec',
+                f'{shlex.join(command)} 2>&1',
+                '/dev/null',
+            ],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise e2e_site.CloudFailed(
+                f'openstack {shlex.join(arguments)}: {done.stdout}'
+            )
+        # Some say how far they are before.
+        _, brace, rest = done.stdout.partition('{')
+        return json.loads(brace + rest) if brace else None
 
     def detach(self) -> None:
         """Let the cloud outlive this process."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import shutil
 import sys
 
+from tests.e2e import ceph
 from tests.e2e import site as e2e_site
 
 DEFAULT = 'cheap'
@@ -33,6 +34,11 @@ def prepare(site: e2e_site.Site) -> None:
         *(store for store, kind in kinds.items() if kind == 'file'),
         *reserved,
     ]
+    rbd_options = {
+        'rbd_store_ceph_conf': ceph.configuration(site),
+        'rbd_store_pool': ceph.IMAGES,
+        'rbd_store_user': 'admin',
+    }
     site.write(
         directory / 'glance-api.conf',
         {
@@ -43,6 +49,9 @@ def prepare(site: e2e_site.Site) -> None:
                 'enabled_import_methods': (
                     '[glance-direct,web-download,copy-image]'
                 ),
+                # What a direct snapshot and a clone are made from.
+                'show_image_direct_url': site.images_type == 'rbd',
+                'show_multiple_locations': site.images_type == 'rbd',
                 'transport_url': site.transport,
             },
             'database': {'connection': site.database('glance')},
@@ -63,6 +72,11 @@ def prepare(site: e2e_site.Site) -> None:
                     'filesystem_store_datadir': site.directory('stores', store)
                 }
                 for store in file_stores
+            },
+            **{
+                store: rbd_options
+                for store, kind in kinds.items()
+                if kind == 'rbd'
             },
         },
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+import datetime
 from pathlib import Path
 import shutil
+import subprocess
 import sys
 from typing import Any
 
+from tests.e2e import ceph
 from tests.e2e import keystone
 from tests.e2e import site as e2e_site
 
@@ -27,6 +31,8 @@ def prepare(site: e2e_site.Site) -> None:
     path = directory / 'nova.conf'
     sections = _sections(site, path)
     site.write(path, sections)
+    # nova-compute must not know of a database.
+    _configure_compute(site, {})
     cell0 = site.database('nova_cell0')
     cell0_path = site.write(
         directory / 'nova-cell0.conf',
@@ -51,11 +57,17 @@ def prepare(site: e2e_site.Site) -> None:
 def _sections(site: e2e_site.Site, path: Path) -> dict[str, dict[str, Any]]:
     directory = path.parent
     credentials = site.credentials('nova')
-    libvirt = {
+    libvirt: dict[str, object] = {
         'cpu_mode': 'none',
         'images_type': site.images_type,
         'virt_type': 'qemu',
     }
+    if site.images_type == 'rbd':
+        libvirt.update(
+            images_rbd_ceph_conf=ceph.configuration(site),
+            images_rbd_glance_store_name='fast',
+            images_rbd_pool=ceph.DISKS,
+        )
     return {
         'DEFAULT': {
             'compute_driver': 'libvirt.LibvirtDriver',
@@ -79,12 +91,26 @@ def _sections(site: e2e_site.Site, path: Path) -> dict[str, dict[str, Any]]:
         **{
             section: {
                 'helper_command': (
-                    f'{site.bin / "privsep-helper"} --config-file {path}'
+                    f'{site.bin / "privsep-helper"} '
+                    f'--config-file {directory / "nova-compute.conf"}'
                 )
             }
             for section in _PRIVSEP
         },
     }
+
+
+def _configure_compute(
+    site: e2e_site.Site, options: Mapping[str, str]
+) -> None:
+    path = site.root / 'nova' / 'nova.conf'
+    sections = _sections(site, path)
+    del sections['api_database']
+    del sections['database']
+    for name, value in options.items():
+        section, _, option = name.rpartition('.')
+        sections.setdefault(section or 'DEFAULT', {})[option] = value
+    site.write(path.with_name('nova-compute.conf'), sections)
 
 
 def start(site: e2e_site.Site) -> None:
@@ -116,8 +142,50 @@ def start_compute(site: e2e_site.Site) -> None:
     command = [site.bin / 'nova-compute']
     if site.patched:
         command = [site.bin / 'nova-multistore-run', 'nova-compute']
-    path = site.root / 'nova' / 'nova.conf'
+    path = site.root / 'nova' / 'nova-compute.conf'
     site.start('nova-compute', *command, '--config-file', path)
+
+
+def restart_compute(
+    site: e2e_site.Site, patched: bool, options: Mapping[str, str]
+) -> None:
+    """Stop nova-compute, and start it in another way.
+
+    :param options: of its configuration beside the cloud's own, each as
+        "group.name"
+    """
+    process = site.processes['nova-compute']
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    site.patched = patched
+    site.save()
+    _configure_compute(site, options)
+    begin = datetime.datetime.now(datetime.timezone.utc)
+    start_compute(site)
+    site.wait('nova-compute', lambda: _reported_since(site, begin))
+
+
+def _reported_since(site: e2e_site.Site, begin: datetime.datetime) -> bool:
+    """Tell whether nova-compute has said that it is up."""
+    status, _, body = site.request(
+        'nova',
+        'GET',
+        '/v2.1/os-services?binary=nova-compute',
+        token=keystone.token(site),
+    )
+    if status != 200:
+        return False
+    # Nova gives the time in UTC, and does not say so.
+    since = begin.replace(tzinfo=None)
+    return any(
+        datetime.datetime.fromisoformat(service['updated_at']) > since
+        for service in body['services']
+        if service['updated_at']
+    )
 
 
 def _provides(site: e2e_site.Site) -> bool:

@@ -22,6 +22,8 @@ LOCALHOST = '127.0.0.1'
 REGION = 'RegionOne'
 #: The names that need a port of their own.
 PORTS = (
+    'ceph',
+    'ceph-legacy',
     'epmd',
     'glance',
     'keystone',
