@@ -47,6 +47,7 @@ def start(site: e2e_site.Site) -> None:
                 'cluster_addr': e2e_site.LOCALHOST,
                 'run_dir': site.directory('ceph', 'run'),
                 'mon_allow_pool_size_one': True,
+                'mon_cluster_log_to_file': False,
                 'osd_crush_chooseleaf_type': 0,
                 'osd_pool_default_size': 1,
                 'osd_pool_default_min_size': 1,
