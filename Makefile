@@ -28,8 +28,8 @@ PATCHED ?= yes
 # Run a recipe's commands; say at the end which Debian packages are missing.
 run = status=0; { $(1); } || status=$$?; .ci/packages report; exit $$status
 
-.PHONY: bench clean cloud cloud-down demo docs e2e lint packages \
-	packages-e2e test upstream
+.PHONY: bench clean cloud cloud-compute cloud-down demo docs e2e lint \
+	packages packages-e2e test upstream
 
 demo: $(READY)
 	@$(call run,$(BIN)/python -m tests.demo $(ARGS))
@@ -48,11 +48,14 @@ cloud: $(E2E_READY)
 	@$(E2E_BIN)/python -m tests.e2e up --images-type $(IMAGES_TYPE) \
 		--patched $(PATCHED)
 
+cloud-compute:
+	@$(E2E_BIN)/python -m tests.e2e compute --patched $(PATCHED)
+
 cloud-down:
 	@[ ! -e .cloud.json ] || $(E2E_BIN)/python -m tests.e2e down
 
 e2e: $(E2E_READY)
-	$(E2E_BIN)/python -m pytest -p no:cacheprovider tests/e2e $(ARGS)
+	IMAGES_TYPE=$(IMAGES_TYPE) $(E2E_BIN)/python -m pytest tests/e2e $(ARGS)
 
 bench: $(READY)
 	@$(call run,$(BIN)/python -m benchmarks $(ARGS))

@@ -1,4 +1,4 @@
-"""Start the cloud and leave it running, or take it down."""
+"""Start the cloud and leave it running, change it, or take it down."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 
 import fixtures
 
+from tests.e2e import cloud
 from tests.e2e import fixture
 from tests.e2e import site as e2e_site
 
@@ -26,12 +27,14 @@ def up(images_type: str, patched: bool) -> int:
     if _running() is not None:
         print('A cloud is running already: make cloud-down', file=sys.stderr)
         return 1
-    with fixture.Cloud(images_type, patched) as cloud:
-        site = cloud.site
-        STATE.write_text(json.dumps([cloud.pid, str(site.root)]))
-        cloud.detach()
+    # What is left of one that was killed.
+    down()
+    with fixture.Cloud(images_type, patched) as started:
+        site = started.site
+        STATE.write_text(json.dumps([started.pid, str(site.root)]))
+        started.detach()
     print(
-        f'Ready after {cloud.ready_after:.0f} s: '
+        f'Ready after {started.ready_after:.0f} s: '
         f'{"patched" if patched else "stock"} nova-compute, {images_type} '
         f'disks.\n\n'
         f'  . {site.openrc}\n'
@@ -55,6 +58,22 @@ def down() -> int:
     return 0
 
 
+def compute(patched: bool) -> int:
+    """Restart the nova-compute of the cloud that `up` started.
+
+    :returns: 0 once it is up, otherwise 1
+    """
+    if _running() is None:
+        print('No cloud is running: make cloud', file=sys.stderr)
+        return 1
+    try:
+        cloud.restart_compute(Path(json.loads(STATE.read_text())[1]), patched)
+    except e2e_site.CloudFailed as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    return 0
+
+
 def _running() -> int | None:
     """Return the process that holds the running cloud's namespaces."""
     try:
@@ -72,7 +91,7 @@ def main() -> int:
     :returns: the program's exit status
     """
     parser = argparse.ArgumentParser(prog='cloud', description=__doc__)
-    parser.add_argument('what', choices=['up', 'down'])
+    parser.add_argument('what', choices=['up', 'down', 'compute'])
     parser.add_argument(
         '--images-type', choices=['qcow2', 'rbd'], default='qcow2'
     )
@@ -80,6 +99,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.what == 'down':
         return down()
+    if arguments.what == 'compute':
+        return compute(arguments.patched == 'yes')
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return up(arguments.images_type, arguments.patched == 'yes')

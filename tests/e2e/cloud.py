@@ -102,7 +102,7 @@ def _obey(site: e2e_site.Site, line: str) -> str:
 
 
 def restart_compute(
-    root: Path, patched: bool, options: Mapping[str, str]
+    root: Path, patched: bool, options: Mapping[str, str] | None = None
 ) -> None:
     """Have a running cloud restart its nova-compute.
 
@@ -114,7 +114,9 @@ def restart_compute(
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(root / SOCKET))
         with connection.makefile('rw') as file:
-            json.dump({'patched': patched, 'options': dict(options)}, file)
+            json.dump(
+                {'patched': patched, 'options': dict(options or {})}, file
+            )
             file.write('\n')
             file.flush()
             failure = file.read()

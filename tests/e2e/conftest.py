@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import os
 
 import pytest
 
@@ -12,5 +13,5 @@ from tests.e2e import fixture
 @pytest.fixture(scope='session')
 def cloud() -> Iterator[fixture.Cloud]:
     """Return a cloud that runs as long as the tests do."""
-    with fixture.Cloud() as cloud:
+    with fixture.Cloud(os.environ.get('IMAGES_TYPE', 'qcow2')) as cloud:
         yield cloud

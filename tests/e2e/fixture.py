@@ -100,6 +100,7 @@ class Cloud(fixtures.Fixture):
             "group.name"
         """
         cloud.restart_compute(self.site.root, patched, options)
+        self.site.patched = patched
 
     def openstack(self, *arguments: str) -> Any:
         """Run the command as an administrator would.

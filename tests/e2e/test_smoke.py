@@ -37,14 +37,17 @@ def base_image(
     return image_id
 
 
-@pytest.mark.parametrize(
-    ('patched', 'store'), [(False, 'cheap'), (True, 'fast')]
-)
+@pytest.mark.parametrize('patched', [True, False])
 def test_snapshot(
-    cloud: fixture.Cloud, base_image: str, patched: bool, store: str
+    cloud: fixture.Cloud, base_image: str, patched: bool
 ) -> None:
-    """Stock Nova takes the default store; patched, that of the base image."""
-    cloud.restart_compute(patched)
+    """Patched, a snapshot goes where the base image lies.
+
+    Stock Nova takes the default store, or clones a disk inside of Ceph.
+    """
+    store = 'fast' if patched or cloud.images_type == 'rbd' else 'cheap'
+    if patched != cloud.site.patched:
+        cloud.restart_compute(patched)
     name = 'patched' if patched else 'stock'
     server = cloud.openstack(
         *('server', 'create', name, '--image', base_image),
@@ -57,8 +60,10 @@ def test_snapshot(
     )['id']
     image = active(cloud, image_id)
     assert image['properties']['stores'] == store
-    path = cloud.site.root / 'stores' / store / image_id
-    assert path.stat().st_size == image['size'] > 0
+    assert image['size'] > 0
+    if cloud.images_type == 'qcow2':
+        path = cloud.site.root / 'stores' / store / image_id
+        assert path.stat().st_size == image['size']
 
 
 def active(cloud: fixture.Cloud, image_id: str) -> Any:
