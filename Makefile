@@ -3,6 +3,7 @@
 #   make demo   ARGS=--keep    leave the demo running
 #   make test   ARGS='-k rbd'  a part of the tests
 #   PYTHON=python3.12 make ... another Python
+#   make cloud  PATCHED=no     with a stock nova-compute
 
 PYTHON ?= python3
 ARGS ?=
@@ -13,10 +14,22 @@ REQUIREMENTS = tests/requirements.txt tests/lint-requirements.txt \
 BIN = .venv/bin
 READY = .venv/ready
 
+# The end-to-end cloud has a virtualenv of its own, for Debian's own Python:
+# Debian's bindings of libvirt and Ceph are built for that one.
+E2E_CONSTRAINTS = tests/constraints/e2e-2026.2.txt
+E2E_REQUIREMENTS = tests/e2e/requirements.txt
+E2E_BIN = .venv-e2e/bin
+E2E_READY = .venv-e2e/ready
+E2E_BINDINGS = $(addprefix /usr/lib/python3/dist-packages/, \
+	libvirt*.py libvirtmod*.so rados*.so rbd*.so)
+IMAGES_TYPE ?= qcow2
+PATCHED ?= yes
+
 # Run a recipe's commands; say at the end which Debian packages are missing.
 run = status=0; { $(1); } || status=$$?; .ci/packages report; exit $$status
 
-.PHONY: bench clean demo docs lint packages test upstream
+.PHONY: bench clean cloud cloud-compute cloud-down demo docs e2e lint \
+	packages packages-e2e test upstream
 
 demo: $(READY)
 	@$(call run,$(BIN)/python -m tests.demo $(ARGS))
@@ -31,6 +44,19 @@ test: $(READY)
 
 upstream: $(READY)
 	OS_NOVA_DISABLE_EVENTLET_PATCHING=1 $(BIN)/python -m tests.upstream
+
+cloud: $(E2E_READY)
+	@$(E2E_BIN)/python -m tests.e2e up --images-type $(IMAGES_TYPE) \
+		--patched $(PATCHED)
+
+cloud-compute:
+	@$(E2E_BIN)/python -m tests.e2e compute --patched $(PATCHED)
+
+cloud-down:
+	@[ ! -e .cloud.json ] || $(E2E_BIN)/python -m tests.e2e down
+
+e2e: $(E2E_READY)
+	IMAGES_TYPE=$(IMAGES_TYPE) $(E2E_BIN)/python -m pytest tests/e2e $(ARGS)
 
 bench: $(READY)
 	@$(call run,$(BIN)/python -m benchmarks $(ARGS))
@@ -55,7 +81,26 @@ $(BIN)/pip: | packages
 packages:
 	@.ci/packages
 
-clean:
-	rm -rf .venv .tox build dist doc/build releasenotes/build \
+# The bindings are copied, not linked: what looks into a virtualenv, a
+# formatter say, may write there.
+$(E2E_READY): $(E2E_CONSTRAINTS) $(E2E_REQUIREMENTS) setup.cfg \
+		| $(E2E_BIN)/pip
+	$(E2E_BIN)/pip install -q --disable-pip-version-check \
+		-c $(E2E_CONSTRAINTS) -r $(E2E_REQUIREMENTS) -e .
+	site=$$($(E2E_BIN)/python -c \
+		'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	mkdir -p $$site/debian && \
+	cp $(E2E_BINDINGS) $$site/debian && \
+	echo debian > $$site/debian.pth
+	touch $@
+
+$(E2E_BIN)/pip: | packages-e2e
+	/usr/bin/python3 -m venv .venv-e2e
+
+packages-e2e:
+	@.ci/packages e2e
+
+clean: cloud-down
+	rm -rf .venv .venv-e2e .tox build dist doc/build releasenotes/build \
 		.mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""A whole OpenStack on one machine, for what only real processes show."""

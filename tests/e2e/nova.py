@@ -1,0 +1,217 @@
+"""Nova: the API, conductor, scheduler and nova-compute on libvirt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import datetime
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+from tests.e2e import ceph
+from tests.e2e import keystone
+from tests.e2e import site as e2e_site
+
+#: What nova-compute runs as privileged helpers; each starts one without sudo.
+_PRIVSEP = (
+    'nova_sys_admin',
+    'privsep_osbrick',
+    'vif_plug_linux_bridge_privileged',
+    'vif_plug_ovs_privileged',
+)
+
+
+def prepare(site: e2e_site.Site) -> None:
+    """Write the configuration and fill the databases."""
+    directory = site.directory('nova')
+    # The API looks for this one beside its first configuration file.
+    shutil.copy(Path(sys.prefix) / 'etc' / 'nova' / 'api-paste.ini', directory)
+    path = directory / 'nova.conf'
+    sections = _sections(site, path)
+    site.write(path, sections)
+    # nova-compute must not know of a database.
+    _configure_compute(site, {})
+    cell0 = site.database('nova_cell0')
+    cell0_path = site.write(
+        directory / 'nova-cell0.conf',
+        {**sections, 'database': {'connection': cell0}},
+    )
+
+    def manage(name: str, path: Path, *arguments: object) -> None:
+        command = site.bin / 'nova-manage'
+        site.run(name, command, '--config-file', path, *arguments)
+
+    sync = ('db', 'sync', '--local_cell')
+    e2e_site.in_parallel(
+        lambda: manage('nova-manage-api', path, 'api_db', 'sync'),
+        lambda: manage('nova-manage-cell0', cell0_path, *sync),
+        lambda: manage('nova-manage-cell1', path, *sync),
+    )
+    cells = ('nova-manage', path, 'cell_v2')
+    manage(*cells, 'map_cell0', '--database_connection', cell0)
+    manage(*cells, 'create_cell', '--name', 'cell1')
+
+
+def _sections(site: e2e_site.Site, path: Path) -> dict[str, dict[str, Any]]:
+    directory = path.parent
+    credentials = site.credentials('nova')
+    libvirt: dict[str, object] = {
+        'cpu_mode': 'none',
+        'images_type': site.images_type,
+        'virt_type': 'qemu',
+    }
+    if site.images_type == 'rbd':
+        libvirt.update(
+            images_rbd_ceph_conf=ceph.configuration(site),
+            images_rbd_glance_store_name='fast',
+            images_rbd_pool=ceph.DISKS,
+        )
+    return {
+        'DEFAULT': {
+            'compute_driver': 'libvirt.LibvirtDriver',
+            'instances_path': site.directory('nova', 'instances'),
+            'my_ip': e2e_site.LOCALHOST,
+            # No guest heeds ACPI here.
+            'shutdown_timeout': 1,
+            'state_path': directory,
+            'transport_url': site.transport,
+        },
+        'api_database': {'connection': site.database('nova_api')},
+        'database': {'connection': site.database('nova')},
+        'glance': {'region_name': e2e_site.REGION},
+        'keystone_authtoken': site.authtoken('nova'),
+        'libvirt': libvirt,
+        'neutron': credentials,
+        'oslo_concurrency': {'lock_path': directory / 'locks'},
+        'placement': credentials,
+        'service_user': {'send_service_user_token': True, **credentials},
+        'vnc': {'enabled': False},
+        **{
+            section: {
+                'helper_command': (
+                    f'{site.bin / "privsep-helper"} '
+                    f'--config-file {directory / "nova-compute.conf"}'
+                )
+            }
+            for section in _PRIVSEP
+        },
+    }
+
+
+def _configure_compute(
+    site: e2e_site.Site, options: Mapping[str, str]
+) -> None:
+    path = site.root / 'nova' / 'nova.conf'
+    sections = _sections(site, path)
+    del sections['api_database']
+    del sections['database']
+    for name, value in options.items():
+        section, _, option = name.rpartition('.')
+        sections.setdefault(section or 'DEFAULT', {})[option] = value
+    site.write(path.with_name('nova-compute.conf'), sections)
+
+
+def start(site: e2e_site.Site) -> None:
+    """Start all of Nova and wait until nova-compute can be scheduled to."""
+    path = site.root / 'nova' / 'nova.conf'
+    site.serve(
+        'nova',
+        'nova.wsgi.osapi_compute:application',
+        OS_NOVA_CONFIG_DIR=path.parent,
+    )
+    for name in ('nova-conductor', 'nova-scheduler'):
+        site.start(name, site.bin / name, '--config-file', path)
+    start_compute(site)
+    site.wait_for_http('nova')
+    site.wait('nova-compute', lambda: _provides(site))
+    site.run(
+        'nova-manage',
+        site.bin / 'nova-manage',
+        '--config-file',
+        path,
+        'cell_v2',
+        'discover_hosts',
+    )
+    _create_flavors(site)
+
+
+def start_compute(site: e2e_site.Site) -> None:
+    """Start nova-compute, stock or with the package."""
+    command = [site.bin / 'nova-compute']
+    if site.patched:
+        command = [site.bin / 'nova-multistore-run', 'nova-compute']
+    path = site.root / 'nova' / 'nova-compute.conf'
+    site.start('nova-compute', *command, '--config-file', path)
+
+
+def restart_compute(
+    site: e2e_site.Site, patched: bool, options: Mapping[str, str]
+) -> None:
+    """Stop nova-compute, and start it in another way.
+
+    :param options: of its configuration beside the cloud's own, each as
+        "group.name"
+    """
+    process = site.processes['nova-compute']
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    site.patched = patched
+    site.save()
+    _configure_compute(site, options)
+    begin = datetime.datetime.now(datetime.timezone.utc)
+    start_compute(site)
+    site.wait('nova-compute', lambda: _reported_since(site, begin))
+
+
+def _reported_since(site: e2e_site.Site, begin: datetime.datetime) -> bool:
+    """Tell whether nova-compute has said that it is up."""
+    status, _, body = site.request(
+        'nova',
+        'GET',
+        '/v2.1/os-services?binary=nova-compute',
+        token=keystone.token(site),
+    )
+    if status != 200:
+        return False
+    # Nova gives the time in UTC, and does not say so.
+    since = begin.replace(tzinfo=None)
+    return any(
+        datetime.datetime.fromisoformat(service['updated_at']) > since
+        for service in body['services']
+        if service['updated_at']
+    )
+
+
+def _provides(site: e2e_site.Site) -> bool:
+    """Tell whether Placement knows of this machine's memory."""
+    status, _, body = site.request(
+        'placement',
+        'GET',
+        '/resource_providers',
+        token=keystone.token(site),
+    )
+    names = [each['name'] for each in body['resource_providers']]
+    return status == 200 and bool(names)
+
+
+def _create_flavors(site: e2e_site.Site) -> None:
+    token = keystone.token(site)
+    for number, (name, ram) in enumerate((('tiny', 64), ('small', 128)), 1):
+        flavor = {
+            'id': str(number),
+            'name': name,
+            'ram': ram,
+            'vcpus': 1,
+            'disk': 1,
+        }
+        status, _, body = site.request(
+            'nova', 'POST', '/v2.1/flavors', {'flavor': flavor}, token
+        )
+        if status != 200:
+            raise e2e_site.CloudFailed(f'no flavor {name}: {status} {body}')
