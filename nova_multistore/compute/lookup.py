@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 CONF = nova.conf.CONF
 
-# Answers for which the credentials of one caller are to blame.
-_DENIED = (
+#: Answers for which the credentials of one caller are to blame.
+DENIED = (
     glanceclient.exc.HTTPUnauthorized,
     glanceclient.exc.HTTPForbidden,
 )
@@ -114,7 +114,7 @@ def catalogue(
             )
         except glanceclient.exc.HTTPNotFound:
             return stores.Catalogue()
-        except _DENIED:
+        except DENIED:
             # It says nothing about Glance: the next caller asks again.
             raise
         except (*_SILENT, glanceclient.exc.HTTPException) as exc:

@@ -171,10 +171,7 @@ class _Upload:
                 )
             except glanceclient.exc.HTTPNotFound:
                 return {'status': 'deleted'}
-            except (
-                glanceclient.exc.HTTPUnauthorized,
-                glanceclient.exc.HTTPForbidden,
-            ):
+            except lookup.DENIED:
                 return None
             except Exception as exc:
                 LOG.debug('Image %s: %s', self._image_id, exc)

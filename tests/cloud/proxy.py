@@ -15,6 +15,8 @@ from urllib import parse
 
 import fixtures
 
+from tests.cloud import server as cloud_server
+
 _PIECE = 64 * 1024
 
 
@@ -97,16 +99,8 @@ class Proxy(fixtures.Fixture):
         class Handler(_Handler):
             owner = proxy
 
-        server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        server.daemon_threads = True
-        server.handle_error = lambda *args: None  # type: ignore[method-assign]
         #: Where Nova finds it.
-        self.url = f'http://127.0.0.1:{server.server_port}'
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        self.addCleanup(thread.join)
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
+        self.url = self.useFixture(cloud_server.Server(Handler)).url
 
     def fail(
         self, method: str, path: str, fault: Any, times: int | None = 1

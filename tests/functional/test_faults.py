@@ -6,6 +6,7 @@ left behind that is neither active nor gone.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -230,29 +231,30 @@ class _Behind:
         return getattr(self._glance, name)
 
 
-def test_store_unwritable(nova, glance, proxy, server, whole):
-    """The same, with a store that really is: Glance runs unprivileged."""
-    directory = glance.directory('fast')
+@contextlib.contextmanager
+def unwritable(directory):
+    """Let nobody write to a directory."""
     mode = directory.stat().st_mode
     directory.chmod(0o500)
     try:
-        whole_in_default = nova.snapshot(server)
+        yield
     finally:
         directory.chmod(mode)
 
-    whole(whole_in_default, 'cheap')
+
+def test_store_unwritable(nova, glance, proxy, server, whole):
+    """The same, with a store that really is: Glance runs unprivileged."""
+    with unwritable(glance.directory('fast')):
+        image_id = nova.snapshot(server)
+
+    whole(image_id, 'cheap')
 
 
 def test_ordered_store_unwritable(nova, glance, proxy, server):
     """An order goes nowhere else."""
     nova.conf(**{'glance.store': 'reliable'})
-    directory = glance.directory('reliable')
-    mode = directory.stat().st_mode
-    directory.chmod(0o500)
-    try:
+    with unwritable(glance.directory('reliable')):
         image_id = nova.snapshot(server)
-    finally:
-        directory.chmod(mode)
 
     assert glance.image(image_id) is None
     assert nova.faults(server)

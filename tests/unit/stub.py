@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import http.server
 import json
-import threading
 
 import fixtures
+
+from tests.cloud import server as cloud_server
 
 STORES = {
     'stores': [
@@ -68,16 +69,7 @@ class Glance(fixtures.Fixture):
 
             do_PUT = do_DELETE = do_GET
 
-        server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        server.daemon_threads = True
-        # A client that went away is what a test has arranged.
-        server.handle_error = lambda *args: None
-        self.url = f'http://127.0.0.1:{server.server_port}'
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        self.addCleanup(thread.join)
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
+        self.url = self.useFixture(cloud_server.Server(Handler)).url
 
     def made(self, method, path=''):
         """The requests of a method whose path ends so."""

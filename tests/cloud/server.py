@@ -1,0 +1,34 @@
+"""An HTTP server in the process of the test."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+
+import fixtures
+
+
+class Server(fixtures.Fixture):
+    """Serves on a free port of 127.0.0.1, each request in its own thread.
+
+    :param handler: the class that handles a request
+    """
+
+    def __init__(
+        self, handler: type[http.server.BaseHTTPRequestHandler]
+    ) -> None:
+        self._handler = handler
+
+    def _setUp(self) -> None:
+        server = http.server.ThreadingHTTPServer(
+            ('127.0.0.1', 0), self._handler
+        )
+        server.daemon_threads = True
+        # A client that went away is what a test has arranged.
+        server.handle_error = lambda *args: None  # type: ignore[method-assign]
+        self.url = f'http://127.0.0.1:{server.server_port}'
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
