@@ -50,13 +50,14 @@ cloud: $(E2E_READY)
 		--patched $(PATCHED)
 
 cloud-compute:
-	@$(E2E_BIN)/python -m tests.e2e compute --patched $(PATCHED)
+	@$(E2E_BIN)/python -m tests.e2e compute --images-type $(IMAGES_TYPE) \
+		--patched $(PATCHED) $(ARGS)
 
 cloud-down:
 	@[ ! -e .cloud.json ] || $(E2E_BIN)/python -m tests.e2e down
 
 e2e: $(E2E_READY)
-	IMAGES_TYPE=$(IMAGES_TYPE) $(E2E_BIN)/python -m pytest tests/e2e $(ARGS)
+	@$(E2E_BIN)/python -m pytest tests/e2e $(ARGS)
 
 bench: $(READY)
 	@$(call run,$(BIN)/python -m benchmarks $(ARGS))
@@ -98,6 +99,8 @@ $(E2E_BIN)/pip: | packages-e2e
 	/usr/bin/python3 -m venv .venv-e2e
 
 packages-e2e:
+	@[ "$$(id -u)" = 0 ] || { \
+		echo 'The whole OpenStack has to be started as root.' >&2; exit 1; }
 	@.ci/packages e2e
 
 clean: cloud-down

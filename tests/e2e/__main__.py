@@ -58,16 +58,23 @@ def down() -> int:
     return 0
 
 
-def compute(patched: bool) -> int:
+def compute(images_type: str, patched: bool, options: dict[str, str]) -> int:
     """Restart the nova-compute of the cloud that `up` started.
 
+    :param options: further options, each as "group.name"
     :returns: 0 once it is up, otherwise 1
     """
     if _running() is None:
         print('No cloud is running: make cloud', file=sys.stderr)
         return 1
     try:
-        cloud.restart_compute(Path(json.loads(STATE.read_text())[1]), patched)
+        cloud.tell(
+            Path(json.loads(STATE.read_text())[1]),
+            'restart',
+            patched=patched,
+            images_type=images_type,
+            options=options,
+        )
     except e2e_site.CloudFailed as exc:
         print(exc, file=sys.stderr)
         return 1
@@ -96,11 +103,22 @@ def main() -> int:
         '--images-type', choices=['qcow2', 'rbd'], default='qcow2'
     )
     parser.add_argument('--patched', choices=['yes', 'no'], default='yes')
+    parser.add_argument(
+        '--option',
+        action='append',
+        default=[],
+        metavar='GROUP.NAME=VALUE',
+        help="one of nova-compute's, for compute",
+    )
     arguments = parser.parse_args()
     if arguments.what == 'down':
         return down()
     if arguments.what == 'compute':
-        return compute(arguments.patched == 'yes')
+        return compute(
+            arguments.images_type,
+            arguments.patched == 'yes',
+            dict(each.split('=', 1) for each in arguments.option),
+        )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return up(arguments.images_type, arguments.patched == 'yes')

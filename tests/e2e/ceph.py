@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 import subprocess
 import uuid
@@ -52,7 +53,8 @@ def start(site: e2e_site.Site) -> None:
                 'osd_pool_default_size': 1,
                 'osd_pool_default_min_size': 1,
                 'osd_objectstore': 'memstore',
-                'memstore_device_bytes': 4 << 30,
+                # Nothing is set aside: it is what Nova may count on.
+                'memstore_device_bytes': 64 << 30,
                 'osd_class_load_list': '*',
                 'mgr_initial_modules': '',
             }
@@ -87,6 +89,26 @@ def start(site: e2e_site.Site) -> None:
             'ceph', 'ceph', '--conf', path, 'osd', 'pool', 'create', pool, '8'
         )
         site.run('ceph', 'rbd', '--conf', path, 'pool', 'init', pool)
+
+
+def images(site: e2e_site.Site, pool: str) -> list[str]:
+    """Return the names of a pool's RBD images, also of those in its trash."""
+    names = []
+    for command in (['ls'], ['trash', 'ls']):
+        output = subprocess.run(
+            [
+                *('rbd', '--conf', configuration(site), '--format', 'json'),
+                *(*command, pool),
+            ],
+            env=site.environment(),
+            check=True,
+            capture_output=True,
+        ).stdout
+        names += [
+            each['name'] if isinstance(each, dict) else each
+            for each in json.loads(output)
+        ]
+    return sorted(names)
 
 
 def _asked(site: e2e_site.Site, *arguments: str) -> bool:

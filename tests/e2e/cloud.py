@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Mapping
 import json
 from pathlib import Path
 import socket
 import sys
 import time
+from typing import Any
 
 from tests.e2e import ceph
 from tests.e2e import glance
@@ -20,6 +20,7 @@ from tests.e2e import nova
 from tests.e2e import placement
 from tests.e2e import rabbitmq
 from tests.e2e import site as e2e_site
+from tests.e2e import web
 
 #: The line that tells the starter that the cloud can be used.
 READY = 'ready'
@@ -52,12 +53,12 @@ def start(site: e2e_site.Site) -> None:
         step('keystone database', keystone.prepare)
         step('keystone', keystone.start)
 
-    storage = [lambda: step('ceph', ceph.start)]
     e2e_site.in_parallel(
-        *(storage if site.images_type == 'rbd' else ()),
+        lambda: step('ceph', ceph.start),
         with_databases,
         lambda: step('libvirt', libvirt.start),
         lambda: step('rabbitmq', rabbitmq.start),
+        lambda: step('web', web.start),
     )
     e2e_site.in_parallel(
         lambda: step('glance', glance.start),
@@ -90,33 +91,33 @@ def main() -> int:
 
 
 def _obey(site: e2e_site.Site, line: str) -> str:
-    """Restart nova-compute as a line of JSON says.
+    """Stop or restart nova-compute as a line of JSON says.
 
     :returns: what went wrong, or nothing
     """
     try:
-        nova.restart_compute(site, **json.loads(line))
+        what, arguments = json.loads(line)
+        {
+            'stop': nova.stop_compute,
+            'restart': nova.restart_compute,
+        }[what](site, **arguments)
     except Exception as exc:
         return str(exc) or repr(exc)
     return ''
 
 
-def restart_compute(
-    root: Path, patched: bool, options: Mapping[str, str] | None = None
-) -> None:
-    """Have a running cloud restart its nova-compute.
+def tell(root: Path, what: str, **arguments: Any) -> None:
+    """Have a running cloud do something about its nova-compute.
 
     :param root: the cloud's directory
-    :param patched: whether it is started with the package
-    :param options: further options, each as "group.name"
-    :raises CloudFailed: if it does not come up
+    :param what: "stop" or "restart"
+    :param arguments: of what `tests.e2e.nova` has for it
+    :raises CloudFailed: if that fails
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(root / SOCKET))
         with connection.makefile('rw') as file:
-            json.dump(
-                {'patched': patched, 'options': dict(options or {})}, file
-            )
+            json.dump([what, arguments], file)
             file.write('\n')
             file.flush()
             failure = file.read()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-import os
 
 import pytest
 
@@ -13,5 +12,5 @@ from tests.e2e import fixture
 @pytest.fixture(scope='session')
 def cloud() -> Iterator[fixture.Cloud]:
     """Return a cloud that runs as long as the tests do."""
-    with fixture.Cloud(os.environ.get('IMAGES_TYPE', 'qcow2')) as cloud:
+    with fixture.Cloud() as cloud:
         yield cloud

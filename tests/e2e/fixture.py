@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
-import json
 import os
 from pathlib import Path
 import secrets
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
 
 import fixtures
 
 from tests.e2e import cloud
 from tests.e2e import init
 from tests.e2e import site as e2e_site
+from tests.e2e import tenant
 
 
 class Cloud(fixtures.Fixture):
@@ -72,6 +70,8 @@ class Cloud(fixtures.Fixture):
             cwd=e2e_site.REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # What is left running must not hold a pipe of the starter's open.
+            stderr=subprocess.STDOUT,
             # So Ctrl-C reaches the starter alone, which then ends the cloud.
             start_new_session=True,
         )
@@ -92,51 +92,35 @@ class Cloud(fixtures.Fixture):
     def pid(self) -> int:
         return self._process.pid
 
-    def restart_compute(self, patched: bool, **options: str) -> None:
-        """Restart nova-compute.
+    def stop_compute(self, kill: bool = False) -> None:
+        """Stop nova-compute: let it end what it does, or kill it at once."""
+        cloud.tell(self.site.root, 'stop', kill=kill)
+
+    def restart_compute(
+        self, patched: bool, images_type: str = 'qcow2', **options: str
+    ) -> None:
+        """Restart nova-compute, or start it again.
 
         :param patched: whether it is started with the package
+        :param images_type: its `[libvirt] images_type`
         :param options: further options of its configuration, each as
             "group.name"
         """
-        cloud.restart_compute(self.site.root, patched, options)
-        self.site.patched = patched
-
-    def openstack(self, *arguments: str) -> Any:
-        """Run the command as an administrator would.
-
-        :returns: its output, from JSON, or None
-        :raises CloudFailed: if it fails
-        """
-        environment = self.site.environment()
-        for line in self.site.openrc.read_text().splitlines():
-            name, _, value = line.removeprefix('export ').partition('=')
-            if name.startswith('OS_'):
-                environment[name] = value
-        command = [str(self.site.bin / 'openstack'), *arguments]
-        if arguments[:2] != ('image', 'stage'):
-            command += ['-f', 'json']
-        # It uploads what it is piped, even where there is nothing: it needs a
-        # terminal.
-        done = subprocess.run(
-            [
-                'script',
-                '-qec',
-                f'{shlex.join(command)} 2>&1',
-                '/dev/null',
-            ],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
+        cloud.tell(
+            self.site.root,
+            'restart',
+            patched=patched,
+            images_type=images_type,
+            options=options,
         )
-        if done.returncode:
-            raise e2e_site.CloudFailed(
-                f'openstack {shlex.join(arguments)}: {done.stdout}'
-            )
-        # Some say how far they are before.
-        _, brace, rest = done.stdout.partition('{')
-        return json.loads(brace + rest) if brace else None
+        self.site = e2e_site.Site.load(self.site.root)
+
+    def tenant(self, name: str) -> tenant.Tenant:
+        """Return a user of the cloud.
+
+        :param name: "admin" or "demo", who has the role member alone
+        """
+        return tenant.Tenant(self.site, name)
 
     def detach(self) -> None:
         """Let the cloud outlive this process."""

@@ -12,15 +12,14 @@ from tests.e2e import site as e2e_site
 DEFAULT = 'cheap'
 
 
-def stores(site: e2e_site.Site) -> dict[str, str]:
-    """Return the type of each store by its id, in alphabetical order."""
-    # Tempest compares the stores of an image with a sorted list.
-    return {
-        'cheap': 'file',
-        'fast': 'rbd' if site.images_type == 'rbd' else 'file',
-        'reliable': 'file',
-        'web': 'http',
-    }
+#: The type of each store by its id, in alphabetical order: tempest compares
+#: the stores of an image with a sorted list.
+STORES = {
+    'cheap': 'file',
+    'fast': 'rbd',
+    'reliable': 'file',
+    'web': 'http',
+}
 
 
 def prepare(site: e2e_site.Site) -> None:
@@ -29,9 +28,8 @@ def prepare(site: e2e_site.Site) -> None:
     etc = Path(sys.prefix) / 'etc' / 'glance'
     shutil.copy(etc / 'glance-api-paste.ini', directory)
     reserved = ('os_glance_staging_store', 'os_glance_tasks_store')
-    kinds = stores(site)
     file_stores = [
-        *(store for store, kind in kinds.items() if kind == 'file'),
+        *(store for store, kind in STORES.items() if kind == 'file'),
         *reserved,
     ]
     rbd_options = {
@@ -44,14 +42,14 @@ def prepare(site: e2e_site.Site) -> None:
         {
             'DEFAULT': {
                 'enabled_backends': ','.join(
-                    f'{store}:{kind}' for store, kind in kinds.items()
+                    f'{store}:{kind}' for store, kind in STORES.items()
                 ),
                 'enabled_import_methods': (
                     '[glance-direct,web-download,copy-image]'
                 ),
                 # What a direct snapshot and a clone are made from.
-                'show_image_direct_url': site.images_type == 'rbd',
-                'show_multiple_locations': site.images_type == 'rbd',
+                'show_image_direct_url': True,
+                'show_multiple_locations': True,
                 'transport_url': site.transport,
             },
             'database': {'connection': site.database('glance')},
@@ -75,7 +73,7 @@ def prepare(site: e2e_site.Site) -> None:
             },
             **{
                 store: rbd_options
-                for store, kind in kinds.items()
+                for store, kind in STORES.items()
                 if kind == 'rbd'
             },
         },

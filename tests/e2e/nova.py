@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import contextlib
 import datetime
+import os
 from pathlib import Path
 import shutil
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -14,6 +17,8 @@ from tests.e2e import ceph
 from tests.e2e import keystone
 from tests.e2e import site as e2e_site
 
+#: How long nova-compute may take to stop before it is killed, in seconds.
+STOP = 30
 #: What nova-compute runs as privileged helpers; each starts one without sudo.
 _PRIVSEP = (
     'nova_sys_admin',
@@ -146,22 +151,42 @@ def start_compute(site: e2e_site.Site) -> None:
     site.start('nova-compute', *command, '--config-file', path)
 
 
-def restart_compute(
-    site: e2e_site.Site, patched: bool, options: Mapping[str, str]
-) -> None:
-    """Stop nova-compute, and start it in another way.
+def stop_compute(site: e2e_site.Site, kill: bool = False) -> None:
+    """Stop nova-compute as systemd would, or kill it at once."""
+    process = site.processes['nova-compute']
+    if not kill:
+        process.terminate()
+        # On native threads Nova 34 ends its work, and then stays.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP)
+    # On eventlet what works is a child of it.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
+
+def restart_compute(
+    site: e2e_site.Site,
+    patched: bool,
+    images_type: str,
+    options: Mapping[str, str],
+) -> None:
+    """Start nova-compute in another way; kill it first if it runs.
+
+    :param patched: whether it is started with the package
+    :param images_type: its `[libvirt] images_type`
     :param options: of its configuration beside the cloud's own, each as
         "group.name"
     """
-    process = site.processes['nova-compute']
-    process.terminate()
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    stop_compute(site, kill=True)
+    if images_type != site.images_type:
+        # Base images that were downloaded for the other type of disks: with
+        # them a disk in Ceph would not be a clone.
+        shutil.rmtree(
+            site.directory('nova', 'instances', '_base'), ignore_errors=True
+        )
     site.patched = patched
+    site.images_type = images_type
     site.save()
     _configure_compute(site, options)
     begin = datetime.datetime.now(datetime.timezone.utc)

@@ -212,6 +212,7 @@ class Site:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                process_group=0,
             )
 
     def serve(
@@ -261,24 +262,26 @@ class Site:
         path: str,
         body: object = None,
         token: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, str], Any]:
         """Send a service one request.
 
+        :param body: bytes, or what is sent as JSON
         :returns: the answer's status, headers and, from JSON, body
         """
         connection = http.client.HTTPConnection(
             LOCALHOST, self.ports[name], timeout=30
         )
-        headers = {'Content-Type': 'application/json'}
+        kind = 'application/json'
+        if isinstance(body, bytes):
+            kind = 'application/octet-stream'
+        elif body is not None:
+            body = json.dumps(body)
+        headers = {'Content-Type': kind, **(headers or {})}
         if token:
             headers['X-Auth-Token'] = token
         try:
-            connection.request(
-                method,
-                path,
-                None if body is None else json.dumps(body),
-                headers,
-            )
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             data = answer.read()
         finally:
