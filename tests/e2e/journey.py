@@ -49,8 +49,9 @@ class Server:
         self.name = name
         self.id: str = tenant.create(
             *('server', 'create', name, '--image', image_id),
-            *('--flavor', FLAVOR, '--nic', 'none', '--wait'),
+            *('--flavor', FLAVOR, '--nic', 'none'),
         )['id']
+        self.wait_for_status('ACTIVE')
         self._wait_for_guest()
 
     @property
@@ -111,44 +112,47 @@ class Server:
 
         :returns: the image, and what became of it
         """
-        image = self.active(self.start_snapshot('--wait'))
+        image = self.active(self.start_snapshot())
+        self.wait_for_status('ACTIVE')
         return image, self.landing(image)
 
-    def start_snapshot(self, *options: str) -> str:
+    def start_snapshot(self) -> str:
         """Ask for a snapshot.
 
-        :param options: of the command
         :returns: the image's id
         """
         image_id: str = self._tenant.create(
-            *('server', 'image', 'create', *options),
+            *('server', 'image', 'create'),
             *('--name', f'{self.name}-snapshot', self.id),
         )['id']
         return image_id
 
     def back_up(self) -> Landing:
         """Make two backups, of which Nova is to keep one."""
-        older, newer = (
-            self._tenant.create(
-                *('server', 'backup', 'create', '--wait', '--type', 'daily'),
-                *('--name', f'{self.name}-backup-{number}'),
-                *('--rotate', '1', self.id),
-            )
-            for number in range(2)
-        )
+        older, newer = (self._back_up(number) for number in range(2))
         self._wait_until_gone(older)
-        return self.landing(self.active(newer['id']))
+        return self.landing(newer)
+
+    def _back_up(self, number: int) -> Any:
+        image_id = self._tenant.create(
+            *('server', 'backup', 'create', '--type', 'daily'),
+            *('--name', f'{self.name}-backup-{number}'),
+            *('--rotate', '1', self.id),
+        )['id']
+        image = self.active(image_id)
+        self.wait_for_status('ACTIVE')
+        return image
 
     def shelve(self, like: guest.Disk) -> Landing:
         """Shelve it and start it again.
 
         :param like: what has the same bytes as its disk; Nova deletes that
         """
-        self._tenant.openstack('server', 'shelve', '--wait', self.id)
+        self._tenant.openstack('server', 'shelve', self.id)
         self.wait_for_status('SHELVED_OFFLOADED')
         (image,) = self._tenant.images(name=f'{self.name}-shelved')
         landing = self.landing(image, like)
-        self._tenant.openstack('server', 'unshelve', '--wait', self.id)
+        self._tenant.openstack('server', 'unshelve', self.id)
         self.wait_for_status('ACTIVE')
         self._wait_for_guest()
         self._wait_until_gone(image)
@@ -162,15 +166,22 @@ class Server:
         )
 
     def wait_for_status(self, status: str) -> None:
-        """Wait until Nova has nothing to do with it and shows a status."""
-        wait_for(
+        """Wait until Nova has nothing to do with it and shows a status.
+
+        :raises CloudFailed: if it shows an error
+        """
+        server = wait_for(
             f'server {self.name}',
             lambda: self._tenant.server(self.id),
             lambda server: (
-                server['status'] == status
+                server['status'] in (status, 'ERROR')
                 and server['OS-EXT-STS:task_state'] is None
             ),
         )
+        if server['status'] != status:
+            raise e2e_site.CloudFailed(
+                f'server {self.name}: {server["fault"]}'
+            )
 
     def descendant(self, image_id: str) -> Server:
         """Start a server from a snapshot that was made before a shelving."""

@@ -76,6 +76,8 @@ def _sections(site: e2e_site.Site, path: Path) -> dict[str, dict[str, Any]]:
     return {
         'DEFAULT': {
             'compute_driver': 'libvirt.LibvirtDriver',
+            # Guests sleep; there are more of them than processors.
+            'cpu_allocation_ratio': 16,
             'instances_path': site.directory('nova', 'instances'),
             'my_ip': e2e_site.LOCALHOST,
             # No guest heeds ACPI here.
