@@ -349,6 +349,26 @@ class Glance(fixtures.Fixture):
         :returns: the image's id
         """
         first, *others = stores
+        image_id = self.create_queued_image(
+            disk_format, name, visibility, project, **properties
+        )
+        if self.stores.get(first) == 'http':
+            self._add_location(image_id, first, data, project)
+        else:
+            self._upload(image_id, first, data, project)
+        if others:
+            self.copy_image(image_id, others, project)
+        return image_id
+
+    def create_queued_image(
+        self,
+        disk_format: str = 'raw',
+        name: str = 'image',
+        visibility: str = 'private',
+        project: str = PROJECT,
+        **properties: str,
+    ) -> str:
+        """Create an image that waits for its data, and return its id."""
         image = self._ask(
             'POST',
             '/v2/images',
@@ -363,12 +383,6 @@ class Glance(fixtures.Fixture):
             admin=True,
         )
         image_id: str = image['id']
-        if self.stores.get(first) == 'http':
-            self._add_location(image_id, first, data, project)
-        else:
-            self._upload(image_id, first, data, project)
-        if others:
-            self.copy_image(image_id, others, project)
         return image_id
 
     def _upload(

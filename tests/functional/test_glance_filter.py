@@ -116,14 +116,7 @@ def ask(glance, *args, **kwargs):
 
 
 def queued(glance):
-    """Create an image that waits for its data."""
-    image = ask(
-        glance,
-        'POST',
-        '/v2/images',
-        {'name': 'upload', 'disk_format': 'raw', 'container_format': 'bare'},
-    )
-    return image['id']
+    return glance.create_queued_image()
 
 
 def put(glance, image_id, data, headers):
