@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
 
-# How WSGI names the two headers.
-_BASE_IMAGE_REF = 'HTTP_X_OPENSTACK_BASE_IMAGE_REF'
-_STORE = 'HTTP_X_IMAGE_META_STORE'
+# As WSGI names them.
+_BASE_IMAGE_REF, _STORE = (
+    f'HTTP_{header.upper().replace("-", "_")}'
+    for header in (selection.BASE_IMAGE_REF_HEADER, selection.STORE_HEADER)
+)
 # What Glance's version negotiation leaves of the path, whatever was asked.
 _UPLOAD = re.compile(r'/v2/images/([0-9a-fA-F-]{36})/file')
 # How much of a header that makes no sense is worth logging, in characters.

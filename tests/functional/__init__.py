@@ -14,6 +14,16 @@ import pytest
 #: What the end of the output has to say of a run.
 notes: pytest.StashKey[list[str]] = pytest.StashKey()
 
+#: The stores in which a base image lies, and the one that follows from them.
+FOLLOWED = [
+    (('fast',), 'fast'),
+    (('reliable',), 'reliable'),
+    (('cheap',), 'cheap'),
+    (('fast', 'cheap'), 'cheap'),
+    (('reliable', 'fast'), 'reliable'),
+    (('web',), 'cheap'),
+]
+
 
 def expected_digest(disk: pathlib.Path) -> str:
     """Return what a whole snapshot of a disk has to be.
