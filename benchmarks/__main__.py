@@ -15,6 +15,7 @@ from tests.cloud import nova as cloud_nova
 
 # isort: split
 
+from benchmarks import glance_filter
 from nova_multistore.compute import lookup
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
@@ -158,8 +159,18 @@ def main() -> None:
                 )
             )
             rows += requests(root / 'nova', glance)
+        rows += glance_filter.compare(root)
     seconds = statistics.median(float(run('-c', ACTIVATION)) for _ in range(5))
     rows.append(('activation', '-', f'{seconds * 1000:.0f} ms', '-'))
+    seconds = float(run('-m', 'benchmarks.glance_filter'))
+    rows.append(
+        (
+            'Glance, the filter alone, a GET',
+            '-',
+            f'{seconds * 1e6:.1f} µs',
+            '-',
+        )
+    )
     print(table(rows))
 
 

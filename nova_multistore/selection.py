@@ -24,7 +24,8 @@ class Operation(enum.Enum):
     BACKUP = 'backup'
     SHELVE = 'shelve'
     RESIZE = 'resize'
-    #: One that Nova does not have today: nobody can have ordered a store.
+    #: One that Nova does not have today, or another service's upload: nobody
+    #: can have ordered a store.
     OTHER = 'other'
 
     @property

@@ -1,7 +1,8 @@
 """The main job on real services: where stock Nova and the patched one land.
 
 A real Glance with four stores; Nova's API, conductor, scheduler and
-nova-compute in this process, with real qcow2 disks and qemu-img.
+nova-compute in this process, with real qcow2 disks and qemu-img. The filter is
+in Glance's pipeline; it acts on a header that stock Nova does not send.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ class Demo:
         self._root = root
         self._glance = glance
         self._nova = nova
-        self._images = {
+        #: Base images, by the stores in which they lie.
+        self.images = {
             stores: glance.create_image(
                 self._base(), stores=stores, name='-'.join(stores)
             )
@@ -132,7 +134,7 @@ class Demo:
                 volume_backed=True, name=case.server
             )
         server = self._nova.create_server(
-            self._images[case.base_stores], name=case.server
+            self.images[case.base_stores], name=case.server
         )
         self._nova.write_disk(server, os.urandom(MIB))
         return server
@@ -259,8 +261,13 @@ def served(nova: cloud_nova.Nova) -> Iterator[str]:
         thread.join()
 
 
-def keep(nova: cloud_nova.Nova, glance: Any, root: pathlib.Path) -> None:
-    """Leave it running until it is interrupted."""
+def keep(
+    nova: cloud_nova.Nova, glance: Any, root: pathlib.Path, base: str
+) -> None:
+    """Leave it running until it is interrupted.
+
+    :param base: the id of an image that does not lie in the default store
+    """
     with served(nova) as url:
         print(
             f"""
@@ -273,6 +280,18 @@ It is all running, patched, until Ctrl-C. To talk to it from another shell:
   curl -s "${{AS_USER[@]}}" $GLANCE/info/stores | python3 -m json.tool
   curl -s -H 'X-Auth-User: {nova.project}' -H 'X-Roles: member,reader' \\
     -H 'X-Auth-Project-Id: {nova.project}' $NOVA/servers
+
+And to have Glance put an image beside its base image:
+
+  BASE={base}
+  IMAGE=$(curl -s "${{AS_USER[@]}}" $GLANCE/images \\
+    -H 'Content-Type: application/json' \\
+    -d '{{"disk_format": "raw", "container_format": "bare"}}' \\
+    | python3 -c 'import json; print(json.loads(input())["id"])')
+  curl -T README.rst "${{AS_USER[@]}}" \\
+    -H "X-OpenStack-Base-Image-Ref: $BASE" \\
+    -H 'Content-Type: application/octet-stream' $GLANCE/images/$IMAGE/file
+  curl -s "${{AS_USER[@]}}" $GLANCE/images/$IMAGE | python3 -m json.tool
 
 Stores, disks and Glance's log are in {root}.""",
             flush=True,
@@ -309,7 +328,12 @@ def main() -> int:
         for name in ('glance', 'nova'):
             (root / name).mkdir()
         print('Starting Glance and Nova', flush=True)
-        glance = stack.enter_context(cloud_glance.Glance(root / 'glance'))
+        glance = stack.enter_context(
+            cloud_glance.Glance(
+                root / 'glance',
+                filters={'multistore': 'egg:nova-multistore#glance_api'},
+            )
+        )
         stack.callback(patch.remove)
         nova = stack.enter_context(cloud_nova.Nova(root / 'nova', glance))
         demo = Demo(root, glance, nova)
@@ -320,7 +344,7 @@ def main() -> int:
         text, good = report(stock, patched)
         if arguments.keep:
             print(text)
-            keep(nova, glance, root)
+            keep(nova, glance, root, demo.images['fast',])
     if not arguments.keep:
         print(text)
     return 0 if good else 1

@@ -117,6 +117,8 @@ class Glance(fixtures.Fixture):
     :param multi_store: without it, Glance has the default store alone and
         knows of no stores
     :param show_locations: show an image's locations to everyone
+    :param flavor: the pipeline of glance-api-paste.ini that is used, "" for
+        the default one; those without "keystone" are everyone's, as admin
     :param filters: paste filters to put after Glance's `context`: what `use`
         or `paste.filter_factory` says of each, by its name
     :param launcher: a command that starts the one that is put behind it
@@ -131,6 +133,7 @@ class Glance(fixtures.Fixture):
         default: str = 'cheap',
         multi_store: bool = True,
         show_locations: bool = False,
+        flavor: str = 'keystone',
         filters: Mapping[str, str] | None = None,
         launcher: Iterable[str] = (),
         **options: object,
@@ -140,6 +143,7 @@ class Glance(fixtures.Fixture):
         self.default = default
         self.multi_store = multi_store
         self.show_locations = show_locations
+        self.flavor = flavor
         self.filters = dict(filters or {})
         self.launcher = tuple(launcher)
         self.options = options
@@ -345,6 +349,26 @@ class Glance(fixtures.Fixture):
         :returns: the image's id
         """
         first, *others = stores
+        image_id = self.create_queued_image(
+            disk_format, name, visibility, project, **properties
+        )
+        if self.stores.get(first) == 'http':
+            self._add_location(image_id, first, data, project)
+        else:
+            self._upload(image_id, first, data, project)
+        if others:
+            self.copy_image(image_id, others, project)
+        return image_id
+
+    def create_queued_image(
+        self,
+        disk_format: str = 'raw',
+        name: str = 'image',
+        visibility: str = 'private',
+        project: str = PROJECT,
+        **properties: str,
+    ) -> str:
+        """Create an image that waits for its data, and return its id."""
         image = self._ask(
             'POST',
             '/v2/images',
@@ -359,12 +383,6 @@ class Glance(fixtures.Fixture):
             admin=True,
         )
         image_id: str = image['id']
-        if self.stores.get(first) == 'http':
-            self._add_location(image_id, first, data, project)
-        else:
-            self._upload(image_id, first, data, project)
-        if others:
-            self.copy_image(image_id, others, project)
         return image_id
 
     def _upload(
@@ -495,6 +513,8 @@ class Glance(fixtures.Fixture):
                 'enabled_import_methods': '[copy-image,web-download]',
                 'show_multiple_locations': self.show_locations,
                 'image_cache_dir': self.root / 'cache',
+                # Its cache is one for all of its processes.
+                'worker_self_reference_url': self.url,
                 'node_staging_uri': (
                     f'file://{self.directory("os_glance_staging_store")}'
                 ),
@@ -507,7 +527,7 @@ class Glance(fixtures.Fixture):
                 'sqlite_synchronous': False,
             },
             'paste_deploy': {
-                'flavor': 'keystone',
+                'flavor': self.flavor,
                 'config_file': self._write_paste(),
             },
             'oslo_concurrency': {'lock_path': self.root / 'locks'},
@@ -545,14 +565,16 @@ class Glance(fixtures.Fixture):
             'log': str(self._requests),
         }
         if 'composite:api' in sections:
-            options, pipeline = sections['composite:api'], 'keystone'
+            options = sections['composite:api']
+            pipeline = self.flavor or 'default'
         else:
             # Before Glance kept all its pipelines in one section.
-            options = sections['pipeline:glance-api-keystone']
+            name = '-'.join(filter(None, ['glance-api', self.flavor]))
+            options = sections[f'pipeline:{name}']
             pipeline = 'pipeline'
         steps = options[pipeline].split()
-        context = steps.index('context') + 1
-        steps[context:context] = self.filters
+        [context] = (i for i, s in enumerate(steps) if s.endswith('context'))
+        steps[context + 1 : context + 1] = self.filters
         options[pipeline] = ' '.join(steps)
         for name, what in self.filters.items():
             key = 'use' if '#' in what else 'paste.filter_factory'

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 
+from gunicorn.http import message
 import sqlalchemy
 import sqlalchemy.event
 
@@ -84,6 +86,9 @@ threads = 16
 # Each request on a connection of its own, so that a stopping Glance waits
 # for none that is merely idle.
 keepalive = 0
+# Not every server refuses a header that is long or has control characters.
+limit_request_field_size = 1 << 21
+message.RFC9110_5_5_INVALID_AND_DANGEROUS = re.compile('[\0\r\n]')
 timeout = 0
 graceful_timeout = 10
 # Its default place is shared by all gunicorns of a user.

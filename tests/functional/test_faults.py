@@ -6,7 +6,6 @@ left behind that is neither active nor gone.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import subprocess
@@ -21,6 +20,7 @@ from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
 from tests.functional import expected_digest
 from tests.functional import notes
+from tests.functional import unwritable
 
 MIB = 1 << 20
 UPLOAD = ('PUT', '/file$')
@@ -229,17 +229,6 @@ class _Behind:
 
     def __getattr__(self, name):
         return getattr(self._glance, name)
-
-
-@contextlib.contextmanager
-def unwritable(directory):
-    """Let nobody write to a directory."""
-    mode = directory.stat().st_mode
-    directory.chmod(0o500)
-    try:
-        yield
-    finally:
-        directory.chmod(mode)
 
 
 def test_store_unwritable(nova, glance, proxy, server, whole):

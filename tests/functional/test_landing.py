@@ -13,6 +13,7 @@ from nova_multistore.compute import lookup
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
+from tests.functional import FOLLOWED
 from tests.functional import expected_digest
 
 MIB = 1 << 20
@@ -60,17 +61,7 @@ def check(nova, glance, image_id, store, digest):
     assert glance.sha256(image_id) == {store: digest}
 
 
-@pytest.mark.parametrize(
-    ('stores', 'store'),
-    [
-        (('fast',), 'fast'),
-        (('reliable',), 'reliable'),
-        (('cheap',), 'cheap'),
-        (('fast', 'cheap'), 'cheap'),
-        (('reliable', 'fast'), 'reliable'),
-        (('web',), 'cheap'),
-    ],
-)
+@pytest.mark.parametrize(('stores', 'store'), FOLLOWED)
 def test_base_image_tells(nova, glance, base, boot, stores, store):
     """The store of the base image; the default store where it is no use."""
     server = boot(base(*stores))
