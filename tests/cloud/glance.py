@@ -143,7 +143,7 @@ class Glance(fixtures.Fixture):
         self.filters = dict(filters or {})
         self.launcher = tuple(launcher)
         self.options = options
-        self.port, self._web_port = _free_ports(2)
+        self.port, self._web_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
         self._web: http.server.ThreadingHTTPServer | None = None
 
@@ -533,7 +533,7 @@ class Glance(fixtures.Fixture):
         for name, value in self.options.items():
             group, _, option = name.rpartition('.')
             sections.setdefault(group or 'DEFAULT', {})[option] = value
-        _write(self.root / 'etc' / 'glance-api.conf', sections)
+        write_sections(self.root / 'etc' / 'glance-api.conf', sections)
 
     def _write_paste(self) -> Path:
         shipped = Path(sys.prefix, 'etc', 'glance', 'glance-api-paste.ini')
@@ -558,7 +558,7 @@ class Glance(fixtures.Fixture):
             key = 'use' if '#' in what else 'paste.filter_factory'
             sections[f'filter:{name}'] = {key: what}
         path = self.root / 'etc' / 'glance-api-paste.ini'
-        _write(path, sections)
+        write_sections(path, sections)
         return path
 
     def _wait_until_it_answers(self) -> None:
@@ -599,7 +599,8 @@ class _QuietFiles(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return so many ports that are free."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -610,7 +611,10 @@ def _free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _write(path: Path, sections: Mapping[str, Mapping[str, object]]) -> None:
+def write_sections(
+    path: Path, sections: Mapping[str, Mapping[str, object]]
+) -> None:
+    """Write a configuration file."""
     lines = []
     for section, options in sections.items():
         lines.append(f'[{section}]')
@@ -637,7 +641,7 @@ def _migrated_database() -> Path:
     scratch = Path(_scratch().name)
     database = scratch / 'glance.sqlite'
     configuration = scratch / 'glance-manage.conf'
-    _write(
+    write_sections(
         configuration,
         {
             'database': {
