@@ -14,25 +14,41 @@ REQUIREMENTS = tests/requirements.txt tests/lint-requirements.txt \
 BIN = .venv/bin
 READY = .venv/ready
 
-# The end-to-end cloud has a virtualenv of its own, for Debian's own Python:
-# Debian's bindings of libvirt and Ceph are built for that one.
+# Debian's bindings of Ceph and libvirt are built for Debian's own Python: what
+# needs them has a virtualenv of its own for that one.
+CEPH_BIN = .venv-ceph/bin
+CEPH_READY = .venv-ceph/ready
+CEPH_BINDINGS = $(addprefix /usr/lib/python3/dist-packages/, \
+	rados*.so rbd*.so)
 E2E_CONSTRAINTS = tests/constraints/e2e-2026.2.txt
 E2E_REQUIREMENTS = tests/e2e/requirements.txt
 E2E_BIN = .venv-e2e/bin
 E2E_READY = .venv-e2e/ready
-E2E_BINDINGS = $(addprefix /usr/lib/python3/dist-packages/, \
-	libvirt*.py libvirtmod*.so rados*.so rbd*.so)
+E2E_BINDINGS = $(CEPH_BINDINGS) $(addprefix /usr/lib/python3/dist-packages/, \
+	libvirt*.py libvirtmod*.so)
 IMAGES_TYPE ?= qcow2
 PATCHED ?= yes
 
 # Run a recipe's commands; say at the end which Debian packages are missing.
 run = status=0; { $(1); } || status=$$?; .ci/packages report; exit $$status
 
-.PHONY: bench clean cloud cloud-compute cloud-down demo docs e2e lint \
-	packages packages-e2e test upstream
+# Run the demo or the benchmarks, with Ceph where its packages are.
+with_ceph = if .ci/packages has ceph; then \
+	$(MAKE) -s $(CEPH_READY) && $(CEPH_BIN)/python $(1); else \
+	$(MAKE) -s $(READY) && $(BIN)/python $(1); fi
 
-demo: $(READY)
-	@$(call run,$(BIN)/python -m tests.demo $(ARGS))
+# Put Debian's bindings into a virtualenv. They are copied, not linked: what
+# looks into a virtualenv, a formatter say, may write there.
+bind = site=$$($(1)/python -c \
+	'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	mkdir -p $$site/debian && cp $(2) $$site/debian && \
+	echo debian > $$site/debian.pth
+
+.PHONY: bench ceph clean cloud cloud-compute cloud-down demo docs e2e \
+	lint packages packages-e2e test test-ceph upstream
+
+demo: packages
+	@$(call run,$(call with_ceph,-m tests.demo $(ARGS)))
 
 # Nova runs on native threads or on eventlet: the functional tests run on both,
 # but for those of the Glance filter in which there is no Nova.
@@ -42,7 +58,12 @@ test: $(READY)
 		&& { ! command -v qemu-img >/dev/null \
 		|| OS_NOVA_DISABLE_EVENTLET_PATCHING=0 \
 		$(BIN)/python -m pytest tests/functional \
-		-k 'not test_glance_filter or TestNova' $(ARGS); })
+		-k 'not test_glance_filter or TestNova' $(ARGS); } \
+		&& { ! .ci/packages has ceph || $(MAKE) -s test-ceph; })
+
+test-ceph: ceph $(CEPH_READY)
+	OS_NOVA_DISABLE_EVENTLET_PATCHING=1 \
+		$(CEPH_BIN)/python -m pytest tests/ceph $(ARGS)
 
 upstream: $(READY)
 	OS_NOVA_DISABLE_EVENTLET_PATCHING=1 $(BIN)/python -m tests.upstream
@@ -61,8 +82,8 @@ cloud-down:
 e2e: $(E2E_READY)
 	@$(E2E_BIN)/python -m pytest tests/e2e $(ARGS)
 
-bench: $(READY)
-	@$(call run,$(BIN)/python -m benchmarks $(ARGS))
+bench: packages
+	@$(call run,$(call with_ceph,-m benchmarks $(ARGS)))
 
 lint: $(READY) docs
 	$(BIN)/ruff check
@@ -84,17 +105,23 @@ $(BIN)/pip: | packages
 packages:
 	@.ci/packages
 
-# The bindings are copied, not linked: what looks into a virtualenv, a
-# formatter say, may write there.
+ceph: packages
+	@.ci/packages has ceph || { .ci/packages report; exit 1; }
+
+$(CEPH_READY): $(CONSTRAINTS) $(REQUIREMENTS) setup.cfg | $(CEPH_BIN)/pip
+	$(CEPH_BIN)/pip install -q --disable-pip-version-check \
+		-c $(CONSTRAINTS) -r tests/requirements.txt -e .
+	$(call bind,$(CEPH_BIN),$(CEPH_BINDINGS))
+	touch $@
+
+$(CEPH_BIN)/pip: | packages
+	/usr/bin/python3 -m venv .venv-ceph
+
 $(E2E_READY): $(E2E_CONSTRAINTS) $(E2E_REQUIREMENTS) setup.cfg \
 		| $(E2E_BIN)/pip
 	$(E2E_BIN)/pip install -q --disable-pip-version-check \
 		-c $(E2E_CONSTRAINTS) -r $(E2E_REQUIREMENTS) -e .
-	site=$$($(E2E_BIN)/python -c \
-		'import sysconfig; print(sysconfig.get_path("purelib"))') && \
-	mkdir -p $$site/debian && \
-	cp $(E2E_BINDINGS) $$site/debian && \
-	echo debian > $$site/debian.pth
+	$(call bind,$(E2E_BIN),$(E2E_BINDINGS))
 	touch $@
 
 $(E2E_BIN)/pip: | packages-e2e
@@ -106,6 +133,6 @@ packages-e2e:
 	@.ci/packages e2e
 
 clean: cloud-down
-	rm -rf .venv .venv-e2e .tox build dist doc/build releasenotes/build \
+	rm -rf .venv .venv-ceph .venv-e2e .tox build dist doc/build releasenotes/build \
 		.mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -27,10 +27,11 @@ Possible values:
 
 Related options:
 
-* ``[libvirt] images_rbd_glance_store_name``: with disks in Ceph, a snapshot
-  that Nova makes inside Ceph stays there, whatever this option says. Any
-  other is a full copy, and where this names another store than that one Nova
-  has to copy it back before a server can be started from it.
+* ``[libvirt] images_type``: with disks in Ceph, a snapshot is cloned inside
+  Ceph if this names a store in the cluster of the disks. Otherwise it is a
+  full copy, and Nova has to copy that back before a server can be started
+  from it. Which store is where, Glance has to tell: with the user's token, or
+  with the credentials of ``[service_user]``.
 """,
     ),
 ]

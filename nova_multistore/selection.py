@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 import enum
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ import uuid
 
 if TYPE_CHECKING:
     from nova_multistore.stores import Catalogue
+    from nova_multistore.stores import Place
 
 #: Names the base image; a UUID. Nova's specification "Support multiple stores
 #: of Glance" defines it, Cinder sends it too.
@@ -35,6 +37,29 @@ class Operation(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
+class Cluster:
+    """A cluster of Ceph, and what is known of the stores in it."""
+
+    #: Its id, None if that is not known.
+    fsid: str | None = None
+    #: Where stores keep their images, by store id.
+    places: Mapping[str, Place] = dataclasses.field(default_factory=dict)
+
+    def pool(self, store: str | None) -> str | None:
+        """Return a store's pool, None if it is not known to have one here."""
+        place = self.places.get(store or '')
+        here = place and self.fsid and place.fsid == self.fsid
+        return place.pool if place and here else None
+
+    def lacks(self, store: str | None) -> bool:
+        """Tell whether a store is known to be elsewhere."""
+        place = self.places.get(store or '')
+        if place is None or self.pool(store):
+            return False
+        return place.type != 'rbd' or bool(place.fsid and self.fsid)
+
+
+@dataclasses.dataclass(frozen=True)
 class Facts:
     """What a selection is made of."""
 
@@ -51,8 +76,10 @@ class Facts:
     requested: str | None = None
     #: Store of ``[glance] store``.
     configured: str | None = None
-    #: This compute's own Ceph store; None if its disks are not in Ceph.
+    #: What ``nova.conf`` names as this compute's own Ceph store.
     ceph_store: str | None = None
+    #: Where the server's disk is; None if that is not in Ceph.
+    cluster: Cluster | None = None
 
     @property
     def base_image_ref(self) -> str | None:
@@ -72,6 +99,22 @@ class Facts:
                 return self.configured, '[glance] store names it'
         return None
 
+    @property
+    def own_store(self) -> str | None:
+        """This compute's own Ceph store, None if there is none.
+
+        Of several in its cluster, one in which the base image lies is taken,
+        and the default store before another.
+        """
+        if self.ceph_store or not self.cluster or not self.catalogue:
+            return self.ceph_store
+        default = self.catalogue.default
+        return min(
+            filter(self.cluster.pool, self.catalogue.writable),
+            key=lambda s: (s not in (self.base_stores or ()), s != default),
+            default=None,
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
@@ -87,6 +130,11 @@ class Selection:
     ordered: bool = False
     #: What Glance listed then.
     catalogue: Catalogue | None = dataclasses.field(default=None, repr=False)
+    #: Of a disk in Ceph: the pool for a direct snapshot.
+    pool: str | None = None
+    #: Of a disk in Ceph: whether a direct snapshot goes to the pool that
+    #: Nova's own search finds. With neither of the two there is none.
+    yields: bool = False
 
     @property
     def fallback(self) -> str | None:
@@ -126,8 +174,25 @@ def select(facts: Facts) -> Selection:
     if not facts.image_ref:
         return Selection(None, None, 'the server has no base image')
     if facts.ordered:
-        return _order(facts, *facts.ordered)
-    return _derive(facts)
+        selected = _order(facts, *facts.ordered)
+    else:
+        selected = _derive(facts)
+    if facts.cluster is None:
+        return selected
+    return _direct(selected, facts.cluster)
+
+
+def _direct(selected: Selection, cluster: Cluster) -> Selection:
+    """Say what a direct snapshot may do.
+
+    It goes to the pool of the store. Where that has none in this cluster, an
+    order rules it out, and a derived choice is no reason to lose it.
+    """
+    pool = cluster.pool(selected.store)
+    yields = not pool and not (
+        selected.ordered and cluster.lacks(selected.store)
+    )
+    return dataclasses.replace(selected, pool=pool, yields=yields)
 
 
 def _order(facts: Facts, store: str, reason: str) -> Selection:
@@ -158,9 +223,9 @@ def _derive(facts: Facts) -> Selection:
         return Selection(store, base, reason, catalogue=facts.catalogue)
 
     stores = [s for s in facts.base_stores or () if s in writable]
-    if facts.ceph_store in stores:
+    if facts.own_store in stores:
         return derived(
-            facts.ceph_store,
+            facts.own_store,
             "the base image lies in it, this compute's own Ceph store",
         )
     if default in stores:
@@ -177,8 +242,8 @@ def _derive(facts: Facts) -> Selection:
         )
     else:
         reason = 'the base image lies in no store'
-    if facts.ceph_store in writable:
+    if facts.own_store in writable:
         return derived(
-            facts.ceph_store, f"this compute's own Ceph store, as {reason}"
+            facts.own_store, f"this compute's own Ceph store, as {reason}"
         )
     return Selection(None, base, reason)

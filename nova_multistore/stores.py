@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
 from typing import TYPE_CHECKING
+import urllib.parse
 
 from nova_multistore import bounded
 from nova_multistore import exception
@@ -22,12 +24,26 @@ TIMEOUT = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a store keeps its images."""
+
+    #: Type of the store, such as ``rbd``.
+    type: str
+    #: Id of the Ceph cluster; None if it is not known, or none.
+    fsid: str | None = None
+    #: Pool in that cluster.
+    pool: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Store:
     """One store of Glance."""
 
     id: str
     default: bool = False
     read_only: bool = False
+    #: None if Glance did not say.
+    place: Place | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +65,11 @@ class Catalogue:
         """Id of the default store, None if Glance names none."""
         return next((s.id for s in self.stores if s.default), None)
 
+    @property
+    def places(self) -> dict[str, Place]:
+        """Where the stores keep their images, by store id; what is known."""
+        return {s.id: s.place for s in self.stores if s.place}
+
     def check_writable(self, store: str) -> None:
         """Make sure that a store takes data.
 
@@ -64,11 +85,12 @@ class Catalogue:
 
 
 def parse(body: object) -> Catalogue:
-    """Read the answer to ``GET /v2/info/stores``.
+    """Read the answer to ``GET /v2/info/stores``, or to that with ``/detail``.
 
     Glance gives ``{"stores": [{"id", "description", "default",
-    "read-only"}]}``; the flags are the string "true", or absent
-    (``glance.api.v2.discovery.InfoController.get_stores``).
+    "read-only"}]}``; the flags are the string "true", or absent. The details
+    have "type" and "properties" besides, those of type rbd with "fsid" and
+    "pool" (``glance.api.v2.discovery.InfoController``).
 
     :param body: the decoded JSON
     :returns: the catalogue
@@ -87,7 +109,19 @@ def _parse_store(entry: object) -> Store:
         id=entry['id'],
         default=_flag(entry.get('default')),
         read_only=_flag(entry.get('read-only')),
+        place=_parse_place(entry.get('type'), entry.get('properties')),
     )
+
+
+def _parse_place(kind: object, properties: object) -> Place | None:
+    if not isinstance(kind, str) or not _is_id(kind):
+        return None
+    if kind != 'rbd' or not isinstance(properties, dict):
+        return Place(kind)
+    fsid, pool = properties.get('fsid'), properties.get('pool')
+    if not (_is_id(fsid) and _is_id(pool)):
+        return Place(kind)
+    return Place(kind, fsid, pool)
 
 
 def _is_id(value: object) -> bool:
@@ -111,6 +145,39 @@ def of_image(image: object) -> tuple[str, ...]:
             'the base image could not be looked up (the answer is no image)'
         )
     return tuple(s.strip() for s in value.split(',') if s.strip())
+
+
+def places_of_image(image: object) -> dict[str, Place]:
+    """Read where its stores keep an image, if its locations are shown.
+
+    :param image: the decoded JSON; its ``locations`` name the store in their
+        ``metadata``, its ``direct_url`` is the URL of one of them
+    :returns: places by store id; what cannot be read is left out
+    :raises LookupFailed: it has another form
+    """
+    only = of_image(image)
+    assert isinstance(image, dict)
+    shown = image.get('locations')
+    locations = shown if isinstance(shown, list) else []
+    if not locations and len(only) == 1:
+        locations = [
+            {'url': image.get('direct_url'), 'metadata': {'store': only[0]}}
+        ]
+    found = {}
+    for location in locations:
+        with contextlib.suppress(AttributeError, KeyError, TypeError):
+            found[location['metadata']['store']] = _place(location['url'])
+    return found
+
+
+def _place(url: str) -> Place:
+    """Read a location, as Glance's store drivers write them."""
+    kind, _, rest = url.partition('://')
+    pieces = [urllib.parse.unquote(piece) for piece in rest.split('/')]
+    if kind == 'rbd' and len(pieces) == 4:
+        fsid, pool, _image, _snapshot = pieces
+        return Place(kind, fsid, pool)
+    return Place(kind)
 
 
 class Cache:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import nova.conf
 from oslo_upgradecheck import upgradecheck
 
 from nova_multistore import exception
+from nova_multistore import selection
 from nova_multistore import stores
+from nova_multistore.compute import ceph
 from nova_multistore.compute import lookup
 from nova_multistore.compute import patch
 
@@ -66,40 +69,49 @@ class Checks(upgradecheck.UpgradeCommands):
         return Result(Code.SUCCESS)
 
     def _check_ceph_store(self) -> Result:
-        if not self._leaves_ceph():
+        if not ceph.is_used():
             return Result(Code.SUCCESS)
-        return Result(
-            Code.WARNING,
-            f"Disks are in Ceph with Glance's store "
-            f"'{CONF.libvirt.images_rbd_glance_store_name}', but [glance] "
-            f"store is '{CONF.glance.store}'. A snapshot that Nova makes "
-            'inside Ceph stays there; any other is a full copy.',
-        )
+        try:
+            cluster = self._cluster()
+        except exception.LookupFailed as exc:
+            return Result(Code.WARNING, f'It cannot be checked: {exc}.')
+        if cluster.lacks(CONF.glance.store):
+            return Result(
+                Code.WARNING,
+                f"Disks are in Ceph, but [glance] store '{CONF.glance.store}' "
+                'is elsewhere. Each snapshot and backup is a full copy.',
+            )
+        if not any(cluster.pool(store) for store in cluster.places):
+            return Result(
+                Code.WARNING,
+                "Disks are in Ceph, but none of Glance's stores is known to "
+                'be there. Snapshots are made inside Ceph only where Nova '
+                'itself finds a pool.',
+            )
+        return Result(Code.SUCCESS)
 
     def _check_copy_image(self) -> Result:
-        if not self._leaves_ceph():
+        own = CONF.libvirt.images_rbd_glance_store_name
+        store = CONF.glance.store
+        if not (ceph.is_used() and own and store and store != own):
             return Result(Code.SUCCESS)
+        with contextlib.suppress(exception.LookupFailed):
+            if self._cluster().pool(store):
+                return Result(Code.SUCCESS)
         return Result(
             Code.WARNING,
-            'To start a server from such a copy, Nova asks Glance to copy it '
-            f"to '{CONF.libvirt.images_rbd_glance_store_name}'. Glance's "
-            'policy copy_image is for administrators unless it is changed, '
-            'and then a server that a member starts goes to ERROR.',
+            'To start a server from a snapshot that is not in its Ceph, Nova '
+            f"asks Glance to copy it to '{own}'. Glance's policy copy_image "
+            'is for administrators unless it is changed, and then a server '
+            'that a member starts goes to ERROR.',
         )
 
     @staticmethod
     def _catalogue() -> stores.Catalogue:
         return lookup.catalogue(lookup.service_context())
 
-    @staticmethod
-    def _leaves_ceph() -> bool:
-        own = CONF.libvirt.images_rbd_glance_store_name
-        return bool(
-            CONF.libvirt.images_type == 'rbd'
-            and own
-            and CONF.glance.store
-            and CONF.glance.store != own
-        )
+    def _cluster(self) -> selection.Cluster:
+        return ceph.cluster(self._catalogue().places)
 
     _upgrade_checks = (
         ('Nova', _check_nova),

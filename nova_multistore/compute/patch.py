@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 import threading
 from typing import TYPE_CHECKING
 from typing import Any
@@ -17,7 +18,9 @@ import wrapt
 import nova_multistore
 from nova_multistore import exception
 from nova_multistore import opts
+from nova_multistore.compute import ceph
 from nova_multistore.compute import lookup
+from nova_multistore.compute import rbd
 from nova_multistore.compute import snapshot
 from nova_multistore.compute import upload
 from nova_multistore.compute import validation
@@ -75,6 +78,9 @@ def _load_compute_driver(
     # Where it is defined: what is put there later counts as without this.
     owner = next(c for c in type(driver).__mro__ if 'snapshot' in vars(c))
     _wrap(owner, 'snapshot', snapshot.snapshot)
+    # Checked and wrapped only now, as they come with one driver of many.
+    with _lock:
+        _activate(_ceph_seams())
     versions = nova_multistore.__version__, nova_version.version_string()
     LOG.info('nova-multistore %s is active on Nova %s', *versions)
     if is_newer():
@@ -107,6 +113,12 @@ _SEAMS = (
     ),
     Seam(
         'nova.image.glance',
+        'GlanceImageServiceV2._add_location',
+        ('self', 'context', 'image_id', 'location'),
+        rbd.add_location,
+    ),
+    Seam(
+        'nova.image.glance',
         'GlanceClientWrapper.call',
         (
             'self',
@@ -127,6 +139,45 @@ _SEAMS = (
         'nova.compute.utils',
         'delete_image',
         ('context', 'instance', 'image_api', 'image_id', 'log_exc_info'),
+    ),
+)
+
+_IMAGE_BACKEND = 'nova.virt.libvirt.imagebackend'
+_CEPH_SEAMS = (
+    Seam(
+        _IMAGE_BACKEND,
+        'Rbd._get_parent_pool',
+        ('self', 'context', 'base_image_id', 'fsid'),
+        rbd.get_parent_pool,
+    ),
+    Seam(
+        _IMAGE_BACKEND,
+        'Rbd.direct_snapshot',
+        (
+            'self',
+            'context',
+            'snapshot_name',
+            'image_format',
+            'image_id',
+            'base_image_id',
+        ),
+        rbd.direct_snapshot,
+    ),
+    Seam(
+        'nova.storage.rbd_utils',
+        'RBDDriver.destroy_volume',
+        ('self', 'volume', 'pool'),
+    ),
+    Seam(
+        'nova.storage.rbd_utils',
+        'RBDDriver.exists',
+        ('self', 'name', 'pool', 'snapshot'),
+    ),
+    Seam('nova.storage.rbd_utils', 'RBDDriver.get_fsid', ('self',)),
+    Seam(
+        'nova.storage.rbd_utils',
+        'RBDDriver.remove_snap',
+        ('self', 'volume', 'name', 'ignore_errors', 'pool', 'force'),
     ),
 )
 
@@ -154,12 +205,23 @@ def problems() -> list[str]:
     release = _release()
     if release is not None and release < OLDEST:
         found.append(f'it is older than {OLDEST}')
-    found += [p for p in (seam.problem() for seam in _SEAMS) if p]
+    seams = *_SEAMS, *_ceph_seams()
+    found += [p for p in (seam.problem() for seam in seams) if p]
     try:
         opts.register_opts(nova.conf.CONF)
     except cfg.DuplicateOptError as exc:
         found.append(f'it has an option of that name already ({exc})')
     return found
+
+
+def _ceph_seams() -> tuple[Seam, ...]:
+    """Return the seams of disks in Ceph.
+
+    They are none where nothing else has loaded, or will load, what has them:
+    it is large, and for libvirt alone.
+    """
+    loaded = _IMAGE_BACKEND in sys.modules
+    return _CEPH_SEAMS if loaded or ceph.is_used() else ()
 
 
 def is_newer() -> bool:
@@ -185,14 +247,17 @@ def apply() -> None:
     with _lock:
         if _originals:
             return
-        if found := problems():
-            raise exception.UnsupportedNova(
-                nova_version.version_string(), found
-            )
-        for seam in _SEAMS:
-            if seam.wrapper is not None:
-                parent, attribute, _ = seam.find()
-                _wrap(parent, attribute, seam.wrapper)
+        _activate((*_SEAMS, *_ceph_seams()))
+
+
+def _activate(seams: tuple[Seam, ...]) -> None:
+    """Wrap what is to be wrapped, if all is as expected."""
+    if found := problems():
+        raise exception.UnsupportedNova(nova_version.version_string(), found)
+    for seam in seams:
+        if seam.wrapper is not None:
+            parent, attribute, _ = seam.find()
+            _wrap(parent, attribute, seam.wrapper)
 
 
 def remove() -> None:
@@ -202,6 +267,7 @@ def remove() -> None:
             (parent, attribute), original = _originals.popitem()
             setattr(parent, attribute, original)
         lookup.forget()
+        ceph.forget()
 
 
 def is_applied() -> bool:

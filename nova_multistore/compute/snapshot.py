@@ -17,6 +17,7 @@ from oslo_utils import excutils
 from nova_multistore import exception
 from nova_multistore import selection
 from nova_multistore import stores
+from nova_multistore.compute import ceph
 from nova_multistore.compute import lookup
 
 if TYPE_CHECKING:
@@ -106,13 +107,12 @@ def _decide(
             instance=server,
         )
         raise nova_exception.InvalidConfiguration(str(exc)) from exc
-    level = (
-        logging.WARNING
-        if selected.ordered and facts.catalogue is None
-        else logging.INFO
+    # An order that may not be met.
+    in_doubt = selected.ordered and (
+        facts.catalogue is None or selected.yields
     )
     LOG.log(
-        level,
+        logging.WARNING if in_doubt else logging.INFO,
         'Image %(image)s (%(operation)s) goes to %(store)s: %(reason)s '
         '[base image %(base)s]',
         {
@@ -131,8 +131,10 @@ def _name(selected: selection.Selection) -> str:
     name = "Glance's default store"
     if selected.store:
         name = f'store {selected.store}'
-    if CONF.libvirt.images_type == 'rbd':
-        name += ', unless Nova makes it inside Ceph'
+    if selected.pool:
+        name += f' (Ceph pool {selected.pool})'
+    if selected.yields:
+        name += ", unless Nova's own search finds a pool in Ceph"
     return name
 
 
@@ -141,13 +143,14 @@ def _gather(
     server: Instance,
     operation: selection.Operation,
 ) -> selection.Facts:
-    """Ask Glance for what the rules need, and for nothing else."""
+    """Ask for what the rules need, and for nothing else."""
     facts = selection.Facts(
         operation=operation,
         image_ref=server.image_ref,
         configured=CONF.glance.store,
         ceph_store=_ceph_store(),
     )
+    image = None
     if not facts.image_ref:
         return facts
     deadline = time.monotonic() + stores.TIMEOUT
@@ -160,18 +163,39 @@ def _gather(
         if facts.ordered and facts.ordered[0] not in catalogue.writable:
             catalogue = lookup.catalogue(context, left(), stale=catalogue)
         facts = dataclasses.replace(facts, catalogue=catalogue)
-        if catalogue.stores and not facts.ordered:
-            base_stores = lookup.image_stores(
-                context, facts.base_image_ref, left()
+        if catalogue.stores and _asks_image(facts, catalogue):
+            image = lookup.image(context, facts.base_image_ref, left())
+            facts = dataclasses.replace(
+                facts, base_stores=stores.of_image(image)
             )
-            facts = dataclasses.replace(facts, base_stores=base_stores)
     except exception.LookupFailed as exc:
         facts = dataclasses.replace(facts, unknown=str(exc))
+    if ceph.is_used():
+        facts = dataclasses.replace(
+            facts, cluster=_cluster(facts.catalogue, image)
+        )
     return facts
 
 
+def _asks_image(facts: selection.Facts, catalogue: stores.Catalogue) -> bool:
+    """Tell whether the base image has something to tell."""
+    if facts.ordered:
+        return ceph.is_used() and facts.ordered[0] not in catalogue.places
+    return True
+
+
+def _cluster(
+    catalogue: stores.Catalogue | None, image: Any
+) -> selection.Cluster:
+    """Put together what is known of stores in Ceph."""
+    places = stores.places_of_image(image) if image else {}
+    if catalogue:
+        places.update(catalogue.places)
+    return ceph.cluster(places)
+
+
 def _ceph_store() -> str | None:
-    if CONF.libvirt.images_type != 'rbd':
+    if not ceph.is_used():
         return None
     store: str | None = CONF.libvirt.images_rbd_glance_store_name or None
     return store

@@ -147,7 +147,7 @@ class Glance(fixtures.Fixture):
         self.filters = dict(filters or {})
         self.launcher = tuple(launcher)
         self.options = options
-        self.port, self._web_port = _free_ports(2)
+        self.port, self._web_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
         self._web: http.server.ThreadingHTTPServer | None = None
 
@@ -431,7 +431,7 @@ class Glance(fixtures.Fixture):
                 project,
                 True,
             )
-        self._finish_tasks(image_id)
+        self.finish_tasks(image_id)
 
     def copy_image(
         self, image_id: str, stores: Iterable[str], project: str = PROJECT
@@ -449,11 +449,15 @@ class Glance(fixtures.Fixture):
             project,
             True,
         )
-        self._finish_tasks(image_id)
+        self.finish_tasks(image_id)
         if not set(wanted) <= set(self.stores_of(image_id)):
             raise GlanceFailed(f'{image_id} was not copied to {wanted}')
 
-    def _finish_tasks(self, image_id: str) -> None:
+    def finish_tasks(self, image_id: str) -> None:
+        """Wait until an image is active, and nothing is done to it.
+
+        :raises GlanceFailed: it is not active in the end
+        """
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             path = f'/v2/images/{image_id}'
@@ -553,7 +557,7 @@ class Glance(fixtures.Fixture):
         for name, value in self.options.items():
             group, _, option = name.rpartition('.')
             sections.setdefault(group or 'DEFAULT', {})[option] = value
-        _write(self.root / 'etc' / 'glance-api.conf', sections)
+        write_sections(self.root / 'etc' / 'glance-api.conf', sections)
 
     def _write_paste(self) -> Path:
         shipped = Path(sys.prefix, 'etc', 'glance', 'glance-api-paste.ini')
@@ -580,7 +584,7 @@ class Glance(fixtures.Fixture):
             key = 'use' if '#' in what else 'paste.filter_factory'
             sections[f'filter:{name}'] = {key: what}
         path = self.root / 'etc' / 'glance-api-paste.ini'
-        _write(path, sections)
+        write_sections(path, sections)
         return path
 
     def _wait_until_it_answers(self) -> None:
@@ -621,7 +625,8 @@ class _QuietFiles(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return so many ports that are free."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -632,7 +637,10 @@ def _free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _write(path: Path, sections: Mapping[str, Mapping[str, object]]) -> None:
+def write_sections(
+    path: Path, sections: Mapping[str, Mapping[str, object]]
+) -> None:
+    """Write a configuration file."""
     lines = []
     for section, options in sections.items():
         lines.append(f'[{section}]')
@@ -659,7 +667,7 @@ def _migrated_database() -> Path:
     scratch = Path(_scratch().name)
     database = scratch / 'glance.sqlite'
     configuration = scratch / 'glance-manage.conf'
-    _write(
+    write_sections(
         configuration,
         {
             'database': {

@@ -106,7 +106,8 @@ class Glance(fixtures.Fixture):
     def _answer(self, request):
         known = self.answers.get((request.method, request.path))
         if callable(known):
-            return Answer(200, known())
+            known = known()
+            return known if isinstance(known, Answer) else Answer(200, known)
         if known:
             return known
         if request.path == '/v2/schemas/image':

@@ -275,6 +275,16 @@ class TestStatus:
 
     def test_another_store_than_that_of_the_disks(self, check):
         """Exit code 1, for what it costs."""
+        self.glance.answers['GET', '/v2/info/stores/detail'] = stub.Answer(
+            200,
+            {
+                'stores': [
+                    {'id': 'cheap', 'default': 'true', 'type': 'rbd'},
+                    {'id': 'fast', 'type': 'file'},
+                ]
+            },
+        )
+
         code, text = check(
             'store = fast\n[libvirt]\nimages_type = rbd\n'
             'images_rbd_glance_store_name = cheap\n'
@@ -282,13 +292,16 @@ class TestStatus:
 
         assert code == 1, text
         assert text.count('Result: Warning') == 2
+        assert "'fast' is elsewhere" in ' '.join(text.split())
         assert 'copy_image' in text
 
-    def test_same_store_as_that_of_the_disks(self, check):
-        """Exit code 0."""
+    def test_glance_does_not_tell_where_its_stores_are(self, check):
+        """Exit code 1: Nova finds a pool, or does not."""
         code, text = check(
             'store = cheap\n[libvirt]\nimages_type = rbd\n'
             'images_rbd_glance_store_name = cheap\n'
         )
 
-        assert code == 0, text
+        assert code == 1, text
+        assert text.count('Result: Warning') == 1
+        assert 'Nova itself finds a pool' in ' '.join(text.split())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import subprocess
+import sys
 
 from nova.image import glance as nova_glance
 from nova.virt import driver as virt_driver
@@ -122,6 +125,83 @@ def test_newer_nova(monkeypatch, caplog, version):
 
     [record] = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert version in record.getMessage()
+
+
+IMAGE_BACKEND = 'nova.virt.libvirt.imagebackend'
+
+
+class TestCeph:
+    """What is wrapped of libvirt's disks in Ceph."""
+
+    def test_another_driver(self):
+        """Nothing of it is imported, or looked at."""
+        done = subprocess.run(
+            [sys.executable, '-c', UNLOADED],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.stdout.split() == ['False', 'False'], done.stderr
+
+    @pytest.fixture
+    def backend(self):
+        return importlib.import_module(IMAGE_BACKEND)
+
+    def test_with_the_driver(self, monkeypatch, backend):
+        """It is wrapped when the driver is loaded, and restored."""
+        monkeypatch.setattr(
+            'oslo_utils.importutils.import_object',
+            lambda name, *args: Own(*args),
+        )
+        before = vars(backend.Rbd)['direct_snapshot']
+        monkeypatch.delitem(sys.modules, IMAGE_BACKEND)
+        patch.apply()
+        assert vars(backend.Rbd)['direct_snapshot'] is before
+        monkeypatch.setitem(sys.modules, IMAGE_BACKEND, backend)
+
+        virt_driver.load_compute_driver(None, 'a.driver')
+
+        assert vars(backend.Rbd)['direct_snapshot'].__wrapped__ is before
+        patch.remove()
+        assert vars(backend.Rbd)['direct_snapshot'] is before
+
+    def test_seam_that_differs(self, monkeypatch, backend):
+        """nova-compute does not run."""
+        monkeypatch.setattr(
+            backend.Rbd, '_get_parent_pool', lambda self, context: None
+        )
+
+        with pytest.raises(exception.UnsupportedNova, match='_parent_pool'):
+            patch.apply()
+
+    def test_seam_that_differs_is_found_before_the_start(
+        self, monkeypatch, backend, conf
+    ):
+        """The check of a compute with disks in Ceph loads what it needs."""
+        monkeypatch.setattr(
+            backend.Rbd, '_get_parent_pool', lambda self, context: None
+        )
+        monkeypatch.delitem(sys.modules, IMAGE_BACKEND)
+        assert patch.problems() == []
+
+        conf.config(group='libvirt', images_type='rbd')
+        monkeypatch.setitem(sys.modules, IMAGE_BACKEND, backend)
+        assert len(patch.problems()) == 1
+
+
+UNLOADED = """
+import sys
+from nova.virt import driver
+from nova.virt import fake
+from nova_multistore.compute import patch
+from oslo_utils import importutils
+importutils.import_object = lambda name, *args: fake.FakeDriver(*args)
+patch.apply()
+print('nova.virt.libvirt' in sys.modules)
+driver.load_compute_driver(None, 'a.driver')
+print('nova.virt.libvirt' in sys.modules)
+"""
 
 
 def test_installed_nova(caplog):

@@ -275,3 +275,122 @@ def test_fallback_is_named():
         **REF,
         'X-Image-Meta-Store': 'cheap',
     }
+
+
+FSID = '7d2f2a36-8f5e-4b76-9b6e-0a3f2f6f9e11'
+PLACES = {
+    'ceph': stores.Place('rbd', FSID, 'images'),
+    'cheap': stores.Place('file'),
+    'fast': stores.Place('rbd', FSID, 'other'),
+    'far': stores.Place('rbd', 'another-cluster', 'images'),
+}
+
+
+def in_ceph(fsid=FSID, places=PLACES, **changes):
+    """A snapshot of a server whose disk is in Ceph."""
+    catalogue = stores.Catalogue((*CATALOGUE.stores, stores.Store('far')))
+    cluster = selection.Cluster(fsid, places)
+    return facts(cluster=cluster, **{'catalogue': catalogue, **changes})
+
+
+class TestOwnStore:
+    """Without an option, a store in the cluster of the disk."""
+
+    @pytest.mark.parametrize(
+        ('base_stores', 'own'),
+        [
+            (None, 'ceph'),
+            ((), 'ceph'),
+            (('fast',), 'fast'),
+            (('cheap', 'fast'), 'fast'),
+            (('cheap', 'fast', 'ceph'), 'ceph'),
+            (('far',), 'ceph'),
+        ],
+    )
+    def test_several(self, base_stores, own):
+        """One with the base image, else the first."""
+        assert own == in_ceph(base_stores=base_stores).own_store
+
+    def test_default_store_before_another(self):
+        """It is where Glance puts what nobody asks for."""
+        catalogue = stores.Catalogue(
+            (stores.Store('ceph'), stores.Store('fast', default=True))
+        )
+
+        assert in_ceph(catalogue=catalogue).own_store == 'fast'
+
+    def test_option(self):
+        """It wins."""
+        assert in_ceph(ceph_store='far').own_store == 'far'
+
+    @pytest.mark.parametrize(
+        'changes',
+        [{'fsid': None}, {'places': {}}, {'catalogue': None}],
+    )
+    def test_unknown(self, changes):
+        """There is none then."""
+        assert in_ceph(**changes).own_store is None
+
+    def test_row_4(self):
+        """It wins over the default store."""
+        chosen = selection.select(in_ceph(base_stores=('cheap', 'fast')))
+
+        assert (chosen.store, chosen.pool) == ('fast', 'other')
+
+    def test_row_5(self):
+        """It takes what the base image says nothing of."""
+        chosen = selection.select(in_ceph(base_stores=None))
+
+        assert (chosen.store, chosen.pool) == ('ceph', 'images')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'pool', 'yields'),
+    [
+        # In this cluster.
+        ({'configured': 'ceph'}, 'images', False),
+        ({'configured': 'fast'}, 'other', False),
+        ({'base_stores': ('fast',)}, 'other', False),
+        # Elsewhere: an order rules a direct snapshot out.
+        ({'configured': 'cheap'}, None, False),
+        ({'configured': 'far'}, None, False),
+        ({'configured': 'cheap', 'fsid': None}, None, False),
+        ({'base_stores': ('cheap',)}, None, True),
+        ({'base_stores': ('far',)}, None, True),
+        # Nobody knows: Nova's own way.
+        ({'configured': 'far', 'fsid': None}, None, True),
+        ({'configured': 'ceph', 'places': {}}, None, True),
+        (
+            {
+                'configured': 'ceph',
+                'places': {'ceph': stores.Place('rbd')},
+            },
+            None,
+            True,
+        ),
+        ({'base_stores': ('ceph',), 'places': {}}, None, True),
+        ({'catalogue': None}, None, True),
+        # A shelved server obeys no order.
+        (
+            {
+                'configured': 'cheap',
+                'operation': selection.Operation.SHELVE,
+            },
+            'other',
+            False,
+        ),
+    ],
+)
+def test_direct_snapshot(changes, pool, yields):
+    """Its pool, and whether Nova's own search for one counts."""
+    chosen = selection.select(in_ceph(**changes))
+
+    assert (chosen.pool, chosen.yields) == (pool, yields)
+
+
+@pytest.mark.parametrize('ceph_store', [None, 'ceph'])
+def test_no_direct_snapshot_where_disks_are_elsewhere(ceph_store):
+    """Nothing is said of it."""
+    chosen = selection.select(facts(ceph_store=ceph_store))
+
+    assert (chosen.pool, chosen.yields) == (None, False)

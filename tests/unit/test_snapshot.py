@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
 
+from keystoneauth1 import loading
 from nova import exception as nova_exception
+import nova.conf
 from nova.virt import driver as virt_driver
 from nova.virt import fake
 import pytest
 
+from nova_multistore.compute import ceph
 from nova_multistore.compute import snapshot
 from nova_multistore.compute import validation
 from tests.unit import stub
@@ -288,17 +292,204 @@ def test_glance_that_is_away(conf, take):
     assert 'stores are unknown' in take().reason
 
 
-@pytest.mark.parametrize('images_type', ['rbd', 'qcow2'])
-def test_own_ceph_store(conf, take, glance, base, images_type):
-    """It counts where the disks are in Ceph."""
-    conf.config(
-        group='libvirt',
-        images_type=images_type,
-        images_rbd_glance_store_name='cheap',
+def configure_credentials(conf, glance):
+    """Give nova-compute credentials in [service_user]."""
+    loading.register_auth_conf_options(nova.conf.CONF, 'service_user')
+    conf.config(group='service_user', auth_type='admin_token')
+    conf.register_opts(
+        loading.get_auth_plugin_conf_options('admin_token'),
+        group='service_user',
     )
+    conf.config(group='service_user', endpoint=glance.url, token='service')
+
+
+class TestCeph:
+    """A compute with its disks in Ceph, whose id is ``fsid``."""
+
+    DETAIL = ('GET', '/v2/info/stores/detail')
+    DETAILS = stub.Answer(
+        200,
+        {
+            'stores': [
+                {'id': 'cheap', 'default': 'true', 'type': 'file'},
+                {
+                    'id': 'fast',
+                    'type': 'rbd',
+                    'properties': {'fsid': 'fsid', 'pool': 'images'},
+                },
+            ]
+        },
+    )
+
+    @pytest.fixture(autouse=True)
+    def _in_ceph(self, conf, monkeypatch):
+        conf.config(group='libvirt', images_type='rbd')
+        monkeypatch.setattr(ceph, '_fsid', functools.cache(lambda: 'fsid'))
+
+    @pytest.fixture
+    def credentials(self, conf, glance):
+        """What nova-compute has in [service_user]."""
+        configure_credentials(conf, glance)
+
+    @pytest.fixture
+    def details(self, glance):
+        """Glance tells its details to whoever has the token."""
+
+        def details(token):
+            def answer():
+                told = glance.requests[-1].headers['x-auth-token'] == token
+                return self.DETAILS if told else stub.Answer(403)
+
+            glance.answers[self.DETAIL] = answer
+
+        return details
+
+    def paths(self, glance):
+        return [
+            (r.path, r.headers['x-auth-token'])
+            for r in glance.made('GET')
+            if 'info' in r.path
+        ]
+
+    def test_details_for_the_user(self, take, glance, details):
+        """They are asked for once, with the catalogue."""
+        details('token')
+
+        for _ in range(2):
+            assert take().pool == 'images'
+
+        assert self.paths(glance) == [
+            ('/v2/info/stores', 'token'),
+            (self.DETAIL[1], 'token'),
+        ]
+
+    def test_details_for_nova(self, take, glance, details, credentials):
+        """They are asked for as Nova where the user may not."""
+        details('service')
+
+        for _ in range(2):
+            assert take().pool == 'images'
+
+        assert self.paths(glance) == [
+            ('/v2/info/stores', 'token'),
+            (self.DETAIL[1], 'token'),
+            (self.DETAIL[1], 'service'),
+        ]
+
+    @pytest.mark.parametrize(
+        'answer',
+        [stub.Answer(404), stub.Answer(500), stub.Answer(200, b'<html>')],
+    )
+    def test_no_details(self, take, glance, answer):
+        """The store is selected all the same."""
+        glance.answers[self.DETAIL] = answer
+
+        chosen = take()
+
+        assert (chosen.store, chosen.pool) == ('fast', None)
+        assert chosen.yields
+
+    def test_hanging_details(self, monkeypatch, take, glance):
+        """What the catalogue has told counts."""
+        monkeypatch.setattr('nova_multistore.stores.TIMEOUT', 2.0)
+        go = threading.Event()
+        glance.answers[self.DETAIL] = stub.Answer(200, lambda: go.wait(30))
+
+        begin = time.monotonic()
+        chosen = take()
+        spent = time.monotonic() - begin
+        go.set()
+
+        assert chosen.store == 'fast'
+        assert spent < 5
+
+    def test_locations_tell(self, conf, take, glance, base):
+        """Where the details are not told, also of an order."""
+        glance.answers[self.DETAIL] = stub.Answer(403)
+        base['stores'] = 'cheap,fast'
+        base['locations'] = [
+            {'url': 'file:///x', 'metadata': {'store': 'cheap'}},
+            {'url': 'rbd://fsid/p/x/snap', 'metadata': {'store': 'fast'}},
+        ]
+        for store, pool in ((None, 'p'), ('fast', 'p'), ('cheap', None)):
+            conf.config(group='glance', store=store)
+            chosen = take()
+            assert (chosen.pool, chosen.yields) == (pool, False)
+
+    def test_requests_of_an_order(self, conf, take, glance, details):
+        """None, once the catalogue is known."""
+        details('token')
+        conf.config(group='glance', store='fast')
+        take()
+        glance.requests.clear()
+
+        assert take().pool == 'images'
+        assert glance.requests == []
+
+    def test_cluster_that_does_not_tell(self, monkeypatch, take, details):
+        """Nova's own way is left alone."""
+
+        def fail():
+            raise OSError('no Ceph')
+
+        details('token')
+        monkeypatch.setattr(ceph, '_fsid', functools.cache(fail))
+
+        assert take().yields
+
+    @pytest.mark.parametrize(
+        ('store', 'level', 'words'),
+        [
+            (None, logging.INFO, 'store fast (Ceph pool images): '),
+            ('fast', logging.INFO, 'store fast (Ceph pool images): '),
+            ('cheap', logging.INFO, 'store cheap: '),
+        ],
+    )
+    def test_line(self, conf, take, details, caplog, store, level, words):
+        """It says whether the snapshot is made inside Ceph."""
+        caplog.set_level(logging.INFO, 'nova_multistore')
+        details('token')
+        conf.config(group='glance', store=store)
+
+        take()
+
+        [record] = [r for r in caplog.records if 'goes to' in r.getMessage()]
+        assert level == record.levelno
+        assert f'goes to {words}' in record.getMessage()
+
+    @pytest.mark.parametrize(
+        ('store', 'level'), [(None, logging.INFO), ('cheap', logging.WARNING)]
+    )
+    def test_line_in_doubt(self, conf, take, glance, caplog, store, level):
+        """It says so where Nova itself may find a pool."""
+        caplog.set_level(logging.INFO, 'nova_multistore')
+        glance.answers[self.DETAIL] = stub.Answer(403)
+        conf.config(group='glance', store=store)
+
+        take()
+
+        [record] = [r for r in caplog.records if 'goes to' in r.getMessage()]
+        assert level == record.levelno
+        assert (
+            f"store {store or 'fast'}, unless Nova's own search finds a pool "
+            'in Ceph: ' in record.getMessage()
+        )
+
+    def test_option_names_its_own_store(self, conf, take, base):
+        """It counts without any details."""
+        conf.config(group='libvirt', images_rbd_glance_store_name='cheap')
+        base['stores'] = 'web'
+
+        assert take().store == 'cheap'
+
+
+def test_disks_elsewhere(conf, take, glance, base):
+    """Nothing is asked that concerns Ceph, and its option does not count."""
+    conf.config(group='libvirt', images_rbd_glance_store_name='cheap')
     base['stores'] = 'web'
 
-    assert take().store == {'rbd': 'cheap', 'qcow2': None}[images_type]
+    assert take().store is None
+    assert not glance.made('GET', '/detail')
 
 
 class TestShelve:
@@ -331,16 +522,7 @@ class TestValidation:
 
     @pytest.fixture(autouse=True)
     def _credentials(self, conf, glance):
-        from keystoneauth1 import loading
-        import nova.conf
-
-        loading.register_auth_conf_options(nova.conf.CONF, 'service_user')
-        conf.config(group='service_user', auth_type='admin_token')
-        conf.register_opts(
-            loading.get_auth_plugin_conf_options('admin_token'),
-            group='service_user',
-        )
-        conf.config(group='service_user', endpoint=glance.url, token='service')
+        configure_credentials(conf, glance)
 
     @pytest.mark.parametrize(
         ('store', 'level', 'words'),

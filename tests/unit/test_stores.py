@@ -64,6 +64,63 @@ class TestParse:
         with pytest.raises(exception.LookupFailed, match='the answer'):
             stores.parse(body)
 
+    def test_details(self):
+        """The answer to ``GET /v2/info/stores/detail``, as Glance gives it."""
+        rbd = {'type': 'rbd', 'weight': 0}
+        body = {
+            'stores': [
+                {'id': 'a', 'type': 'file', 'properties': {'data_dir': '/a'}},
+                {'id': 'b', **rbd, 'properties': {'fsid': 'f', 'pool': 'p'}},
+                {'id': 'c', **rbd, 'properties': {'fsid': None, 'pool': 'p'}},
+                {'id': 'd', **rbd},
+                {'id': 'e', 'type': 7},
+                {'id': 'f'},
+            ]
+        }
+
+        assert stores.parse(body).places == {
+            'a': stores.Place('file'),
+            'b': stores.Place('rbd', 'f', 'p'),
+            'c': stores.Place('rbd'),
+            'd': stores.Place('rbd'),
+        }
+
+    @pytest.mark.parametrize(
+        ('image', 'expected'),
+        [
+            ({}, {}),
+            ({'stores': 'a', 'locations': []}, {}),
+            ({'stores': 'a', 'locations': 'nonsense'}, {}),
+            ({'stores': 'a', 'locations': [7, {}, {'url': 'x://y'}]}, {}),
+            (
+                {
+                    'stores': 'a,b',
+                    'locations': [
+                        {'url': 'rbd://f/p/i/s', 'metadata': {'store': 'a'}},
+                        {'url': 'file:///i', 'metadata': {'store': 'b'}},
+                    ],
+                },
+                {
+                    'a': stores.Place('rbd', 'f', 'p'),
+                    'b': stores.Place('file'),
+                },
+            ),
+            (
+                {'stores': 'a', 'direct_url': 'rbd://f/p%20q/i/s'},
+                {'a': stores.Place('rbd', 'f', 'p q')},
+            ),
+            (
+                {'stores': 'a', 'direct_url': 'rbd://i'},
+                {'a': stores.Place('rbd')},
+            ),
+            ({'stores': 'a,b', 'direct_url': 'rbd://f/p/i/s'}, {}),
+            ({'stores': 'a', 'direct_url': 7}, {}),
+        ],
+    )
+    def test_places_of_an_image(self, image, expected):
+        """What its locations show, and nothing is guessed."""
+        assert expected == stores.places_of_image(image)
+
     @pytest.mark.parametrize(
         ('image', 'expected'),
         [

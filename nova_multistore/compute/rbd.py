@@ -1,0 +1,291 @@
+"""The direct snapshot: the clone that Nova makes inside Ceph.
+
+Whatever goes wrong with it, nothing of it stays in Ceph, and Nova is told so
+that it takes a standard snapshot instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+from typing import TYPE_CHECKING
+from typing import Any
+
+import glanceclient.exc
+from nova import exception as nova_exception
+from oslo_log import log as logging
+
+from nova_multistore.compute import ceph
+from nova_multistore.compute import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Iterator
+
+    from nova.context import RequestContext
+    from nova.image.glance import GlanceClientWrapper
+
+    from nova_multistore.selection import Selection
+
+LOG = logging.getLogger(__name__)
+
+# What Glance says to a location that it does not take, and what Nova makes of
+# the first of them.
+_REFUSED = (
+    glanceclient.exc.HTTPBadRequest,
+    glanceclient.exc.HTTPForbidden,
+    glanceclient.exc.HTTPConflict,
+    glanceclient.exc.HTTPNotImplemented,
+    nova_exception.Invalid,
+)
+# What it says to whoever may not ask, and of an image that was deleted.
+_FINAL = (
+    glanceclient.exc.HTTPUnauthorized,
+    glanceclient.exc.HTTPNotFound,
+)
+#: Name of the snapshot that makes an image of Glance one that can be cloned.
+_IMAGE_SNAPSHOT = 'snap'
+#: Set on an image while Glance takes its location
+#: (``glance.api.v2.images.ImagesController.add_location``).
+_LOCK = 'os_glance_import_task'
+
+
+@dataclasses.dataclass
+class _Destination:
+    """Where a direct snapshot goes."""
+
+    #: None until Nova's own search has found it.
+    pool: str | None
+    #: A pool that has failed.
+    failed: str | None = None
+
+
+_destination: contextvars.ContextVar[_Destination | None] = (
+    contextvars.ContextVar('destination', default=None)
+)
+
+
+def get_parent_pool(
+    wrapped: Callable[..., Any],
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Return the pool for a direct snapshot.
+
+    Wraps ``nova.virt.libvirt.imagebackend.Rbd._get_parent_pool``.
+
+    :raises nova.exception.ImageUnacceptable: there is none
+    """
+    destination = _destination.get()
+    if destination is None:
+        return wrapped(*args, **kwargs)
+    if destination.pool is None:
+        pool = wrapped(*args, **kwargs)
+        if pool == destination.failed:
+            raise nova_exception.ImageUnacceptable(
+                f'there is no other pool than {pool}'
+            )
+        destination.pool = pool
+    return destination.pool
+
+
+def direct_snapshot(
+    wrapped: Callable[..., Any],
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Clone the disk into the pool that was selected, or not at all.
+
+    Wraps ``nova.virt.libvirt.imagebackend.Rbd.direct_snapshot``.
+
+    :returns: the location of the clone
+    :raises nova.exception.ImageUnacceptable: a standard snapshot has to be
+        taken
+    """
+    name, image_id = _arguments(*args, **kwargs)
+    selected = snapshot.selected(image_id)
+    if selected is None or not ceph.is_used():
+        return wrapped(*args, **kwargs)
+
+    def clone(destination: _Destination) -> Any:
+        return _clone(
+            lambda: wrapped(*args, **kwargs),
+            instance,
+            name,
+            image_id,
+            destination,
+        )
+
+    if not selected.pool and not selected.yields:
+        raise nova_exception.ImageUnacceptable(
+            image_id=image_id,
+            reason=f'store {selected.store} is not in the Ceph of the disk',
+        )
+    if selected.pool:
+        try:
+            return clone(_Destination(selected.pool))
+        except nova_exception.ImageUnacceptable as exc:
+            if selected.ordered:
+                raise
+            LOG.warning('%s; Nova searches for another pool', exc)
+    destination = _Destination(None, failed=selected.pool)
+    location = clone(destination)
+    LOG.log(
+        logging.WARNING if selected.ordered else logging.INFO,
+        'Image %(image)s was made in Ceph pool %(pool)s, which Nova found by '
+        'itself',
+        {'image': image_id, 'pool': destination.pool},
+    )
+    return location
+
+
+def _arguments(
+    context: RequestContext,
+    snapshot_name: str,
+    image_format: str,
+    image_id: str,
+    *_args: Any,
+    **_kwargs: Any,
+) -> tuple[str, str]:
+    return snapshot_name, image_id
+
+
+def _clone(
+    clone: Callable[[], Any],
+    disk: Any,
+    name: str,
+    image_id: str,
+    destination: _Destination,
+) -> Any:
+    """Clone the disk to one place, and leave nothing there after a failure."""
+    token = _destination.set(destination)
+    try:
+        return clone()
+    except Exception as exc:
+        if destination.pool is not None:
+            _clean_up(disk.driver, image_id, destination.pool, exc)
+            _remove_snapshot(disk.driver, disk.rbd_name, name, None)
+        if isinstance(exc, nova_exception.ImageUnacceptable):
+            raise
+        # Nova's clean-up may have failed over what is now removed.
+        reason = exc.__context__ or exc
+        raise nova_exception.ImageUnacceptable(
+            image_id=image_id,
+            reason=f'Ceph pool {destination.pool} did not take it ({reason})',
+        ) from exc
+    finally:
+        _destination.reset(token)
+
+
+def _clean_up(driver: Any, image_id: str, pool: str, error: Exception) -> None:
+    """Remove the clone."""
+    from nova.storage import rbd_utils
+
+    # An image of that name that was there before is not the clone.
+    if isinstance(error, rbd_utils.rbd.ImageExists):
+        return
+    with (
+        _logged(f'{pool}/{image_id}'),
+        # There is no such pool.
+        contextlib.suppress(rbd_utils.rados.ObjectNotFound),
+    ):
+        if driver.exists(image_id, pool=pool):
+            _remove_snapshot(driver, image_id, _IMAGE_SNAPSHOT, pool)
+            driver.destroy_volume(image_id, pool=pool)
+
+
+def _remove_snapshot(
+    driver: Any, image: str, name: str, pool: str | None
+) -> None:
+    with _logged(f'{pool or driver.pool}/{image}@{name}'):
+        driver.remove_snap(
+            image, name, pool=pool, force=True, ignore_errors=True
+        )
+
+
+@contextlib.contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """Go on where something cannot be removed, and say so."""
+    try:
+        yield
+    except Exception as exc:
+        LOG.warning(
+            '%(what)s may be left in Ceph: %(error)s',
+            {'what': what, 'error': exc},
+        )
+
+
+def add_location(
+    wrapped: Callable[..., Any],
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Tell Glance where the clone is.
+
+    Wraps ``nova.image.glance.GlanceImageServiceV2._add_location``.
+
+    :returns: the image, as glanceclient returns it
+    :raises nova.exception.ImageUnacceptable: Glance does not take it; a
+        standard snapshot has to be taken
+    """
+    context, image_id, _location = args
+    selected = snapshot.selected(image_id)
+    if selected is None:
+        return wrapped(*args, **kwargs)
+    try:
+        image = wrapped(*args, **kwargs)
+    except _FINAL:
+        raise
+    except Exception as exc:
+        image = _settle(instance._client, context, image_id, exc)
+    _check(selected, image_id, image)
+    return image
+
+
+def _settle(
+    client: GlanceClientWrapper,
+    context: RequestContext,
+    image_id: str,
+    error: Exception,
+) -> Any:
+    """Find out whether Glance has taken a location after all.
+
+    An answer may have been lost, and what Nova then asked again is refused.
+
+    :returns: the image
+    :raises Exception: it has not
+    """
+    try:
+        image = client.call(context, 2, 'get', args=(image_id,))
+    except glanceclient.exc.HTTPNotFound:
+        raise
+    except Exception as exc:
+        if not isinstance(error, _REFUSED):
+            raise error from exc
+    else:
+        if image.get('status') == 'active' or _LOCK in image:
+            return image
+    raise nova_exception.ImageUnacceptable(
+        image_id=image_id,
+        reason=f'Glance did not take its location ({error})',
+    ) from error
+
+
+def _check(selected: Selection, image_id: str, image: Any) -> None:
+    """See that Glance takes the clone for one of the store, if it says so."""
+    found = image.get('stores')
+    if selected.pool and found and selected.store not in found.split(','):
+        LOG.warning(
+            'Image %(image)s is in pool %(pool)s of store %(store)s, but '
+            'Glance says that it is in %(found)s',
+            {
+                'image': image_id,
+                'pool': selected.pool,
+                'store': selected.store,
+                'found': found,
+            },
+        )

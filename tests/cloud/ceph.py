@@ -1,0 +1,258 @@
+"""A real Ceph in processes of its own: a monitor, a manager, an OSD.
+
+As small as it gets: the OSD keeps all in memory, and nothing is replicated.
+It needs no root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import time
+import uuid
+
+import fixtures
+
+from tests.cloud import glance as cloud_glance
+
+LOCALHOST = cloud_glance.LOCALHOST
+#: Starts a command that is killed as soon as its parent is gone.
+TIED = ('setpriv', '--pdeathsig', 'KILL')
+#: How long a daemon may take to answer, in seconds.
+PATIENCE = 90
+#: Where all of its programs come from.
+PACKAGES = 'Debian packages ceph-common, ceph-mgr, ceph-mon, ceph-osd'
+_NAME = 'cloud'
+_GIB = 1 << 30
+
+
+class CephFailed(Exception):
+    """Raised if Ceph does not come up, or a command of its fails."""
+
+
+class Ceph(fixtures.Fixture):
+    """A cluster.
+
+    :param root: a directory for all that it writes
+    :param pools: the names of the pools that it has
+    :param size: how much it can hold, in bytes of this machine's memory
+    :param ports: two that are free, for the monitor
+    :param launcher: a command that starts the daemon that is put behind it.
+        The thread that starts them must live as long as they shall, unless
+        it says otherwise
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        pools: Iterable[str],
+        size: int = 4 * _GIB,
+        ports: Iterable[int] | None = None,
+        launcher: Iterable[str] = TIED,
+    ) -> None:
+        self.root = Path(root).resolve()
+        self.pools = tuple(pools)
+        self.size = size
+        self.ports = tuple(ports or cloud_glance.free_ports(2))
+        self.launcher = tuple(launcher)
+        self.fsid = str(uuid.uuid4())
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def configuration(self) -> Path:
+        return self.root / 'ceph.conf'
+
+    def log(self, daemon: str) -> Path:
+        return self.root / f'{daemon}.log'
+
+    def _setUp(self) -> None:
+        self.addCleanup(self.kill)
+        self.start()
+
+    def start(self) -> None:
+        """Start it and make its pools.
+
+        :raises CephFailed: it does not come up
+        """
+        if shutil.which('ceph-mon') is None:
+            raise CephFailed(f'Ceph is not installed: {PACKAGES}')
+        for name in ('mgr', 'osd', 'run'):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        addresses = (
+            f'[v2:{LOCALHOST}:{self.ports[0]},v1:{LOCALHOST}:{self.ports[1]}]'
+        )
+        cloud_glance.write_sections(
+            self.configuration, {'global': self._options(addresses)}
+        )
+        monmap = str(self.root / 'monmap')
+        self.run(
+            *('monmaptool', '--create', '--addv', _NAME, addresses),
+            *('--fsid', self.fsid, monmap),
+        )
+        self._conf('ceph-mon', '--mkfs', '--id', _NAME, '--monmap', monmap)
+        self._start('ceph-mon', _NAME, lambda: self._answers('mon', 'stat'))
+        self._start('ceph-mgr', _NAME, lambda: True)
+        # An OSD comes up if the monitor has heard of it under the same id.
+        osd = str(uuid.uuid4())
+        self.ceph('osd', 'new', osd)
+        self._conf('ceph-osd', '--mkfs', '--id', '0', '--osd-uuid', osd)
+        self._start('ceph-osd', '0', lambda: True)
+        for pool in self.pools:
+            self.ceph('osd', 'pool', 'create', pool, '8')
+            self.rbd('pool', 'init', pool)
+        # What Nova reports as its disk space comes by way of the manager.
+        self._wait('ceph-mgr', self._has_space)
+
+    def _options(self, addresses: str) -> dict[str, object]:
+        return {
+            'fsid': self.fsid,
+            'mon_host': addresses,
+            'mon_initial_members': _NAME,
+            'public_addr': LOCALHOST,
+            'cluster_addr': LOCALHOST,
+            'mon_data': self.root / 'mon',
+            'mgr_data': self.root / 'mgr',
+            'osd_data': self.root / 'osd',
+            'run_dir': self.root / 'run',
+            'log_file': '',
+            'log_to_stderr': True,
+            'mon_cluster_log_to_file': False,
+            # Who may connect to this machine may use it.
+            'auth_client_required': 'none',
+            'auth_cluster_required': 'none',
+            'auth_service_required': 'none',
+            # One OSD has every copy that there is.
+            'mon_allow_pool_size_one': True,
+            'osd_crush_chooseleaf_type': 0,
+            'osd_pool_default_min_size': 1,
+            'osd_pool_default_size': 1,
+            'memstore_device_bytes': self.size,
+            'osd_class_load_list': '*',
+            'osd_objectstore': 'memstore',
+            # Its modules are not wanted, but its answer to "ceph df" is.
+            'mgr_initial_modules': '',
+            # Nobody else is there to be waited for.
+            'paxos_min_wait': 0.01,
+            'paxos_propose_interval': 0.05,
+        }
+
+    def kill(self) -> None:
+        """End it at once; what it held is gone."""
+        for process in self._processes.values():
+            process.kill()
+        for process in self._processes.values():
+            process.wait()
+        self._processes.clear()
+
+    def ceph(self, *arguments: str) -> str:
+        """Run the command of that name, and return what it printed."""
+        return self._conf('ceph', *arguments)
+
+    def rbd(self, *arguments: str) -> str:
+        """Run the command of that name, and return what it printed."""
+        return self._conf('rbd', *arguments)
+
+    def images(self, pool: str) -> list[str]:
+        """Return the names of a pool's images."""
+        return self.rbd('ls', pool).split()
+
+    def snapshots(self, image: str) -> list[str]:
+        """Return the names of an image's snapshots.
+
+        :param image: as "pool/image"
+        """
+        lines = self.rbd('snap', 'ls', image).splitlines()
+        return [line.split()[1] for line in lines[1:]]
+
+    def sha256(self, image: str) -> str:
+        """Return the digest of an image's data, in hexadecimal.
+
+        :param image: as "pool/image" or "pool/image@snapshot"
+        """
+        digest = hashlib.sha256()
+        with subprocess.Popen(
+            ['rbd', '--conf', str(self.configuration), 'export', image, '-'],
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            assert process.stdout is not None
+            while chunk := process.stdout.read(1 << 20):
+                digest.update(chunk)
+        if process.returncode:
+            raise CephFailed(f'rbd export {image} failed')
+        return digest.hexdigest()
+
+    def run(self, *command: str) -> str:
+        """Run any command, and return what it printed.
+
+        :raises CephFailed: it fails
+        """
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            lines = done.stderr.splitlines()[-10:]
+            raise CephFailed('\n'.join([' '.join(command), *lines]))
+        return done.stdout
+
+    def _conf(self, program: str, *arguments: str) -> str:
+        return self.run(program, '--conf', str(self.configuration), *arguments)
+
+    def _answers(self, *question: str) -> bool:
+        with contextlib.suppress(CephFailed):
+            self.ceph('--connect-timeout', '5', *question)
+            return True
+        return False
+
+    def _has_space(self) -> bool:
+        stats = json.loads(self.ceph('df', '--format=json'))
+        pools = {p['name']: p['stats']['max_avail'] for p in stats['pools']}
+        return all(pools.get(pool) for pool in self.pools)
+
+    def _start(
+        self, daemon: str, name: str, answers: Callable[[], bool]
+    ) -> None:
+        command = [daemon, '--conf', str(self.configuration), '-f']
+        with self.log(daemon).open('ab') as log:
+            process = subprocess.Popen(
+                [*self.launcher, *command, '--id', name],
+                cwd=self.root,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._processes[daemon] = process
+        self._wait(daemon, answers)
+
+    def _wait(self, daemon: str, answers: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        process = self._processes[daemon]
+        while process.poll() is None and time.monotonic() < deadline:
+            if answers():
+                return
+            time.sleep(0.1)
+        lines = self.log(daemon).read_text(errors='replace').splitlines()[-20:]
+        raise CephFailed('\n'.join([f'{daemon} did not come up:', *lines]))
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        """Return an environment without what is meant for another Ceph."""
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(('CEPH_', 'PYTHON'))
+        }
