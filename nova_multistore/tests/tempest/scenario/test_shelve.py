@@ -36,7 +36,8 @@ class ShelveTest(base.StoresTest):
             )['images']
         self.assert_follows_base(images)
 
-        for store, server in servers.items():
+        for server in servers.values():
             self.servers_client.unshelve_server(server['id'])
+        for store, server in servers.items():
             self.wait_for_server(server)
             self.image_client.wait_for_resource_deletion(images[store]['id'])
