@@ -119,10 +119,9 @@ class Workspace:
     """A place of the cloud's own to run tempest from."""
 
     def __init__(self, cloud: fixture.Cloud) -> None:
-        self._cloud = cloud
         self._site = cloud.site
-        self.directory: Path = self._site.directory('tempest')
-        self._image = _public_image(cloud, self.directory)
+        self._directory = cloud.site.directory('tempest')
+        self._image = _public_image(cloud, self._directory)
 
     def run(
         self,
@@ -136,7 +135,7 @@ class Workspace:
         :raises CloudFailed: if tempest does not run
         """
         configuration = self._site.write(
-            self.directory / 'tempest.conf',
+            self._directory / 'tempest.conf',
             {**self._sections(), 'nova_multistore': options},
         )
         begin = time.monotonic()
@@ -148,7 +147,7 @@ class Workspace:
                 *('--concurrency', str(CONCURRENCY)),
                 *('--regex', '|'.join(tests)),
             ],
-            cwd=self.directory,
+            cwd=self._directory,
             env=self._site.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -186,7 +185,7 @@ class Workspace:
                 'uri_v3': f'{self._site.url("keystone")}/v3',
             },
             'image': {'build_timeout': 120},
-            'oslo_concurrency': {'lock_path': self.directory / 'locks'},
+            'oslo_concurrency': {'lock_path': self._directory / 'locks'},
             'service_available': {
                 'cinder': False,
                 'horizon': False,
