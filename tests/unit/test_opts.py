@@ -9,13 +9,18 @@ import pytest
 
 from nova_multistore import opts
 from nova_multistore.compute import patch
+from nova_multistore.tests.tempest import config as tempest_config
 
 DISTRIBUTION = importlib.metadata.distribution('nova-multistore')
+# Tempest is not installed here; the end-to-end tests run its plugin.
+ENTRY_POINTS = [
+    entry_point
+    for entry_point in DISTRIBUTION.entry_points
+    if entry_point.group != 'tempest.test_plugins'
+]
 
 
-@pytest.mark.parametrize(
-    'entry_point', DISTRIBUTION.entry_points, ids=lambda e: e.name
-)
+@pytest.mark.parametrize('entry_point', ENTRY_POINTS, ids=lambda e: e.name)
 def test_entry_point(entry_point):
     """Each leads to something that can be called."""
     assert callable(entry_point.load())
@@ -28,6 +33,15 @@ def test_every_option_has_help():
     assert group == 'glance'
     assert [opt.name for opt in listed] == ['store']
     assert all('Possible values:' in opt.help for opt in listed)
+
+
+def test_every_option_of_the_tempest_plugin_has_help():
+    """Without tempest, too."""
+    assert [opt.name for opt in tempest_config.OPTS] == [
+        'stores',
+        'ordered_store',
+    ]
+    assert all('Possible values:' in opt.help for opt in tempest_config.OPTS)
 
 
 def test_option_is_unset_by_default():

@@ -1,0 +1,1 @@
+"""Tests that come with the package, for any cloud."""

@@ -1,0 +1,1 @@
+"""The tempest plugin. Nothing else of the package imports it."""

@@ -1,0 +1,1 @@
+"""What becomes of the images of servers, store by store."""
