@@ -31,6 +31,7 @@ DIRECTORIES = (
 )
 _GUESTS = 'libvirt-qemu'
 _NOBODY = 64055
+_ending = threading.Lock()
 
 
 def _mount(root: Path) -> None:
@@ -57,6 +58,8 @@ def _bind(source: Path, target: str) -> None:
 
 def _end(root: Path) -> None:
     """Kill all other processes of the namespace, leave nothing, and end."""
+    # Both threads come here; the first one that is through ends them both.
+    _ending.acquire()
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):

@@ -17,6 +17,9 @@ from tests.e2e import web
 
 #: How long anything may take, in seconds.
 PATIENCE = 180
+#: How long to wait before it is asked again, in seconds. Each question has
+#: Keystone check a token.
+INTERVAL = 1
 
 
 class Tenant:
@@ -176,4 +179,4 @@ def wait_for(
             return found
         if time.monotonic() > deadline:
             raise e2e_site.CloudFailed(f'{what} after {PATIENCE} s: {found!r}')
-        time.sleep(0.3)
+        time.sleep(INTERVAL)
