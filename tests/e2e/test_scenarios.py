@@ -89,10 +89,18 @@ COMPUTES = [
 
 
 class Tour:
-    """All that is done to one server, and what became of its images."""
+    """All that is done to one server, and what became of its images.
+
+    :param twice: whether a server is started from its snapshot, too
+    """
 
     def __init__(
-        self, cloud: fixture.Cloud, name: str, case: Case, base: Path
+        self,
+        cloud: fixture.Cloud,
+        name: str,
+        case: Case,
+        base: Path,
+        twice: bool = True,
     ) -> None:
         self.landings: dict[str, journey.Landing] = {}
         admin = cloud.tenant('admin')
@@ -110,9 +118,10 @@ class Tour:
         self.landings['backup'] = server.back_up()
         # Shelving deletes the disk. The guest wrote nothing since.
         self.landings['shelve'] = server.shelve(server.data(snapshot)[0])
-        again = server.descendant(snapshot['id'])
-        self.landings['snapshot of its snapshot'] = again.snapshot()[1]
-        again.delete()
+        if twice:
+            again = server.descendant(snapshot['id'])
+            self.landings['snapshot of its snapshot'] = again.snapshot()[1]
+            again.delete()
         server.delete()
 
 
@@ -194,10 +203,15 @@ def test_ordered_store_takes_them(
 ) -> None:
     """What a user keeps goes there, what Nova keeps for itself does not."""
     # A stock one has made its tours with this store in its configuration.
-    landings = tours[MEMBERS].result().landings
+    tour = tours[MEMBERS].result()
     if compute.patched:
         restart(cloud, compute, ORDERED)
-        landings = Tour(cloud, f'{compute}-ordered', MEMBERS, base).landings
+        # No member could start a server from a snapshot outside Ceph.
+        tour = Tour(cloud, f'{compute}-ordered', MEMBERS, base, twice=False)
+    landings = {
+        image: tour.landings[image]
+        for image in ('snapshot', 'backup', 'shelve')
+    }
     for image, landing in landings.items():
         results.add(
             compute.images_type,
