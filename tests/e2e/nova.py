@@ -18,7 +18,7 @@ from tests.e2e import keystone
 from tests.e2e import site as e2e_site
 
 #: How long nova-compute may take to stop before it is killed, in seconds.
-STOP = 30
+STOP = 20
 #: What nova-compute runs as privileged helpers; each starts one without sudo.
 _PRIVSEP = (
     'nova_sys_admin',

@@ -20,7 +20,7 @@ from tests.e2e.tenant import wait_for
 
 MIB = 1 << 20
 #: How large a disk is whose upload takes some seconds, in bytes.
-UPLOAD = 512 * MIB
+UPLOAD = 256 * MIB
 ORDERED = 'reliable'
 UNKNOWN = 'nosuch'
 #: How many tenants are at work at the same time.
