@@ -83,9 +83,11 @@ def main() -> None:
         stdin=subprocess.DEVNULL,
     )
     threading.Thread(target=_watch, args=[root], daemon=True).start()
-    # Guests are nobody's children: libvirtd waits for them to be reaped.
-    while os.wait()[0] != child.pid:
-        pass
+    # Guests are nobody's children: libvirtd waits for them to be reaped. At the
+    # end the other thread reaps, too.
+    with contextlib.suppress(ChildProcessError):
+        while os.wait()[0] != child.pid:
+            pass
     _end(root)
 
 
