@@ -413,7 +413,7 @@ class Glance(fixtures.Fixture):
                 project,
                 True,
             )
-        self._finish_tasks(image_id)
+        self.finish_tasks(image_id)
 
     def copy_image(
         self, image_id: str, stores: Iterable[str], project: str = PROJECT
@@ -431,11 +431,15 @@ class Glance(fixtures.Fixture):
             project,
             True,
         )
-        self._finish_tasks(image_id)
+        self.finish_tasks(image_id)
         if not set(wanted) <= set(self.stores_of(image_id)):
             raise GlanceFailed(f'{image_id} was not copied to {wanted}')
 
-    def _finish_tasks(self, image_id: str) -> None:
+    def finish_tasks(self, image_id: str) -> None:
+        """Wait until an image is active, and nothing is done to it.
+
+        :raises GlanceFailed: it is not active in the end
+        """
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             path = f'/v2/images/{image_id}'

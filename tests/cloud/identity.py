@@ -1,8 +1,8 @@
 """A paste filter in Keystone's place, which also keeps the access log.
 
-A token tells who its bearer is, as "user:project:role,role,...". Whatever
-passes is written down, one JSON object a line, so that a test can say what
-went over the wire.
+A token tells who its bearer is, as "user:project:role,role,...", and so does a
+service token. Whatever passes is written down, one JSON object a line, so that
+a test can say what went over the wire.
 """
 
 from __future__ import annotations
@@ -49,6 +49,22 @@ def identify(token: str) -> dict[str, str]:
     }
 
 
+def identify_service(token: str) -> dict[str, str]:
+    """Return what keystonemiddleware would tell about a service token.
+
+    :param token: "user:project:role,role,..."; empty if there is none
+    :returns: WSGI environment keys with their values
+    """
+    try:
+        _user, _project, roles = token.split(':')
+    except ValueError:
+        return {}
+    return {
+        'HTTP_X_SERVICE_IDENTITY_STATUS': 'Confirmed',
+        'HTTP_X_SERVICE_ROLES': roles,
+    }
+
+
 def _header(environ: dict[str, Any], name: str) -> str | None:
     key = name.upper().replace('-', '_')
     value = environ.get(f'HTTP_{key}', environ.get(key))
@@ -79,6 +95,9 @@ class Identity:
             },
         }
         environ.update(identify(entry['token'] or ''))
+        environ.update(
+            identify_service(_header(environ, 'x-service-token') or '')
+        )
         if environ.get('HTTP_USER_AGENT') == TESTS:
             return self.application(environ, start_response)
 

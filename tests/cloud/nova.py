@@ -54,6 +54,7 @@ class Nova(fixtures.Fixture):
     :param glance: the Glance to use, already set up
     :param project: the id of the member's project
     :param before_compute: called before each start of nova-compute
+    :param small_disks: give a server a disk as large as its image, not 1 GiB
     :param options: further options of nova.conf, as "group.name" or, in
         `[DEFAULT]`, "name"
     """
@@ -64,12 +65,14 @@ class Nova(fixtures.Fixture):
         glance: cloud_glance.Glance,
         project: str = cloud_glance.PROJECT,
         before_compute: Callable[[], None] = lambda: None,
+        small_disks: bool = False,
         **options: object,
     ) -> None:
         self.root = Path(root).resolve()
         self.glance = glance
         self.project = project
         self.before_compute = before_compute
+        self.small_disks = small_disks
         self.options = options
         #: What was logged at INFO and above, since the start.
         self.records: list[logging.LogRecord] = []
@@ -94,6 +97,15 @@ class Nova(fixtures.Fixture):
         self.addCleanup(logging.getLogger().removeHandler, handler)
         self.before_compute()
         self._case.start_compute(HOST)
+        if self.small_disks:
+            self._create_flavor_without_disk()
+
+    def _create_flavor_without_disk(self) -> None:
+        """Create the flavor that `create_server` takes first."""
+        rule = 'os_compute_api:servers:create:zero_disk_flavor'
+        self._case.policy.set_rules({rule: '@'}, overwrite=False)
+        flavor = {'id': '0', 'ram': 64, 'vcpus': 1, 'disk': 0, 'name': 'small'}
+        self._case.admin_api.post_flavor({'flavor': flavor})
 
     def conf(self, **options: object) -> None:
         """Set options at run time, named as in the constructor."""
@@ -310,12 +322,23 @@ class Nova(fixtures.Fixture):
         """Return the root disk of a server that was booted from an image."""
         return self.instances / server_id / 'disk'
 
+    def _source(self, server_id: str) -> tuple[str, str]:
+        """Return the format of a root disk, and its name for qemu."""
+        if CONF.libvirt.images_type == 'rbd':
+            name = f'{CONF.libvirt.images_rbd_pool}/{server_id}_disk'
+            return (
+                'raw',
+                f'rbd:{name}:conf={CONF.libvirt.images_rbd_ceph_conf}',
+            )
+        return 'qcow2', str(self.disk(server_id))
+
     def write_disk(self, server_id: str, data: bytes, offset: int = 0) -> None:
         """Write to a server's root disk, as its guest would.
 
         :param data: padded with zeros to whole sectors of 512 bytes
         :param offset: in bytes, a multiple of 512
         """
+        disk_format, disk = self._source(server_id)
         padded = data + bytes(-len(data) % 512)
         with tempfile.NamedTemporaryFile(dir=self.root) as source:
             source.write(padded)
@@ -323,10 +346,10 @@ class Nova(fixtures.Fixture):
             _run(
                 'qemu-io',
                 '-f',
-                'qcow2',
+                disk_format,
                 '-c',
                 f'write -s {source.name} {offset} {len(padded)}',
-                str(self.disk(server_id)),
+                disk,
             )
 
 

@@ -1,0 +1,162 @@
+"""A cloud with its disks in Ceph.
+
+Stores: `cheap`, files, the default; `fast` and `second`, each a pool in the
+Ceph of the disks; `far`, in another Ceph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+from pathlib import Path
+from typing import Any
+from typing import Callable
+
+from keystoneauth1 import loading
+import nova.conf
+
+from tests.cloud import ceph as cloud_ceph
+from tests.cloud import glance as cloud_glance
+from tests.cloud import nova as cloud_nova
+
+DISKS = 'vms'
+#: The pool of each store in the Ceph of the disks.
+POOLS = {'fast': 'images', 'second': 'other'}
+STORES = {'cheap': 'file', 'far': 'rbd', 'fast': 'rbd', 'second': 'rbd'}
+SERVICE = cloud_glance.token('service', ('member', 'reader', 'service'))
+
+
+class Cloud:
+    """Ceph, Glance and Nova, and what a test asks of all three."""
+
+    def __init__(
+        self,
+        ceph: cloud_ceph.Ceph,
+        far: cloud_ceph.Ceph,
+        glance: cloud_glance.Glance,
+        nova: cloud_nova.Nova,
+    ) -> None:
+        self.ceph = ceph
+        self.far = far
+        self.glance = glance
+        self.nova = nova
+
+    def show_locations(self, shown: bool) -> None:
+        """Have Glance show the locations of images to everyone, or not."""
+        if shown != self.glance.show_locations:
+            self.glance.stop()
+            self.glance.show_locations = shown
+            self.glance.start()
+
+    def disk(self, server: str) -> str:
+        """Return the name of a server's disk in Ceph."""
+        return f'{DISKS}/{server}_disk'
+
+    def has_parent(self, server: str) -> bool:
+        return 'parent:' in self.ceph.rbd('info', self.disk(server))
+
+    def flatten(self, server: str) -> None:
+        self.ceph.rbd('flatten', '--no-progress', self.disk(server))
+
+    def data(self, image_id: str) -> dict[str, str]:
+        """Return the digest of an image's data in each store that has any."""
+        found = self.glance.sha256(image_id)
+        for store, pool in POOLS.items():
+            if image_id in self.ceph.images(pool):
+                found[store] = self.ceph.sha256(f'{pool}/{image_id}@snap')
+        if image_id in self.far.images('images'):
+            found['far'] = self.far.sha256(f'images/{image_id}@snap')
+        return found
+
+    def left_over(self) -> list[str]:
+        """Return what is in Ceph, and is neither an image nor a disk."""
+        images = {image['id'] for image in self.glance.images()}
+        disks = {f'{s["id"]}_disk' for s in self.nova.api.get_servers(False)}
+        found = []
+        for pool, known, snapshots in (
+            (DISKS, disks, []),
+            *((pool, images, ['snap']) for pool in POOLS.values()),
+        ):
+            for name in self.ceph.images(pool):
+                image = f'{pool}/{name}'
+                if name not in known:
+                    found.append(image)
+                elif self.ceph.snapshots(image) != snapshots:
+                    found.append(f'{image}: {self.ceph.snapshots(image)}')
+        return found
+
+
+@contextlib.contextmanager
+def running(
+    root: Path,
+    before_compute: Callable[[], None] = lambda: None,
+    size: int = 4 << 30,
+    **options: object,
+) -> Iterator[Cloud]:
+    """Run such a cloud.
+
+    :param root: a directory for all that it writes
+    :param before_compute: called before each start of nova-compute
+    :param size: how much each Ceph holds, in bytes
+    :param options: further options of nova.conf, as "group.name"
+    """
+    for name in ('ceph', 'far', 'glance', 'nova'):
+        (root / name).mkdir()
+    with contextlib.ExitStack() as stack:
+        ceph = stack.enter_context(
+            cloud_ceph.Ceph(root / 'ceph', (DISKS, *POOLS.values()), size=size)
+        )
+        far = stack.enter_context(
+            cloud_ceph.Ceph(root / 'far', ['images'], size=size)
+        )
+        stores = {
+            f'{store}.rbd_store_{name}': value
+            for store, pool, cluster in (
+                *((store, pool, ceph) for store, pool in POOLS.items()),
+                ('far', 'images', far),
+            )
+            for name, value in (
+                ('ceph_conf', cluster.configuration),
+                ('pool', pool),
+                ('user', 'admin'),
+            )
+        }
+        # Ceph has those who write to a full pool wait; and Glance would.
+        stores['second.rados_connect_timeout'] = 10
+        glance = stack.enter_context(
+            cloud_glance.Glance(
+                root / 'glance', stores=STORES, show_locations=True, **stores
+            )
+        )
+        register_credentials()
+        nova = stack.enter_context(
+            cloud_nova.Nova(
+                root / 'nova',
+                glance,
+                before_compute=before_compute,
+                small_disks=True,
+                **{
+                    'libvirt.images_type': 'rbd',
+                    'libvirt.images_rbd_ceph_conf': str(ceph.configuration),
+                    'libvirt.images_rbd_pool': DISKS,
+                    # Ceph needs no guest suspended for a direct snapshot.
+                    'workarounds.disable_libvirt_livesnapshot': False,
+                    # Glance takes locations from services alone.
+                    'service_user.auth_type': 'admin_token',
+                    'service_user.endpoint': glance.url,
+                    'service_user.send_service_user_token': True,
+                    'service_user.token': SERVICE,
+                    **options,
+                },
+            )
+        )
+        yield Cloud(ceph, far, glance, nova)
+
+
+def register_credentials() -> None:
+    """Let [service_user] have a token as it stands."""
+    conf: Any = nova.conf.CONF
+    loading.register_auth_conf_options(conf, 'service_user')
+    conf.register_opts(
+        loading.get_auth_plugin_conf_options('admin_token'), 'service_user'
+    )

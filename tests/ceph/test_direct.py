@@ -1,0 +1,452 @@
+"""The direct snapshot, and what becomes of one that goes wrong.
+
+Whatever happens, the snapshot is whole, and nothing of it stays in Ceph: the
+fixture of the cloud sees to the latter after every test.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from unittest import mock
+
+from nova import exception as nova_exception
+from nova.storage import rbd_utils
+import pytest
+import rbd
+
+from nova_multistore.compute import patch
+from tests.ceph.matrix import Landing
+from tests.ceph.matrix import look
+from tests.ceph.matrix import take
+from tests.cloud import proxy as cloud_proxy
+
+POST = ('POST', '/locations$')
+PATCH = ('PATCH', '/v2/images/[^/]*$')
+DETAIL = ('GET', '/v2/info/stores/detail$')
+
+
+@pytest.fixture
+def proxy(cloud):
+    """Nova reaches Glance through it."""
+    with cloud_proxy.Proxy(cloud.glance.url) as proxy:
+        cloud.nova.conf(**{'glance.api_servers': [proxy.url]})
+        yield proxy
+
+
+@pytest.fixture
+def stock(cloud):
+    """Nova as it is without the package."""
+    patch.remove()
+    cloud.nova.restart_compute()
+    yield
+    patch.apply()
+    cloud.nova.restart_compute()
+
+
+@pytest.mark.parametrize('operation', ['snapshot', 'backup', 'shelve'])
+def test_operations(cloud, boot, operation):
+    """Each is a clone."""
+    server = boot('fast')
+    with mock.patch.object(cloud.nova.driver, 'suspend') as suspend:
+        landing = take(cloud, server, operation)
+
+    assert Landing('fast', direct=True, whole=True) == landing
+    assert not suspend.called
+
+
+def test_shelved_server_comes_back(cloud, boot):
+    """With the data that it had; and its next snapshot is a clone too."""
+    server = boot('fast')
+    digest = cloud.ceph.sha256(cloud.disk(server))
+    image_id = cloud.nova.shelve(server)
+    assert Landing('fast', direct=True, whole=True) == look(
+        cloud, image_id, digest, direct=True
+    )
+
+    cloud.nova.unshelve(server)
+
+    assert digest == cloud.ceph.sha256(cloud.disk(server))
+    assert Landing('fast', direct=True, whole=True) == take(cloud, server)
+
+
+def test_snapshot_to_boot_from(cloud, boot):
+    """The new server has the same data, and its snapshot the same store."""
+    cloud.nova.conf(**{'glance.store': 'second'})
+    server = boot('fast')
+    digest = cloud.ceph.sha256(cloud.disk(server))
+    image_id = cloud.nova.snapshot(server)
+    cloud.glance.finish_tasks(image_id)
+    cloud.nova.conf(**{'glance.store': None})
+
+    other = cloud.nova.create_server(image_id)
+
+    assert digest == cloud.ceph.sha256(cloud.disk(other))
+    assert Landing('second', direct=True, whole=True) == take(cloud, other)
+    cloud.nova.delete_server(other)
+    cloud.glance.delete_image(image_id)
+
+
+def test_base_image_that_was_deleted(cloud, boot):
+    """Row 5: the store in the Ceph of the disk."""
+    server = boot('cheap')
+    cloud.glance.delete_image(cloud.nova.server(server)['image']['id'])
+
+    landing = take(cloud, server)
+
+    assert Landing('fast', direct=True, whole=True) == landing
+
+
+def test_base_image_in_the_cache(cloud, boot):
+    """Nova has no clone of it then."""
+    server = boot('fast')
+    image_id = cloud.nova.server(server)['image']['id']
+    other = cloud.nova.create_server(image_id)
+    assert list((cloud.nova.instances / '_base').iterdir())
+    assert not cloud.has_parent(other)
+
+    assert Landing('fast', direct=True, whole=True) == take(cloud, other)
+    cloud.nova.delete_server(other)
+
+
+def test_another_cluster(cloud, clone):
+    """No clone goes there: the data is uploaded, without touching Ceph."""
+    cloud.nova.conf(**{'glance.store': 'far'})
+
+    with mock.patch.object(rbd_utils.RBDDriver, 'create_snap') as create:
+        landing = take(cloud, clone)
+
+    assert Landing('far', direct=False, whole=True) == landing
+    assert not create.called
+
+
+def test_base_image_in_another_cluster(cloud, boot):
+    """Nova's own search finds no pool: it goes where the base image is."""
+    server = boot('far')
+
+    assert Landing('far', direct=False, whole=True) == take(cloud, server)
+
+
+class TestDetailsDenied:
+    """Glance does not tell Nova which store is where."""
+
+    @pytest.fixture(autouse=True)
+    def _denied(self, proxy):
+        proxy.fail(*DETAIL, cloud_proxy.Answer(403), times=None)
+
+    @pytest.mark.parametrize(
+        ('order', 'level'), [(None, logging.INFO), ('cheap', logging.WARNING)]
+    )
+    def test_clone(self, cloud, clone, order, level):
+        """Nova's own way, and the log says so."""
+        cloud.nova.conf(**{'glance.store': order})
+
+        landing = take(cloud, clone)
+
+        assert Landing('fast', direct=True, whole=True) == landing
+        first, second = (
+            record
+            for record in cloud.nova.records
+            if record.getMessage().startswith('Image ')
+        )
+        assert "unless Nova's own search" in first.getMessage()
+        assert 'was made in Ceph pool images' in second.getMessage()
+        assert first.levelno == second.levelno == level
+
+    def test_no_clone(self, cloud, server):
+        """Nova's own search finds nothing: it goes to the store selected."""
+        landing = take(cloud, server)
+
+        assert Landing('fast', direct=False, whole=True) == landing
+
+    def test_locations_tell(self, cloud, boot):
+        """Glance shows the same with the base image."""
+        server = boot('fast', 'cheap')
+        cloud.show_locations(True)
+        try:
+            found = []
+            for order in (None, 'fast', 'cheap'):
+                cloud.nova.conf(**{'glance.store': order})
+                found.append(take(cloud, server))
+        finally:
+            cloud.show_locations(False)
+
+        assert found == [
+            Landing('fast', direct=True, whole=True),
+            Landing('fast', direct=True, whole=True),
+            Landing('cheap', direct=False, whole=True),
+        ]
+
+
+def test_requests(cloud, clone, stock):
+    """At most one more than stock Nova's, once the catalogue is known."""
+
+    def requests():
+        cloud.glance.forget_requests()
+        image_id = cloud.nova.snapshot(clone)
+        count = len(cloud.glance.requests())
+        cloud.glance.finish_tasks(image_id)
+        cloud.glance.delete_image(image_id)
+        return count
+
+    before = requests()
+    patch.apply()
+    cloud.nova.restart_compute()
+    requests()
+    assert requests() <= before + 1
+    cloud.nova.conf(**{'glance.store': 'second'})
+    assert requests() == before
+
+
+# What Nova says of the image goes the same way as a location, and before it.
+ONCE = (PATCH, None)
+REFUSALS = {
+    'POST 400': [(POST, 400)],
+    'POST 403': [(POST, 403)],
+    'POST 409': [(POST, 409)],
+    'POST 500': [(POST, 500)],
+    'POST 501, PATCH 400': [(POST, 501), ONCE, (PATCH, 400)],
+    'POST 501, PATCH 403': [(POST, 501)],
+    'POST 501, PATCH 409': [(POST, 501), ONCE, (PATCH, 409)],
+    'POST 501, PATCH 501': [(POST, 501), ONCE, (PATCH, 501)],
+}
+
+
+@pytest.mark.parametrize('refusal', REFUSALS)
+class TestLocationRefused:
+    """Glance does not take the location of a clone."""
+
+    @pytest.fixture
+    def refused(self, proxy, refusal):
+        for where, status in REFUSALS[refusal]:
+            fault = status and cloud_proxy.Answer(status)
+            proxy.fail(*where, fault, None if where is POST else 1)
+
+    @pytest.mark.parametrize('store', [None, 'second'])
+    def test_patched(self, cloud, server, refused, proxy, store):
+        """The data is uploaded, to the same store."""
+        cloud.nova.conf(**{'glance.store': store})
+
+        landing = take(cloud, server)
+
+        assert proxy.met
+        assert Landing(store or 'fast', direct=False, whole=True) == landing
+
+    def test_stock(self, cloud, clone, stock, refused):
+        """There is no snapshot."""
+        image_id = cloud.nova.snapshot(clone)
+
+        assert cloud.glance.image(image_id) is None
+        assert cloud.nova.faults(clone)
+
+
+def test_locations_refused_to_users(cloud, server):
+    """Without a service token Glance takes none."""
+    cloud.nova.conf(**{'service_user.send_service_user_token': False})
+    try:
+        landing = take(cloud, server)
+    finally:
+        cloud.nova.conf(**{'service_user.send_service_user_token': True})
+
+    assert Landing('fast', direct=False, whole=True) == landing
+
+
+def test_answer_lost(cloud, server, proxy):
+    """The location was taken, though what Nova asks next is refused."""
+    proxy.fail(*POST, cloud_proxy.LoseAnswer())
+
+    landing = take(cloud, server)
+
+    assert proxy.met == 1
+    assert Landing('fast', direct=True, whole=True) == landing
+    posts = [
+        r for r in cloud.glance.requests() if r.path.endswith('/locations')
+    ]
+    assert [r.status for r in posts] == [202, 409]
+
+
+def test_image_deleted_meanwhile(cloud, server, proxy):
+    """The user may: the server goes on."""
+    reached, go_on = threading.Event(), threading.Event()
+    proxy.fail(*POST, cloud_proxy.Pause(None, reached, go_on))
+    image_id = cloud.nova.start_snapshot(server)
+    assert reached.wait(60)
+    cloud.glance.delete_image(image_id)
+    go_on.set()
+
+    cloud.nova.wait(server)
+
+    assert cloud.glance.image(image_id) is None
+    assert cloud.nova.server(server)['status'] == 'ACTIVE'
+
+
+STEPS = ['create_snap', 'clone', 'flatten', 'snap']
+
+
+@pytest.fixture
+def break_at(monkeypatch):
+    """Have a step of the direct snapshot fail in Ceph, after its work."""
+
+    def break_at(step, pool, error):
+        name = 'create_snap' if step == 'snap' else step
+        original = getattr(rbd_utils.RBDDriver, name)
+
+        def broken(self, *args, **kwargs):
+            original(self, *args, **kwargs)
+            where = kwargs.get('pool', kwargs.get('dest_pool'))
+            if where == (None if step == 'create_snap' else pool):
+                raise error
+
+        monkeypatch.setattr(rbd_utils.RBDDriver, name, broken)
+
+    return break_at
+
+
+@pytest.mark.parametrize('store', [None, 'second'])
+@pytest.mark.parametrize('step', STEPS)
+def test_broken_step(cloud, server, break_at, step, store):
+    """The data is uploaded, to the same store."""
+    cloud.nova.conf(**{'glance.store': store})
+    pool = {None: 'images', 'second': 'other'}[store]
+    break_at(step, pool, rbd.OSError('no luck', errno=5))
+
+    landing = take(cloud, server)
+
+    assert Landing(store or 'fast', direct=False, whole=True) == landing
+    assert any(
+        f'Ceph pool {pool} did not take it' in line and 'no luck' in line
+        for line in cloud.nova.log_lines(logging.WARNING)
+    )
+
+
+def test_flatten_that_does_not_end_its_work(cloud, server, monkeypatch):
+    """Its clone still hangs on the disk: both are cleared up in order."""
+
+    def flatten(self, volume, pool=None):
+        raise rbd.OSError('no luck', errno=5)
+
+    monkeypatch.setattr(rbd_utils.RBDDriver, 'flatten', flatten)
+
+    landing = take(cloud, server)
+
+    assert Landing('fast', direct=False, whole=True) == landing
+    assert any(
+        'no luck' in line for line in cloud.nova.log_lines(logging.WARNING)
+    )
+
+
+def test_no_permission(cloud, server, break_at):
+    """As Nova translates it."""
+    cloud.nova.conf(**{'glance.store': 'second'})
+    break_at('clone', 'other', nova_exception.Forbidden('not yours'))
+
+    landing = take(cloud, server)
+
+    assert Landing('second', direct=False, whole=True) == landing
+
+
+def test_derived_choice_loses_no_clone(cloud, clones, break_at):
+    """Nova's own search finds another pool than the one that has failed."""
+    server = clones['second', 'fast']
+    assert 'other/' in cloud.ceph.rbd('info', cloud.disk(server))
+    break_at('clone', 'images', nova_exception.Forbidden('not yours'))
+
+    landing = take(cloud, server)
+
+    assert Landing('second', direct=True, whole=True) == landing
+
+
+def test_order_is_not_for_another_pool(cloud, clones, break_at):
+    """It is uploaded to its own."""
+    cloud.nova.conf(**{'glance.store': 'fast'})
+    server = clones['second', 'fast']
+    assert 'other/' in cloud.ceph.rbd('info', cloud.disk(server))
+    break_at('clone', 'images', nova_exception.Forbidden('not yours'))
+
+    landing = take(cloud, server)
+
+    assert Landing('fast', direct=False, whole=True) == landing
+
+
+def test_image_that_is_there_already(cloud, server, monkeypatch):
+    """It is not the clone, and stays."""
+    clone = rbd_utils.RBDDriver.clone
+
+    def late(self, location, name, dest_pool=None):
+        cloud.ceph.rbd('create', '--size', '1M', f'{dest_pool}/{name}')
+        clone(self, location, name, dest_pool=dest_pool)
+
+    monkeypatch.setattr(rbd_utils.RBDDriver, 'clone', late)
+
+    image_id = cloud.nova.snapshot(server)
+
+    cloud.ceph.rbd('rm', '--no-progress', f'images/{image_id}')
+    # Glance cannot upload it there either.
+    assert Landing('cheap', direct=False, whole=True) == look(
+        cloud,
+        image_id,
+        cloud.ceph.sha256(cloud.disk(server)),
+        direct=False,
+    )
+
+
+@pytest.fixture
+def missing(cloud):
+    """The pool of the store ``second`` is not there any more."""
+    cloud.ceph.ceph('osd', 'pool', 'rename', 'other', 'renamed')
+    yield
+    cloud.ceph.ceph('osd', 'pool', 'rename', 'renamed', 'other')
+
+
+def test_missing_pool(cloud, server, missing):
+    """An order fails, as an upload to that store does."""
+    cloud.nova.conf(**{'glance.store': 'second'})
+
+    image_id = cloud.nova.snapshot(server)
+
+    assert cloud.glance.image(image_id) is None
+    assert any(
+        'Ceph pool other did not take it' in line
+        for line in cloud.nova.log_lines(logging.WARNING)
+    )
+
+
+@pytest.fixture
+def full(cloud, tmp_path):
+    """The pool of the store ``second`` takes no more.
+
+    By itself Ceph has its clients wait then, for ever.
+    """
+    limited = tmp_path / 'ceph.conf'
+    limited.write_text(
+        f'{cloud.ceph.configuration.read_text()}rados_osd_op_timeout = 5\n'
+    )
+    cloud.ceph.ceph('osd', 'pool', 'set-quota', 'other', 'max_bytes', '4096')
+    deadline = time.monotonic() + 60
+    while 'full' not in cloud.ceph.ceph('osd', 'pool', 'ls', 'detail'):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    cloud.nova.conf(**{'libvirt.images_rbd_ceph_conf': str(limited)})
+    yield
+    cloud.nova.conf(
+        **{'libvirt.images_rbd_ceph_conf': str(cloud.ceph.configuration)}
+    )
+    cloud.ceph.ceph('osd', 'pool', 'set-quota', 'other', 'max_bytes', '0')
+
+
+@pytest.fixture
+def in_second(boot):
+    """A server from an image in ``second``."""
+    return boot('second')
+
+
+def test_full_pool(cloud, in_second, full):
+    """Neither a clone nor an upload gets there: the default store has it."""
+    landing = take(cloud, in_second)
+
+    assert Landing('cheap', direct=False, whole=True) == landing
+    assert any(
+        'Ceph pool other did not take it' in line
+        for line in cloud.nova.log_lines(logging.WARNING)
+    )
