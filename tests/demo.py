@@ -1,7 +1,8 @@
 """The main job on real services: where stock Nova and the patched one land.
 
 A real Glance with four stores; Nova's API, conductor, scheduler and
-nova-compute in this process, with real qcow2 disks and qemu-img.
+nova-compute in this process, with real qcow2 disks and qemu-img. Where Ceph is
+installed, the same with the disks in a real Ceph.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import importlib.util
 import logging
 import os
 import pathlib
@@ -230,6 +232,33 @@ def mark(landing: Landing, right: bool) -> str:
     return text
 
 
+def report_ceph() -> tuple[str, bool]:
+    """Say what landed where with the disks in Ceph.
+
+    :returns: the table, and whether all is as expected
+    """
+    from tests.ceph import cloud as ceph_cloud
+    from tests.ceph import matrix
+
+    print('Starting Ceph, Glance and Nova', flush=True)
+    with (
+        tempfile.TemporaryDirectory(prefix='demo-') as root,
+        ceph_cloud.running(pathlib.Path(root)) as cloud,
+    ):
+        results = matrix.Matrix(cloud).run(
+            [case for case in matrix.CASES if not case.shown],
+            (None, 'second', 'cheap'),
+        )
+    good = all(matrix.expected(*what) == r for what, r in results.items())
+    verdict = (
+        'The same with the disks in Ceph, where fast and second are too: a '
+        'clone is made\ninside Ceph, an upload is not.'
+        if good
+        else 'NOT ALL IS AS EXPECTED with the disks in Ceph.'
+    )
+    return f'\n{verdict}\n{table(list(matrix.rows(results)))}', good
+
+
 @contextlib.contextmanager
 def served(nova: cloud_nova.Nova) -> Iterator[str]:
     """Serve the API, which is otherwise for this process alone.
@@ -302,6 +331,9 @@ def main() -> int:
         # Either takes everything down, wherever it comes.
         signal.signal(number, signal.default_int_handler)
     logging.getLogger('nova.thread_pool_factory').setLevel(logging.WARNING)
+    ceph_text, ceph_good = '', True
+    if importlib.util.find_spec('rbd') and shutil.which('ceph-mon'):
+        ceph_text, ceph_good = report_ceph()
     with contextlib.ExitStack() as stack:
         root = pathlib.Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix='demo-'))
@@ -319,11 +351,11 @@ def main() -> int:
         patched = demo.run('patched')
         text, good = report(stock, patched)
         if arguments.keep:
-            print(text)
+            print(text, ceph_text, sep='\n')
             keep(nova, glance, root)
     if not arguments.keep:
-        print(text)
-    return 0 if good else 1
+        print(text, ceph_text, sep='\n')
+    return 0 if good and ceph_good else 1
 
 
 if __name__ == '__main__':
