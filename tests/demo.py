@@ -248,6 +248,7 @@ def report_ceph() -> tuple[str, bool]:
         results = matrix.Matrix(cloud).run(
             [case for case in matrix.CASES if not case.shown],
             (None, 'second', 'cheap'),
+            lambda text: print(f'  {text}', flush=True),
         )
     good = all(matrix.expected(*what) == r for what, r in results.items())
     verdict = (

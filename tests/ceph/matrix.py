@@ -6,6 +6,7 @@ and not, stock and patched.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
@@ -96,9 +97,11 @@ class Matrix:
         self,
         cases: Sequence[Case] = CASES,
         orders: Sequence[str | None] = ORDERS,
+        say: Callable[[str], None] = lambda text: None,
     ) -> dict[tuple[Case, str | None], tuple[Landing, Landing]]:
         """Take a snapshot for each case and `[glance] store`.
 
+        :param say: told how far it is
         :returns: what became of each with stock Nova and patched, by case
             and `[glance] store`
         """
@@ -109,12 +112,14 @@ class Matrix:
             concerned = [case for case in cases if case.shown == shown]
             for case in concerned:
                 stock[case] = self.land(case)
+                say(f'stock: {", ".join(case.base)}')
             patch.apply()
             self.cloud.nova.restart_compute()
             for order in orders:
                 self.cloud.nova.conf(**{'glance.store': order})
                 for case in concerned:
                     patched[case, order] = self.land(case)
+                    say(f'patched: {", ".join(case.base)}')
             patch.remove()
             self.cloud.nova.conf(**{'glance.store': None})
             self.cloud.nova.restart_compute()

@@ -346,27 +346,21 @@ def test_no_permission(cloud, server, break_at):
     assert Landing('second', direct=False, whole=True) == landing
 
 
-def test_derived_choice_loses_no_clone(cloud, clones, break_at):
-    """Nova's own search finds another pool than the one that has failed."""
+@pytest.mark.parametrize(
+    ('order', 'expected'),
+    [
+        (None, Landing('second', direct=True, whole=True)),
+        ('fast', Landing('fast', direct=False, whole=True)),
+    ],
+)
+def test_another_pool(cloud, clones, break_at, order, expected):
+    """Nova's own search finds one, which is no place for an order."""
+    cloud.nova.conf(**{'glance.store': order})
     server = clones['second', 'fast']
     assert 'other/' in cloud.ceph.rbd('info', cloud.disk(server))
     break_at('clone', 'images', nova_exception.Forbidden('not yours'))
 
-    landing = take(cloud, server)
-
-    assert Landing('second', direct=True, whole=True) == landing
-
-
-def test_order_is_not_for_another_pool(cloud, clones, break_at):
-    """It is uploaded to its own."""
-    cloud.nova.conf(**{'glance.store': 'fast'})
-    server = clones['second', 'fast']
-    assert 'other/' in cloud.ceph.rbd('info', cloud.disk(server))
-    break_at('clone', 'images', nova_exception.Forbidden('not yours'))
-
-    landing = take(cloud, server)
-
-    assert Landing('fast', direct=False, whole=True) == landing
+    assert expected == take(cloud, server)
 
 
 def test_image_that_is_there_already(cloud, server, monkeypatch):
