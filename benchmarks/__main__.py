@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -48,13 +51,14 @@ def run(*command: str) -> str:
 
 
 class Uploads:
-    """Uploads into the file stores of a real Glance."""
+    """Uploads into the default store of a real Glance."""
 
     def __init__(self, glance: cloud_glance.Glance, root: pathlib.Path):
         self._glance = glance
         self._root = root
+        # Patched or not, the data goes to the default store.
         self._base = glance.create_image(
-            b'a base image', stores=['cheap'], disk_format='raw'
+            b'a base image', stores=[glance.default], disk_format='raw'
         )
 
     def measure(self, size: int, count: int, patched: bool) -> dict:
@@ -132,45 +136,101 @@ def requests(root: pathlib.Path, glance: cloud_glance.Glance) -> list[tuple]:
     ]
 
 
+def uploads(root: pathlib.Path) -> list[tuple]:
+    """Measure what goes into files."""
+    for name in ('glance', 'nova'):
+        (root / name).mkdir()
+    with cloud_glance.Glance(root / 'glance') as glance:
+        measured = Uploads(glance, root)
+        return [
+            ('1 GiB into a file store', *measured.compare(GIB, 1, 5)),
+            (
+                '50 snapshots of 8 MiB at once',
+                *measured.compare(8 * MIB, 50, 5),
+            ),
+            (
+                'memory, 1 GiB over 64 MiB',
+                measured.memory(False),
+                measured.memory(True),
+                '-',
+            ),
+            *requests(root / 'nova', glance),
+        ]
+
+
+def ceph(
+    root: pathlib.Path, sizes: list[int], pairs: int
+) -> list[tuple[str, ...]]:
+    """Measure what goes into Ceph."""
+    # Where there is none, this is not imported.
+    from benchmarks import ceph as ceph_benchmark
+    from tests.cloud import ceph as cloud_ceph
+
+    for name in ('cloud', 'ceph', 'glance'):
+        (root / name).mkdir()
+    rows = ceph_benchmark.run(root / 'cloud', sizes, pairs)
+    with cloud_ceph.Ceph(root / 'ceph', ['images'], 6 * GIB) as cluster:
+        options = {
+            'fast.rbd_store_ceph_conf': cluster.configuration,
+            'fast.rbd_store_pool': 'images',
+            'fast.rbd_store_user': 'admin',
+        }
+        with cloud_glance.Glance(
+            root / 'glance', stores={'fast': 'rbd'}, default='fast', **options
+        ) as glance:
+            measured = Uploads(glance, root)
+            name = '1 GiB into an rbd store'
+            rows.append((name, *measured.compare(GIB, 1, pairs)))
+    return rows
+
+
+def activation() -> list[tuple[str, ...]]:
+    """Measure how long it takes to activate the package."""
+    seconds = statistics.median(float(run('-c', ACTIVATION)) for _ in range(5))
+    return [('activation', '-', f'{seconds * 1000:.0f} ms', '-')]
+
+
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(prog='bench', description=__doc__)
+    parser.add_argument(
+        'what',
+        nargs='*',
+        help='uploads, ceph, filter, activation; all if none is named',
+    )
+    parser.add_argument(
+        '--sizes', type=int, nargs='+', default=[1, 2, 4], metavar='GIB'
+    )
+    parser.add_argument('--pairs', type=int, default=5)
+    arguments = parser.parse_args()
+    has_ceph = shutil.which('ceph-mon') and importlib.util.find_spec('rbd')
+    what = arguments.what or [
+        'uploads',
+        *(['ceph'] if has_ceph else []),
+        'filter',
+        'activation',
+    ]
     rows = [('what', 'stock', 'patched', 'patched / stock')]
-    with tempfile.TemporaryDirectory(prefix='benchmark-') as directory:
-        root = pathlib.Path(directory)
-        for name in ('glance', 'nova'):
-            (root / name).mkdir()
-        with cloud_glance.Glance(root / 'glance') as glance:
-            uploads = Uploads(glance, root)
-            rows.append(
-                ('1 GiB into a file store', *uploads.compare(GIB, 1, 5))
-            )
-            rows.append(
-                (
-                    '50 snapshots of 8 MiB at once',
-                    *uploads.compare(8 * MIB, 50, 5),
-                )
-            )
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
+        if 'uploads' in what:
+            rows += uploads(pathlib.Path(root))
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
+        if 'ceph' in what:
+            rows += ceph(pathlib.Path(root), arguments.sizes, arguments.pairs)
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
+        if 'filter' in what:
+            rows += glance_filter.compare(pathlib.Path(root))
+            seconds = float(run('-m', 'benchmarks.glance_filter'))
             rows.append(
                 (
-                    'memory, 1 GiB over 64 MiB',
-                    uploads.memory(False),
-                    uploads.memory(True),
+                    'Glance, the filter alone, a GET',
+                    '-',
+                    f'{seconds * 1e6:.1f} µs',
                     '-',
                 )
             )
-            rows += requests(root / 'nova', glance)
-        rows += glance_filter.compare(root)
-    seconds = statistics.median(float(run('-c', ACTIVATION)) for _ in range(5))
-    rows.append(('activation', '-', f'{seconds * 1000:.0f} ms', '-'))
-    seconds = float(run('-m', 'benchmarks.glance_filter'))
-    rows.append(
-        (
-            'Glance, the filter alone, a GET',
-            '-',
-            f'{seconds * 1e6:.1f} µs',
-            '-',
-        )
-    )
+    if 'activation' in what:
+        rows += activation()
     print(table(rows))
 
 

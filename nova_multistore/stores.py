@@ -114,7 +114,7 @@ def _parse_store(entry: object) -> Store:
 
 
 def _parse_place(kind: object, properties: object) -> Place | None:
-    if not isinstance(kind, str) or not _is_id(kind):
+    if not isinstance(kind, str) or not kind:
         return None
     if kind != 'rbd' or not isinstance(properties, dict):
         return Place(kind)
@@ -155,13 +155,13 @@ def places_of_image(image: object) -> dict[str, Place]:
     :returns: places by store id; what cannot be read is left out
     :raises LookupFailed: it has another form
     """
-    only = of_image(image)
+    ids = of_image(image)
     assert isinstance(image, dict)
     shown = image.get('locations')
     locations = shown if isinstance(shown, list) else []
-    if not locations and len(only) == 1:
+    if not locations and len(ids) == 1:
         locations = [
-            {'url': image.get('direct_url'), 'metadata': {'store': only[0]}}
+            {'url': image.get('direct_url'), 'metadata': {'store': ids[0]}}
         ]
     found = {}
     for location in locations:

@@ -2,7 +2,8 @@
 
 A real Glance with four stores; Nova's API, conductor, scheduler and
 nova-compute in this process, with real qcow2 disks and qemu-img. The filter is
-in Glance's pipeline; it acts on a header that stock Nova does not send.
+in Glance's pipeline; it acts on a header that stock Nova does not send. Where
+Ceph is installed, the same with the disks in a real Ceph.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import importlib.util
 import logging
 import os
 import pathlib
@@ -232,6 +234,34 @@ def mark(landing: Landing, right: bool) -> str:
     return text
 
 
+def report_ceph() -> tuple[str, bool]:
+    """Say what landed where with the disks in Ceph.
+
+    :returns: the table, and whether all is as expected
+    """
+    from tests.ceph import cloud as ceph_cloud
+    from tests.ceph import matrix
+
+    print('Starting Ceph, Glance and Nova', flush=True)
+    with (
+        tempfile.TemporaryDirectory(prefix='demo-') as root,
+        ceph_cloud.running(pathlib.Path(root)) as cloud,
+    ):
+        results = matrix.Matrix(cloud).run(
+            [case for case in matrix.CASES if not case.shown],
+            (None, 'second', 'cheap'),
+            lambda text: print(f'  {text}', flush=True),
+        )
+    good = all(matrix.expected(*what) == r for what, r in results.items())
+    verdict = (
+        'The same with the disks in Ceph, where fast and second are too: a '
+        'clone is made\ninside Ceph, an upload is not.'
+        if good
+        else 'NOT ALL IS AS EXPECTED with the disks in Ceph.'
+    )
+    return f'\n{verdict}\n{table(list(matrix.rows(results)))}', good
+
+
 @contextlib.contextmanager
 def served(nova: cloud_nova.Nova) -> Iterator[str]:
     """Serve the API, which is otherwise for this process alone.
@@ -321,6 +351,9 @@ def main() -> int:
         # Either takes everything down, wherever it comes.
         signal.signal(number, signal.default_int_handler)
     logging.getLogger('nova.thread_pool_factory').setLevel(logging.WARNING)
+    ceph_text, ceph_good = '', True
+    if importlib.util.find_spec('rbd') and shutil.which('ceph-mon'):
+        ceph_text, ceph_good = report_ceph()
     with contextlib.ExitStack() as stack:
         root = pathlib.Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix='demo-'))
@@ -343,11 +376,11 @@ def main() -> int:
         patched = demo.run('patched')
         text, good = report(stock, patched)
         if arguments.keep:
-            print(text)
+            print(text, ceph_text, sep='\n')
             keep(nova, glance, root, demo.images['fast',])
     if not arguments.keep:
-        print(text)
-    return 0 if good else 1
+        print(text, ceph_text, sep='\n')
+    return 0 if good and ceph_good else 1
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ from oslo_log import log as logging
 from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import stores
+from nova_multistore.compute import ceph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +118,7 @@ def catalogue(
                     stores.TIMEOUT,
                 )
             )
-            if found.stores and CONF.libvirt.images_type == 'rbd':
+            if found.stores and ceph.is_used():
                 return _detailed(context, deadline) or found
             return found
         except glanceclient.exc.HTTPNotFound:

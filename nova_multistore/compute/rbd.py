@@ -232,7 +232,7 @@ def add_location(
     :raises nova.exception.ImageUnacceptable: Glance does not take it; a
         standard snapshot has to be taken
     """
-    context, image_id, _location = args
+    context, image_id = _asked(*args, **kwargs)
     selected = snapshot.selected(image_id)
     if selected is None:
         return wrapped(*args, **kwargs)
@@ -244,6 +244,12 @@ def add_location(
         image = _settle(instance._client, context, image_id, exc)
     _check(selected, image_id, image)
     return image
+
+
+def _asked(
+    context: RequestContext, image_id: str, *_args: Any, **_kwargs: Any
+) -> tuple[RequestContext, str]:
+    return context, image_id
 
 
 def _settle(

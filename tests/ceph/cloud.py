@@ -121,6 +121,8 @@ def running(
                 ('user', 'admin'),
             )
         }
+        # Ceph has those who write to a full pool wait; and Glance would.
+        stores['second.rados_connect_timeout'] = 10
         glance = stack.enter_context(
             cloud_glance.Glance(
                 root / 'glance', stores=STORES, show_locations=True, **stores

@@ -25,8 +25,7 @@ def stock_cloud(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def patched_cloud(stock_cloud):
-    """The same with the package; Glance hides locations."""
-    stock_cloud.show_locations(False)
+    """The same with the package."""
     patch.apply()
     stock_cloud.nova.restart_compute()
     yield stock_cloud
@@ -34,8 +33,37 @@ def patched_cloud(stock_cloud):
     stock_cloud.nova.restart_compute()
 
 
+@pytest.fixture(scope='module')
+def clones(patched_cloud):
+    """Servers whose disks are clones, by the stores of their base images.
+
+    Glance hides its locations from now on.
+    """
+    patched_cloud.show_locations(True)
+    servers = {
+        stores: create(patched_cloud, *stores)
+        for stores in (('fast',), ('second', 'fast'))
+    }
+    for server in servers.values():
+        assert patched_cloud.has_parent(server)
+    patched_cloud.show_locations(False)
+    yield servers
+    for server in servers.values():
+        patched_cloud.nova.delete_server(server)
+
+
+def create(cloud, *stores):
+    """Boot a server from new data in stores; its disk has data of its own."""
+    image_id = cloud.glance.create_image(
+        os.urandom(4 * MIB), stores=stores, disk_format='raw'
+    )
+    server = cloud.nova.create_server(image_id)
+    cloud.nova.write_disk(server, os.urandom(MIB), offset=MIB)
+    return server
+
+
 @pytest.fixture
-def cloud(patched_cloud):
+def cloud(patched_cloud, clones):
     """The same for every test: as configured, with nothing remembered."""
     nova = patched_cloud.nova
     nova.records.clear()
@@ -46,7 +74,6 @@ def cloud(patched_cloud):
         **{
             'glance.store': None,
             'glance.api_servers': [patched_cloud.glance.url],
-            'service_user.token': ceph_cloud.SERVICE,
         }
     )
     nova.wait_until_idle()
@@ -55,20 +82,28 @@ def cloud(patched_cloud):
 
 @pytest.fixture
 def boot(cloud):
-    """Boot a server from new data in stores; its disk has data of its own."""
+    """Boot a server whose disk is no clone."""
     servers = []
 
-    def boot(*stores, shown=False):
-        cloud.show_locations(shown)
-        image_id = cloud.glance.create_image(
-            os.urandom(4 * MIB), stores=stores, disk_format='raw'
-        )
-        server = cloud.nova.create_server(image_id)
-        servers.append(server)
-        cloud.show_locations(False)
-        cloud.nova.write_disk(server, os.urandom(MIB), offset=MIB)
-        return server
+    def boot(*stores):
+        servers.append(create(cloud, *stores))
+        return servers[-1]
 
     yield boot
     for server in servers:
         cloud.nova.delete_server(server)
+
+
+@pytest.fixture(scope='module')
+def server(patched_cloud, clones):
+    """A server from an image in ``fast``, whose disk is no clone."""
+    server = create(patched_cloud, 'fast')
+    assert not patched_cloud.has_parent(server)
+    yield server
+    patched_cloud.nova.delete_server(server)
+
+
+@pytest.fixture
+def clone(clones):
+    """A server whose disk is a clone of an image in ``fast``."""
+    return clones['fast',]

@@ -6,7 +6,9 @@ and not, stock and patched.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 import dataclasses
 import os
 from typing import Any
@@ -54,6 +56,20 @@ CASES = tuple(
 )
 
 
+def expected(case: Case, order: str | None) -> tuple[Landing, Landing]:
+    """Return what should become of a snapshot, with stock Nova and patched.
+
+    :param order: `[glance] store`
+    """
+    # Stock Nova clones where it finds a pool, whoever wants what.
+    found = case.parent or (case.shown and 'fast' in case.base)
+    store = order or ('fast' if 'fast' in case.base else 'cheap')
+    return (
+        Landing('fast' if found else 'cheap', direct=found, whole=True),
+        Landing(store, direct=store in ceph_cloud.POOLS, whole=True),
+    )
+
+
 class Matrix:
     """The servers, and their snapshots.
 
@@ -77,31 +93,40 @@ class Matrix:
                     cloud.flatten(server)
                 self._servers[base, parent] = server
 
-    def run(self) -> dict[tuple[Case, str | None], tuple[Landing, Landing]]:
-        """Take all snapshots.
+    def run(
+        self,
+        cases: Sequence[Case] = CASES,
+        orders: Sequence[str | None] = ORDERS,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> dict[tuple[Case, str | None], tuple[Landing, Landing]]:
+        """Take a snapshot for each case and `[glance] store`.
 
+        :param say: told how far it is
         :returns: what became of each with stock Nova and patched, by case
             and `[glance] store`
         """
         stock: dict[Case, Landing] = {}
         patched: dict[tuple[Case, str | None], Landing] = {}
-        for shown in (True, False):
+        for shown in sorted({case.shown for case in cases}):
             self.cloud.show_locations(shown)
-            cases = [case for case in CASES if case.shown == shown]
-            for case in cases:
+            concerned = [case for case in cases if case.shown == shown]
+            for case in concerned:
                 stock[case] = self.land(case)
+                say(f'stock: {", ".join(case.base)}')
             patch.apply()
             self.cloud.nova.restart_compute()
-            for order in ORDERS:
+            for order in orders:
                 self.cloud.nova.conf(**{'glance.store': order})
-                for case in cases:
+                for case in concerned:
                     patched[case, order] = self.land(case)
+                    say(f'patched: {", ".join(case.base)}')
             patch.remove()
+            self.cloud.nova.conf(**{'glance.store': None})
             self.cloud.nova.restart_compute()
         return {
             (case, order): (stock[case], patched[case, order])
-            for case in CASES
-            for order in ORDERS
+            for case in cases
+            for order in orders
         }
 
     def land(self, case: Case) -> Landing:

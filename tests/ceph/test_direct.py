@@ -7,6 +7,8 @@ fixture of the cloud sees to the latter after every test.
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from unittest import mock
 
 from nova import exception as nova_exception
@@ -108,14 +110,12 @@ def test_base_image_in_the_cache(cloud, boot):
     cloud.nova.delete_server(other)
 
 
-def test_another_cluster(cloud, boot):
+def test_another_cluster(cloud, clone):
     """No clone goes there: the data is uploaded, without touching Ceph."""
     cloud.nova.conf(**{'glance.store': 'far'})
-    server = boot('fast', shown=True)
-    assert cloud.has_parent(server)
 
     with mock.patch.object(rbd_utils.RBDDriver, 'create_snap') as create:
-        landing = take(cloud, server)
+        landing = take(cloud, clone)
 
     assert Landing('far', direct=False, whole=True) == landing
     assert not create.called
@@ -138,13 +138,11 @@ class TestDetailsDenied:
     @pytest.mark.parametrize(
         ('order', 'level'), [(None, logging.INFO), ('cheap', logging.WARNING)]
     )
-    def test_clone(self, cloud, boot, order, level):
+    def test_clone(self, cloud, clone, order, level):
         """Nova's own way, and the log says so."""
-        server = boot('fast', shown=True)
         cloud.nova.conf(**{'glance.store': order})
-        cloud.nova.records.clear()
 
-        landing = take(cloud, server)
+        landing = take(cloud, clone)
 
         assert Landing('fast', direct=True, whole=True) == landing
         first, second = (
@@ -156,36 +154,37 @@ class TestDetailsDenied:
         assert 'was made in Ceph pool images' in second.getMessage()
         assert first.levelno == second.levelno == level
 
-    def test_no_clone(self, cloud, boot):
+    def test_no_clone(self, cloud, server):
         """Nova's own search finds nothing: it goes to the store selected."""
-        server = boot('fast')
+        landing = take(cloud, server)
 
-        assert Landing('fast', direct=False, whole=True) == take(cloud, server)
+        assert Landing('fast', direct=False, whole=True) == landing
 
-    @pytest.mark.parametrize(
-        ('order', 'expected'),
-        [
-            (None, Landing('fast', direct=True, whole=True)),
-            ('fast', Landing('fast', direct=True, whole=True)),
-            ('cheap', Landing('cheap', direct=False, whole=True)),
-        ],
-    )
-    def test_locations_tell(self, cloud, boot, order, expected):
+    def test_locations_tell(self, cloud, boot):
         """Glance shows the same with the base image."""
-        server = boot('fast', 'cheap', shown=True)
-        cloud.nova.conf(**{'glance.store': order})
+        server = boot('fast', 'cheap')
         cloud.show_locations(True)
+        try:
+            found = []
+            for order in (None, 'fast', 'cheap'):
+                cloud.nova.conf(**{'glance.store': order})
+                found.append(take(cloud, server))
+        finally:
+            cloud.show_locations(False)
 
-        assert expected == take(cloud, server)
+        assert found == [
+            Landing('fast', direct=True, whole=True),
+            Landing('fast', direct=True, whole=True),
+            Landing('cheap', direct=False, whole=True),
+        ]
 
 
-def test_requests(cloud, boot, stock):
+def test_requests(cloud, clone, stock):
     """At most one more than stock Nova's, once the catalogue is known."""
-    server = boot('fast', shown=True)
 
     def requests():
         cloud.glance.forget_requests()
-        image_id = cloud.nova.snapshot(server)
+        image_id = cloud.nova.snapshot(clone)
         count = len(cloud.glance.requests())
         cloud.glance.finish_tasks(image_id)
         cloud.glance.delete_image(image_id)
@@ -200,15 +199,17 @@ def test_requests(cloud, boot, stock):
     assert requests() == before
 
 
+# What Nova says of the image goes the same way as a location, and before it.
+ONCE = (PATCH, None)
 REFUSALS = {
     'POST 400': [(POST, 400)],
     'POST 403': [(POST, 403)],
     'POST 409': [(POST, 409)],
     'POST 500': [(POST, 500)],
-    'POST 501, PATCH 400': [(POST, 501), (PATCH, 400)],
+    'POST 501, PATCH 400': [(POST, 501), ONCE, (PATCH, 400)],
     'POST 501, PATCH 403': [(POST, 501)],
-    'POST 501, PATCH 409': [(POST, 501), (PATCH, 409)],
-    'POST 501, PATCH 501': [(POST, 501), (PATCH, 501)],
+    'POST 501, PATCH 409': [(POST, 501), ONCE, (PATCH, 409)],
+    'POST 501, PATCH 501': [(POST, 501), ONCE, (PATCH, 501)],
 }
 
 
@@ -219,32 +220,29 @@ class TestLocationRefused:
     @pytest.fixture
     def refused(self, proxy, refusal):
         for where, status in REFUSALS[refusal]:
-            proxy.fail(*where, cloud_proxy.Answer(status), times=None)
+            fault = status and cloud_proxy.Answer(status)
+            proxy.fail(*where, fault, None if where is POST else 1)
 
     @pytest.mark.parametrize('store', [None, 'second'])
-    def test_patched(self, cloud, boot, refused, proxy, store):
+    def test_patched(self, cloud, server, refused, proxy, store):
         """The data is uploaded, to the same store."""
         cloud.nova.conf(**{'glance.store': store})
-        server = boot('fast')
 
         landing = take(cloud, server)
 
         assert proxy.met
         assert Landing(store or 'fast', direct=False, whole=True) == landing
 
-    def test_stock(self, cloud, boot, stock, refused):
+    def test_stock(self, cloud, clone, stock, refused):
         """There is no snapshot."""
-        server = boot('fast', shown=True)
-
-        image_id = cloud.nova.snapshot(server)
+        image_id = cloud.nova.snapshot(clone)
 
         assert cloud.glance.image(image_id) is None
-        assert cloud.nova.faults(server)
+        assert cloud.nova.faults(clone)
 
 
-def test_locations_refused_to_users(cloud, boot):
+def test_locations_refused_to_users(cloud, server):
     """Without a service token Glance takes none."""
-    server = boot('fast')
     cloud.nova.conf(**{'service_user.send_service_user_token': False})
     try:
         landing = take(cloud, server)
@@ -254,26 +252,30 @@ def test_locations_refused_to_users(cloud, boot):
     assert Landing('fast', direct=False, whole=True) == landing
 
 
-def test_answer_lost(cloud, boot, proxy):
+def test_answer_lost(cloud, server, proxy):
     """The location was taken, though what Nova asks next is refused."""
-    server = boot('fast')
     proxy.fail(*POST, cloud_proxy.LoseAnswer())
 
     landing = take(cloud, server)
 
     assert proxy.met == 1
     assert Landing('fast', direct=True, whole=True) == landing
-    assert [
-        r.status for r in cloud.glance.requests() if r.path[-9:] == 'locations'
-    ][0] == 202
+    posts = [
+        r for r in cloud.glance.requests() if r.path.endswith('/locations')
+    ]
+    assert [r.status for r in posts] == [202, 409]
 
 
-def test_image_deleted_meanwhile(cloud, boot, proxy):
+def test_image_deleted_meanwhile(cloud, server, proxy):
     """The user may: the server goes on."""
-    server = boot('fast')
-    proxy.fail(*POST, cloud_proxy.Answer(404), times=None)
+    reached, go_on = threading.Event(), threading.Event()
+    proxy.fail(*POST, cloud_proxy.Pause(None, reached, go_on))
+    image_id = cloud.nova.start_snapshot(server)
+    assert reached.wait(60)
+    cloud.glance.delete_image(image_id)
+    go_on.set()
 
-    image_id = cloud.nova.snapshot(server)
+    cloud.nova.wait(server)
 
     assert cloud.glance.image(image_id) is None
     assert cloud.nova.server(server)['status'] == 'ACTIVE'
@@ -303,10 +305,9 @@ def break_at(monkeypatch):
 
 @pytest.mark.parametrize('store', [None, 'second'])
 @pytest.mark.parametrize('step', STEPS)
-def test_broken_step(cloud, boot, break_at, step, store):
+def test_broken_step(cloud, server, break_at, step, store):
     """The data is uploaded, to the same store."""
     cloud.nova.conf(**{'glance.store': store})
-    server = boot('fast')
     pool = {None: 'images', 'second': 'other'}[store]
     break_at(step, pool, rbd.OSError('no luck', errno=5))
 
@@ -319,9 +320,8 @@ def test_broken_step(cloud, boot, break_at, step, store):
     )
 
 
-def test_flatten_that_does_not_end_its_work(cloud, boot, monkeypatch):
+def test_flatten_that_does_not_end_its_work(cloud, server, monkeypatch):
     """Its clone still hangs on the disk: both are cleared up in order."""
-    server = boot('fast')
 
     def flatten(self, volume, pool=None):
         raise rbd.OSError('no luck', errno=5)
@@ -336,10 +336,9 @@ def test_flatten_that_does_not_end_its_work(cloud, boot, monkeypatch):
     )
 
 
-def test_no_permission(cloud, boot, break_at):
+def test_no_permission(cloud, server, break_at):
     """As Nova translates it."""
     cloud.nova.conf(**{'glance.store': 'second'})
-    server = boot('fast')
     break_at('clone', 'other', nova_exception.Forbidden('not yours'))
 
     landing = take(cloud, server)
@@ -347,32 +346,25 @@ def test_no_permission(cloud, boot, break_at):
     assert Landing('second', direct=False, whole=True) == landing
 
 
-def test_derived_choice_loses_no_clone(cloud, boot, break_at):
-    """Nova's own search finds another pool than the one that has failed."""
-    server = boot('second', 'fast', shown=True)
+@pytest.mark.parametrize(
+    ('order', 'expected'),
+    [
+        (None, Landing('second', direct=True, whole=True)),
+        ('fast', Landing('fast', direct=False, whole=True)),
+    ],
+)
+def test_another_pool(cloud, clones, break_at, order, expected):
+    """Nova's own search finds one, which is no place for an order."""
+    cloud.nova.conf(**{'glance.store': order})
+    server = clones['second', 'fast']
     assert 'other/' in cloud.ceph.rbd('info', cloud.disk(server))
     break_at('clone', 'images', nova_exception.Forbidden('not yours'))
 
-    landing = take(cloud, server)
-
-    assert Landing('second', direct=True, whole=True) == landing
+    assert expected == take(cloud, server)
 
 
-def test_order_is_not_for_another_pool(cloud, boot, break_at):
-    """It is uploaded to its own."""
-    cloud.nova.conf(**{'glance.store': 'fast'})
-    server = boot('second', shown=True)
-    assert 'other/' in cloud.ceph.rbd('info', cloud.disk(server))
-    break_at('clone', 'images', nova_exception.Forbidden('not yours'))
-
-    landing = take(cloud, server)
-
-    assert Landing('fast', direct=False, whole=True) == landing
-
-
-def test_image_that_is_there_already(cloud, boot, monkeypatch):
+def test_image_that_is_there_already(cloud, server, monkeypatch):
     """It is not the clone, and stays."""
-    server = boot('fast')
     clone = rbd_utils.RBDDriver.clone
 
     def late(self, location, name, dest_pool=None):
@@ -401,14 +393,53 @@ def missing(cloud):
     cloud.ceph.ceph('osd', 'pool', 'rename', 'renamed', 'other')
 
 
-def test_missing_pool(cloud, boot, missing):
+def test_missing_pool(cloud, server, missing):
     """An order fails, as an upload to that store does."""
     cloud.nova.conf(**{'glance.store': 'second'})
-    server = boot('fast')
 
     image_id = cloud.nova.snapshot(server)
 
     assert cloud.glance.image(image_id) is None
+    assert any(
+        'Ceph pool other did not take it' in line
+        for line in cloud.nova.log_lines(logging.WARNING)
+    )
+
+
+@pytest.fixture
+def full(cloud, tmp_path):
+    """The pool of the store ``second`` takes no more.
+
+    By itself Ceph has its clients wait then, for ever.
+    """
+    limited = tmp_path / 'ceph.conf'
+    limited.write_text(
+        f'{cloud.ceph.configuration.read_text()}rados_osd_op_timeout = 5\n'
+    )
+    cloud.ceph.ceph('osd', 'pool', 'set-quota', 'other', 'max_bytes', '4096')
+    deadline = time.monotonic() + 60
+    while 'full' not in cloud.ceph.ceph('osd', 'pool', 'ls', 'detail'):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    cloud.nova.conf(**{'libvirt.images_rbd_ceph_conf': str(limited)})
+    yield
+    cloud.nova.conf(
+        **{'libvirt.images_rbd_ceph_conf': str(cloud.ceph.configuration)}
+    )
+    cloud.ceph.ceph('osd', 'pool', 'set-quota', 'other', 'max_bytes', '0')
+
+
+@pytest.fixture
+def in_second(boot):
+    """A server from an image in ``second``."""
+    return boot('second')
+
+
+def test_full_pool(cloud, in_second, full):
+    """Neither a clone nor an upload gets there: the default store has it."""
+    landing = take(cloud, in_second)
+
+    assert Landing('cheap', direct=False, whole=True) == landing
     assert any(
         'Ceph pool other did not take it' in line
         for line in cloud.nova.log_lines(logging.WARNING)

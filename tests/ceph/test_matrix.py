@@ -27,29 +27,6 @@ def test_nothing_is_left_in_ceph(stock_cloud, results):
 
 @pytest.mark.parametrize('order', matrix.ORDERS)
 @pytest.mark.parametrize('case', matrix.CASES, ids=str)
-class TestLanding:
-    """One case."""
-
-    def test_stock(self, results, case, order):
-        """Nova clones where it finds the pool, whoever wants what."""
-        found = case.parent or (case.shown and 'fast' in case.base)
-
-        landing = results[case, order][0]
-
-        assert (
-            matrix.Landing(
-                'fast' if found else 'cheap', direct=bool(found), whole=True
-            )
-            == landing
-        )
-
-    def test_patched(self, results, case, order):
-        """An order is obeyed; else the base image decides."""
-        store = order or ('fast' if 'fast' in case.base else 'cheap')
-
-        landing = results[case, order][1]
-
-        assert (
-            matrix.Landing(store, direct=store != 'cheap', whole=True)
-            == landing
-        )
+def test_landing(results, case, order):
+    """Stock Nova's, and that with the package."""
+    assert matrix.expected(case, order) == results[case, order]

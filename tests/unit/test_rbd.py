@@ -1,0 +1,133 @@
+"""What becomes of the location of a clone; the rest needs a real Ceph."""
+
+from __future__ import annotations
+
+import logging
+
+import glanceclient.exc
+from nova import exception as nova_exception
+from nova.image import glance as nova_glance
+import pytest
+
+from nova_multistore import selection
+from nova_multistore.compute import rbd
+from nova_multistore.compute import snapshot
+from tests.unit import stub
+
+LOCATION = 'rbd://fsid/images/x/snap'
+
+
+@pytest.fixture
+def add(conf, context, image):
+    """Add a location; Nova's own code answers, or raises, what is given."""
+
+    def add(answer):
+        def wrapped(*args):
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        service = nova_glance.GlanceImageServiceV2()
+        args = context, image['id'], LOCATION
+        return rbd.add_location(wrapped, service, args, {})
+
+    return add
+
+
+@pytest.fixture
+def selected(monkeypatch, image):
+    """The image is a snapshot that goes to ``fast``."""
+    chosen = selection.Selection('fast', None, 'a test', pool='images')
+    monkeypatch.setitem(snapshot._selections, image['id'], chosen)
+
+
+def test_no_snapshot(add, glance):
+    """Nova's own answer, and nothing is asked."""
+    with pytest.raises(glanceclient.exc.HTTPForbidden):
+        add(glanceclient.exc.HTTPForbidden())
+
+    assert add({'status': 'active'}) == {'status': 'active'}
+    assert glance.requests == []
+
+
+@pytest.mark.parametrize(
+    ('stores', 'warned'),
+    [
+        ({}, False),
+        ({'stores': 'fast'}, False),
+        ({'stores': 'a,fast'}, False),
+        ({'stores': 'fast2'}, True),
+    ],
+)
+def test_store_that_glance_says(add, selected, caplog, stores, warned):
+    """Another one is a warning: the image is there, and whole."""
+    answer = {'status': 'active', **stores}
+
+    assert add(answer) == answer
+
+    levels = [r.levelno for r in caplog.records if 'says' in r.getMessage()]
+    assert levels == [logging.WARNING] * warned
+
+
+REFUSED = [
+    nova_exception.Invalid(),
+    glanceclient.exc.HTTPBadRequest(),
+    glanceclient.exc.HTTPForbidden(),
+    glanceclient.exc.HTTPConflict(),
+    glanceclient.exc.HTTPNotImplemented(),
+]
+BROKEN = [
+    glanceclient.exc.HTTPInternalServerError(),
+    nova_exception.GlanceConnectionFailed(server='x', reason='y'),
+]
+
+
+@pytest.mark.parametrize('error', [*REFUSED, *BROKEN])
+def test_refused(add, selected, error):
+    """Nova is to take a standard snapshot."""
+    with pytest.raises(nova_exception.ImageUnacceptable):
+        add(error)
+
+
+@pytest.mark.parametrize('error', [*REFUSED, *BROKEN])
+@pytest.mark.parametrize(
+    'state', [{'status': 'active'}, {'os_glance_import_task': 'x'}]
+)
+def test_taken_after_all(add, selected, image, error, state):
+    """The image is not uploaded beside it."""
+    image.update(state)
+
+    assert add(error)['id'] == image['id']
+
+
+@pytest.mark.parametrize('error', [*REFUSED, *BROKEN])
+def test_glance_does_not_tell(add, selected, glance, image, error):
+    """A refusal is one; else nothing is uploaded beside a location."""
+    glance.answers['GET', f'/v2/images/{image["id"]}'] = stub.Answer(500)
+    refused = error in REFUSED
+
+    with pytest.raises(
+        nova_exception.ImageUnacceptable if refused else type(error)
+    ):
+        add(error)
+
+
+@pytest.mark.parametrize('error', [*REFUSED, *BROKEN])
+def test_deleted_meanwhile(add, selected, glance, image, error):
+    """Nova hears of it."""
+    del glance.images[image['id']]
+
+    with pytest.raises(glanceclient.exc.HTTPNotFound):
+        add(error)
+
+
+@pytest.mark.parametrize(
+    'error',
+    [glanceclient.exc.HTTPNotFound(), glanceclient.exc.HTTPUnauthorized()],
+)
+def test_final(add, selected, glance, error):
+    """There is nothing to be asked."""
+    with pytest.raises(type(error)):
+        add(error)
+
+    assert glance.requests == []
