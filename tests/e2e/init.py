@@ -83,8 +83,8 @@ def main() -> None:
         stdin=subprocess.DEVNULL,
     )
     threading.Thread(target=_watch, args=[root], daemon=True).start()
-    # Guests are nobody's children: libvirtd waits for them to be reaped. At the
-    # end the other thread reaps, too.
+    # Guests are nobody's children: libvirtd waits for them to be reaped. The
+    # other thread reaps, too, at the end.
     with contextlib.suppress(ChildProcessError):
         while os.wait()[0] != child.pid:
             pass
