@@ -48,4 +48,4 @@ class Table:
             writer = csv.writer(file, lineterminator='\n')
             writer.writerow(_HEADER)
             for (disks, base, *outcome), images in merged.items():
-                writer.writerow((disks, base, ', '.join(images), *outcome))
+                writer.writerow((disks, base, '; '.join(images), *outcome))
