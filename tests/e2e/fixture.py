@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 import fixtures
 
@@ -38,6 +39,12 @@ class Cloud(fixtures.Fixture):
         self.images_type = images_type
         self.patched = patched
         self._detached = False
+        #: How nova-compute runs; None if it does not.
+        self._running: dict[str, Any] | None = {
+            'patched': patched,
+            'images_type': images_type,
+            'options': {},
+        }
 
     def _setUp(self) -> None:
         if os.geteuid():
@@ -94,25 +101,28 @@ class Cloud(fixtures.Fixture):
 
     def stop_compute(self, kill: bool = False) -> None:
         """Stop nova-compute: let it end what it does, or kill it at once."""
+        self._running = None
         cloud.tell(self.site.root, 'stop', kill=kill)
 
-    def restart_compute(
+    def run_compute(
         self, patched: bool, images_type: str = 'qcow2', **options: str
     ) -> None:
-        """Restart nova-compute, or start it again.
+        """Have nova-compute run as it is asked for, restarted if need be.
 
         :param patched: whether it is started with the package
         :param images_type: its `[libvirt] images_type`
         :param options: further options of its configuration, each as
             "group.name"
         """
-        cloud.tell(
-            self.site.root,
-            'restart',
-            patched=patched,
-            images_type=images_type,
-            options=options,
-        )
+        wanted = {
+            'patched': patched,
+            'images_type': images_type,
+            'options': options,
+        }
+        if wanted == self._running:
+            return
+        cloud.tell(self.site.root, 'restart', **wanted)
+        self._running = wanted
         self.site = e2e_site.Site.load(self.site.root)
 
     def tenant(self, name: str) -> tenant.Tenant:

@@ -36,7 +36,7 @@ UPSTREAM = (
 #: The package's own.
 PLUGIN = r'nova_multistore\.tests\.tempest\.'
 #: How many tests run at once.
-CONCURRENCY = 2
+CONCURRENCY = 4
 #: How long one run may take, in seconds.
 PATIENCE = 600
 MIB = 1 << 20

@@ -155,13 +155,13 @@ def compute(request: pytest.FixtureRequest, cloud: fixture.Cloud) -> Compute:
     A stock one is told of a store that it does not know of.
     """
     compute: Compute = request.param
-    restart(cloud, compute, None if compute.patched else ORDERED)
+    run(cloud, compute, None if compute.patched else ORDERED)
     return compute
 
 
-def restart(cloud: fixture.Cloud, compute: Compute, store: str | None) -> None:
+def run(cloud: fixture.Cloud, compute: Compute, store: str | None) -> None:
     options = {'glance.store': store} if store else {}
-    cloud.restart_compute(compute.patched, compute.images_type, **options)
+    cloud.run_compute(compute.patched, compute.images_type, **options)
 
 
 @pytest.fixture(scope='module')
@@ -214,7 +214,7 @@ def test_ordered_store_takes_them(
     # A stock one has made its tours with this store in its configuration.
     tour = tours[MEMBERS].result()
     if compute.patched:
-        restart(cloud, compute, ORDERED)
+        run(cloud, compute, ORDERED)
         # No member could start a server from a snapshot outside Ceph.
         tour = Tour(cloud, f'{compute}-ordered', MEMBERS, base, twice=False)
     landings = {
@@ -240,7 +240,7 @@ def test_unknown_store_is_refused(
     cloud: fixture.Cloud, compute: Compute, base: Path, results: table.Table
 ) -> None:
     """The image vanishes, the operator is told why, the server stays."""
-    restart(cloud, compute, UNKNOWN)
+    run(cloud, compute, UNKNOWN)
     admin = cloud.tenant('admin')
     name = f'{compute}-unknown'
     server = journey.Server(
@@ -294,7 +294,7 @@ def test_compute_restarts_during_an_upload(
 
     A snapshot inside Ceph is no upload.
     """
-    restart(cloud, compute, None)
+    run(cloud, compute, None)
     large = tmp_path / 'large.raw'
     guest.write_image(large, UPLOAD)
     admin = cloud.tenant('admin')
@@ -312,7 +312,7 @@ def test_compute_restarts_during_an_upload(
         lambda status: status == 'saving',
     )
     cloud.stop_compute(kill)
-    restart(cloud, compute, None)
+    run(cloud, compute, None)
     server.wait_for_status('ACTIVE')
     if kill:
         # Nobody is left to delete it. What Nova had on its disk stays, too.

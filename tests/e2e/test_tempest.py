@@ -38,7 +38,7 @@ class Tempest:
         :param store: its `[glance] store`
         """
         options = {'glance.store': store} if store else {}
-        self._cloud.restart_compute(patched, **options)
+        self._cloud.run_compute(patched, **options)
         run = self._workspace.run(
             tests, {'ordered_store': store} if store else {}
         )
