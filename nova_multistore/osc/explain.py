@@ -181,5 +181,5 @@ def _direct(
     if selected.pool:
         return f'yes, in pool {selected.pool}'
     if selected.yields:
-        return "yes, if Nova's own search finds a pool"
+        return "perhaps, if Nova's own search finds a pool"
     return f'no, store {selected.store} is not in the Ceph of the disks'
