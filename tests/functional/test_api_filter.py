@@ -224,8 +224,14 @@ def check(glance, nova, image_id, store, server):
     }
 
 
-@pytest.mark.parametrize('prefix', PREFIXES)
-@pytest.mark.parametrize('version', ['2.1', '2.45', '2.93'])
+@pytest.mark.parametrize(
+    ('prefix', 'version'),
+    [
+        *((prefix, '2.1') for prefix in PREFIXES),
+        (PREFIXES[0], '2.45'),
+        (PREFIXES[0], '2.93'),
+    ],
+)
 def test_every_path_and_version(nova, glance, act, server, prefix, version):
     """The snapshot lies where the request says."""
     answer = act(server, prefix=prefix, version=version, store='reliable')
