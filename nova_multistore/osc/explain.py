@@ -7,7 +7,6 @@ import dataclasses
 from typing import TYPE_CHECKING
 from typing import Any
 
-from cliff import columns
 from osc_lib import exceptions
 from osc_lib.cli import format_columns
 from osc_lib.command import command
@@ -39,13 +38,13 @@ _LIBVIRT_OPTS = [
 ]
 
 
-class _StoresColumn(columns.FormattableColumn[Any]):
+class _StoresColumn(format_columns.ListColumn):
     """Stores, marked as what they are."""
 
     def human_readable(self) -> str:
         return ', '.join(map(_marked, self._value))
 
-    def machine_readable(self) -> list[dict[str, Any]]:
+    def machine_readable(self) -> list[Any]:
         return [
             {
                 'id': store.id,
@@ -111,7 +110,7 @@ class Explain(command.ShowOne):
             server['id'],
             facts.image_ref,
             format_columns.ListColumn(list(facts.base_stores or ())),
-            _StoresColumn(catalogue.stores),
+            _StoresColumn(list(catalogue.stores)),
             selected.store or catalogue.default,
             selected.reason,
             _direct(selected, facts, bool(parsed_args.config_file)),

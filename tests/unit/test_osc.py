@@ -279,7 +279,7 @@ def test_explain():
 
 def test_explain_for_a_program():
     """The marks are flags then."""
-    value = explain._StoresColumn(stores.parse(STORES).stores)
+    value = explain._StoresColumn(list(stores.parse(STORES).stores))
 
     assert value.machine_readable()[0] == {
         'id': 'cheap',
