@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 from typing import Any
 
 from osc_lib import exceptions
 from osc_lib.cli import format_columns
 from osc_lib.cli import parseractions
-from osc_lib.command import command
 
 from nova_multistore import stores
+from nova_multistore.osc import base
 from nova_multistore.osc import progress
-
-if TYPE_CHECKING:
-    from nova_multistore.osc.cloud import Cloud
 
 _COLUMNS = ('id', 'name', 'server_id', 'status', 'size', 'stores')
 
 
-class _Create(command.ShowOne):
+class _Create(base.ServerCommand):
     """What both have in common."""
 
     action: str
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'server', metavar='<server>', help='Server (name or ID)'
-        )
         parser.add_argument(
             '--store',
             metavar='<store>',
@@ -55,22 +48,20 @@ class _Create(command.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        clients: Any = self.app.client_manager
-        cloud: Cloud = clients.multistore
-        server = cloud.server(parsed_args.server)
+        server = self.cloud.server(parsed_args.server)
         entity = {
             'name': parsed_args.name or server['name'],
             'store': parsed_args.store,
             **self.entity(parsed_args),
         }
-        image_id = cloud.create_image(server['id'], self.action, entity)
+        image_id = self.cloud.create_image(server['id'], self.action, entity)
         if parsed_args.wait:
             image = progress.wait(
-                cloud, server['id'], image_id, self.app.stderr
+                self.cloud, server['id'], image_id, self.app.stderr
             )
             _check(image, parsed_args.store)
         else:
-            image = cloud.image(image_id) or {'id': image_id}
+            image = self.cloud.image(image_id) or {'id': image_id}
         shown = {
             **image,
             'server_id': server['id'],

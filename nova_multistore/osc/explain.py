@@ -9,13 +9,13 @@ from typing import Any
 
 from osc_lib import exceptions
 from osc_lib.cli import format_columns
-from osc_lib.command import command
 from oslo_config import cfg
 
 from nova_multistore import exception
 from nova_multistore import opts
 from nova_multistore import selection
 from nova_multistore import stores
+from nova_multistore.osc import base
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def _marked(store: stores.Store) -> str:
     return f'{store.id} ({", ".join(marks)})' if marks else store.id
 
 
-class Explain(command.ShowOne):
+class Explain(base.ServerCommand):
     """Tell where a snapshot or backup of a server would go, and why
 
     Nothing is created. What nova-compute is told by its configuration is only
@@ -76,9 +76,6 @@ class Explain(command.ShowOne):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'server', metavar='<server>', help='Server (name or ID)'
-        )
         parser.add_argument(
             '--store',
             metavar='<store>',
@@ -96,12 +93,10 @@ class Explain(command.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        clients: Any = self.app.client_manager
-        cloud: Cloud = clients.multistore
         conf = _configuration(parsed_args.config_file)
-        server = cloud.server(parsed_args.server)
+        server = self.cloud.server(parsed_args.server)
         try:
-            facts = _gather(cloud, conf, server, parsed_args.store)
+            facts = _gather(self.cloud, conf, server, parsed_args.store)
             selected = selection.select(facts)
         except (exception.LookupFailed, exception.StoreRefused) as exc:
             raise exceptions.CommandError(str(exc)) from exc

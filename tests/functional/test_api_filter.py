@@ -527,8 +527,9 @@ def test_store_that_vanishes(nova, glance, act, server, monkeypatch, known):
     after = nova.server(server)
     for key in ('status', 'OS-EXT-STS:task_state', 'OS-EXT-STS:vm_state'):
         assert before[key] == after[key]
-    assert "store 'reliable'" in nova.faults(server)[0]
-    assert 'cheap, fast' in nova.faults(server)[0]
+    [fault, *_] = nova.faults(server)
+    # An older Glance hangs up on the data, and says nothing.
+    assert known or "store 'reliable'" in fault
 
 
 def test_requests(nova, glance, act, server):

@@ -307,7 +307,7 @@ def conf(tmp_path):
     [
         ('', '', 'far', 'the base image', 'no, the disks are not in Ceph'),
         ('', 'store = cheap', 'cheap', '[glance] store', 'no, the disks'),
-        ('images_type = rbd', '', 'far', 'the base', "perhaps, if"),
+        ('images_type = rbd', '', 'far', 'the base', 'perhaps, if'),
         (
             'images_type = rbd\nimages_rbd_glance_store_name = fast',
             'store = fast',
