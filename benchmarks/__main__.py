@@ -19,7 +19,7 @@ from tests.cloud import nova as cloud_nova
 # isort: split
 
 from benchmarks import glance_filter
-from nova_multistore.compute import lookup
+from nova_multistore import lookup
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
 from tests.demo import table

@@ -10,7 +10,8 @@ GLANCE_OPTS = [
     cfg.StrOpt(
         'store',
         help="""
-The Glance store that takes every snapshot and backup of this compute.
+The Glance store that takes every snapshot and backup of this compute for which
+the request names no other.
 
 Unset, a snapshot goes to the store of its server's base image, and to
 Glance's default store where that cannot be told. Shelving and cross-cell
@@ -18,7 +19,8 @@ resize follow the base image whether this is set or not. Volume-backed
 servers have no snapshot data in Glance, so that this does not concern them.
 
 An unknown or read-only store is reported when nova-compute starts, and fails
-each snapshot and backup before the server's disk is read.
+each snapshot and backup before the server's disk is read. If it is set for
+nova-api as well, and that has the package's filter, the request is refused.
 
 Possible values:
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 BASE_IMAGE_REF_HEADER = 'X-OpenStack-Base-Image-Ref'
 #: Names the store; Glance's Image API, "Upload binary image data".
 STORE_HEADER = 'X-Image-Meta-Store'
+#: Names the store that a request asks for, on the record of the image that is
+#: to be made: from nova-api to nova-compute, which removes it.
+STORE_PROPERTY = 'nova_multistore_store'
 
 
 class Operation(enum.Enum):

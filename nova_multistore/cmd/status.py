@@ -9,10 +9,10 @@ import nova.conf
 from oslo_upgradecheck import upgradecheck
 
 from nova_multistore import exception
+from nova_multistore import lookup
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.compute import ceph
-from nova_multistore.compute import lookup
 from nova_multistore.compute import patch
 
 CONF = nova.conf.CONF

@@ -17,10 +17,11 @@ import wrapt
 
 import nova_multistore
 from nova_multistore import exception
+from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore.compute import ceph
-from nova_multistore.compute import lookup
 from nova_multistore.compute import rbd
+from nova_multistore.compute import request
 from nova_multistore.compute import snapshot
 from nova_multistore.compute import upload
 from nova_multistore.compute import validation
@@ -106,6 +107,24 @@ _SEAMS = (
         ('self', 'context', 'instance', 'image_id', 'update_task_state'),
     ),
     Seam(
+        'nova.compute.manager',
+        'ComputeManager._snapshot_instance',
+        ('self', 'context', 'image_id', 'instance', 'expected_task_state'),
+        request.snapshot_instance,
+    ),
+    Seam(
+        'nova.image.glance',
+        'GlanceImageServiceV2.show',
+        ('self', 'context', 'image_id', 'include_locations', 'show_deleted'),
+        request.show,
+    ),
+    Seam(
+        'nova.image.glance',
+        'GlanceImageServiceV2._update_v2',
+        ('self', 'context', 'sent_service_image_meta', 'data'),
+        request.update,
+    ),
+    Seam(
         'nova.image.glance',
         'GlanceImageServiceV2._upload_data',
         ('self', 'context', 'image_id', 'data'),
@@ -134,6 +153,17 @@ _SEAMS = (
         'nova.image.glance',
         'GlanceClientWrapper._create_onetime_client',
         ('self', 'context', 'version'),
+    ),
+    Seam(
+        'nova.image.glance',
+        'API.get',
+        (
+            'self',
+            'context',
+            'id_or_uri',
+            'include_locations',
+            'show_deleted',
+        ),
     ),
     Seam(
         'nova.compute.utils',

@@ -15,10 +15,11 @@ from oslo_log import log as logging
 from oslo_utils import excutils
 
 from nova_multistore import exception
+from nova_multistore import lookup
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.compute import ceph
-from nova_multistore.compute import lookup
+from nova_multistore.compute import request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,15 +61,16 @@ def snapshot(
 
     Wraps ``nova.virt.driver.ComputeDriver.snapshot``.
 
-    :raises nova.exception.InvalidConfiguration: ``[glance] store`` names a
-        store that cannot take the data
+    :raises nova.exception.InvalidConfiguration: the request or ``[glance]
+        store`` names a store that cannot take the data
     """
     context, server, image_id = _arguments(*args, **kwargs)
     # An operation that Nova may have one day is nobody's order.
     operation = _OPERATIONS.get(server.task_state, selection.Operation.OTHER)
-    facts = _gather(context, server, operation)
-    _selections[image_id] = _decide(facts, server, image_id)
     try:
+        requested = request.store(context, server, image_id, operation)
+        facts = _gather(context, server, operation, requested)
+        _selections[image_id] = _decide(facts, server, image_id)
         return wrapped(*args, **kwargs)
     except Exception:
         with excutils.save_and_reraise_exception():
@@ -79,6 +81,7 @@ def snapshot(
                 )
     finally:
         _selections.pop(image_id, None)
+        request.forget(image_id)
 
 
 def _arguments(
@@ -142,11 +145,13 @@ def _gather(
     context: RequestContext,
     server: Instance,
     operation: selection.Operation,
+    requested: str | None,
 ) -> selection.Facts:
     """Ask for what the rules need, and for nothing else."""
     facts = selection.Facts(
         operation=operation,
         image_ref=server.image_ref,
+        requested=requested,
         configured=CONF.glance.store,
         ceph_store=_ceph_store(),
     )
@@ -159,9 +164,11 @@ def _gather(
         return deadline - time.monotonic()
 
     try:
-        catalogue = lookup.catalogue(context, left())
-        if facts.ordered and facts.ordered[0] not in catalogue.writable:
-            catalogue = lookup.catalogue(context, left(), stale=catalogue)
+        if facts.ordered:
+            store, _reason = facts.ordered
+            catalogue = lookup.catalogue_for(context, store, left())
+        else:
+            catalogue = lookup.catalogue(context, left())
         facts = dataclasses.replace(facts, catalogue=catalogue)
         if catalogue.stores and _asks_image(facts, catalogue):
             image = lookup.image(context, facts.base_image_ref, left())

@@ -15,10 +15,10 @@ import nova.conf
 from oslo_log import log as logging
 
 from nova_multistore import exception
+from nova_multistore import lookup
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.compute import body
-from nova_multistore.compute import lookup
 from nova_multistore.compute import snapshot
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from oslo_log import log as logging
 
 from nova_multistore import bounded
 from nova_multistore import exception
-from nova_multistore.compute import lookup
+from nova_multistore import lookup
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)

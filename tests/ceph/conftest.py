@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from nova_multistore.compute import lookup
+from nova_multistore import lookup
 from nova_multistore.compute import patch
 from tests.ceph import cloud as ceph_cloud
 

@@ -34,6 +34,7 @@ from nova.tests.functional.libvirt import base as libvirt_base
 import nova.volume.cinder
 
 from tests.cloud import glance as cloud_glance
+from tests.cloud import paste
 
 CONF = nova.conf.CONF
 HOST = 'compute1'
@@ -55,6 +56,7 @@ class Nova(fixtures.Fixture):
     :param project: the id of the member's project
     :param before_compute: called before each start of nova-compute
     :param small_disks: give a server a disk as large as its image, not 1 GiB
+    :param filtered: have the package's filter in nova-api's pipelines
     :param options: further options of nova.conf, as "group.name" or, in
         `[DEFAULT]`, "name"
     """
@@ -66,6 +68,7 @@ class Nova(fixtures.Fixture):
         project: str = cloud_glance.PROJECT,
         before_compute: Callable[[], None] = lambda: None,
         small_disks: bool = False,
+        filtered: bool = False,
         **options: object,
     ) -> None:
         self.root = Path(root).resolve()
@@ -73,6 +76,7 @@ class Nova(fixtures.Fixture):
         self.project = project
         self.before_compute = before_compute
         self.small_disks = small_disks
+        self.filtered = filtered
         self.options = options
         #: What was logged at INFO and above, since the start.
         self.records: list[logging.LogRecord] = []
@@ -80,6 +84,16 @@ class Nova(fixtures.Fixture):
     @property
     def instances(self) -> Path:
         return self.root / 'instances'
+
+    @property
+    def paste(self) -> Path:
+        """The file with nova-api's pipelines."""
+        stock = Path(sys.prefix) / 'etc' / 'nova' / 'api-paste.ini'
+        if not self.filtered:
+            return stock
+        path = self.root / 'api-paste.ini'
+        path.write_text(paste.with_filter(stock.read_text()))
+        return path
 
     def _setUp(self) -> None:
         for name in ('instances', 'snapshots', 'temporary'):
@@ -310,13 +324,24 @@ class Nova(fixtures.Fixture):
 
         :returns: each one's message, and its details on the lines after that
         """
-        context = nova_context.get_admin_context()
-        cell = self._case.cell_mappings['cell1']
-        with nova_context.target_cell(context, cell) as target:
+        with self._cell() as context:
             found = objects.InstanceFaultList.get_by_instance_uuids(
-                target, [server_id]
+                context, [server_id]
             )
         return [f'{fault.message}\n{fault.details or ""}' for fault in found]
+
+    def system_metadata(self, server_id: str) -> dict[str, str]:
+        """Return what Nova keeps of a server's image and flavor, and more."""
+        with self._cell() as context:
+            instance = objects.Instance.get_by_uuid(
+                context, server_id, expected_attrs=['system_metadata']
+            )
+        return dict(instance.system_metadata)
+
+    def _cell(self) -> Any:
+        return nova_context.target_cell(
+            nova_context.get_admin_context(), self._case.cell_mappings['cell1']
+        )
 
     def disk(self, server_id: str) -> Path:
         """Return the root disk of a server that was booted from an image."""
@@ -443,9 +468,7 @@ class _Case(libvirt_base.ServersTestBase):
                 'glance.api_servers': [cloud.glance.url],
                 'instances_path': str(cloud.instances),
                 'libvirt.snapshots_directory': str(cloud.root / 'snapshots'),
-                'wsgi.api_paste_config': str(
-                    Path(sys.prefix) / 'etc' / 'nova' / 'api-paste.ini'
-                ),
+                'wsgi.api_paste_config': str(cloud.paste),
                 # Nova's fake libvirt copies no blocks: only with the guest
                 # suspended do the bytes of a snapshot come from its disk.
                 'workarounds.disable_libvirt_livesnapshot': True,

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from typing import Any
 
+from tests.cloud import paste
 from tests.e2e import ceph
 from tests.e2e import keystone
 from tests.e2e import site as e2e_site
@@ -32,7 +33,10 @@ def prepare(site: e2e_site.Site) -> None:
     """Write the configuration and fill the databases."""
     directory = site.directory('nova')
     # The API looks for this one beside its first configuration file.
-    shutil.copy(Path(sys.prefix) / 'etc' / 'nova' / 'api-paste.ini', directory)
+    stock = Path(sys.prefix) / 'etc' / 'nova' / 'api-paste.ini'
+    (directory / 'api-paste.ini').write_text(
+        paste.with_filter(stock.read_text())
+    )
     path = directory / 'nova.conf'
     sections = _sections(site, path)
     site.write(path, sections)

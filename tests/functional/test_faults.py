@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from nova_multistore.compute import lookup
+from nova_multistore import lookup
 from nova_multistore.compute import upload
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 import pytest
 
 from nova_multistore import exception
+from nova_multistore import lookup
 from nova_multistore import selection
-from nova_multistore.compute import lookup
 from tests.cloud import glance as cloud_glance
 from tests.functional import FOLLOWED
 from tests.functional import unwritable

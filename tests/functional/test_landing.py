@@ -9,7 +9,7 @@ import time
 from keystoneauth1 import loading
 import pytest
 
-from nova_multistore.compute import lookup
+from nova_multistore import lookup
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 
 from oslo_config import cfg
 import pytest
@@ -23,7 +24,9 @@ ENTRY_POINTS = [
 @pytest.mark.parametrize('entry_point', ENTRY_POINTS, ids=lambda e: e.name)
 def test_entry_point(entry_point):
     """Each leads to something that can be called."""
-    assert callable(entry_point.load())
+    loaded = entry_point.load()
+
+    assert callable(loaded) or inspect.ismodule(loaded)
 
 
 def test_every_option_has_help():

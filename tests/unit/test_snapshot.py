@@ -10,6 +10,7 @@ import time
 from keystoneauth1 import loading
 from nova import exception as nova_exception
 import nova.conf
+from nova.image import glance as nova_image
 from nova.virt import driver as virt_driver
 from nova.virt import fake
 import pytest
@@ -23,14 +24,19 @@ pytestmark = pytest.mark.usefixtures('patched')
 
 
 class Driver(fake.FakeDriver):
-    """Says what was selected when its own snapshot begins."""
+    """Says what was selected when its own snapshot begins.
+
+    It looks at the image first, as libvirt's does.
+    """
 
     def __init__(self):
         self.selections = []
+        self.records = []
         self.error = None
 
     def snapshot(self, context, instance, image_id, update_task_state):
         self.selections.append(snapshot.selected(image_id))
+        self.records.append(nova_image.API().get(context, image_id))
         if self.error:
             raise self.error
 
@@ -88,20 +94,31 @@ def test_decision_is_one_line(take, server, base, image, caplog):
     assert record.instance is server
 
 
-def test_requests_of_a_decision(take, glance, base):
+@pytest.fixture
+def own_requests(glance, image):
+    """What is asked beside the driver's own look at the image."""
+    drivers = ['/v2/images/' + image['id'], '/v2/schemas/image']
+
+    def own_requests():
+        paths = [r.path for r in glance.requests]
+        for path in drivers:
+            paths.remove(path)
+        return paths
+
+    return own_requests
+
+
+def test_requests_of_a_decision(take, glance, base, own_requests):
     """One, once the catalogue is known."""
     take()
-    assert [r.path for r in glance.requests] == [
-        '/v2/info/stores',
-        f'/v2/images/{base["id"]}',
-    ]
+    assert own_requests() == ['/v2/info/stores', f'/v2/images/{base["id"]}']
 
     glance.requests.clear()
     take()
-    assert [r.path for r in glance.requests] == [f'/v2/images/{base["id"]}']
+    assert own_requests() == [f'/v2/images/{base["id"]}']
 
 
-def test_requests_of_an_order(conf, take, glance):
+def test_requests_of_an_order(conf, take, glance, own_requests):
     """None, once the catalogue is known."""
     conf.config(group='glance', store='fast')
     take()
@@ -109,15 +126,15 @@ def test_requests_of_an_order(conf, take, glance):
 
     take()
 
-    assert glance.requests == []
+    assert own_requests() == []
 
 
-def test_volume_backed(take, server, glance):
+def test_volume_backed(take, server, own_requests):
     """Nobody is asked anything."""
     server.image_ref = ''
 
     assert take().headers(None) == {}
-    assert glance.requests == []
+    assert own_requests() == []
 
 
 @pytest.mark.parametrize('task_state', ['image_snapshot', 'image_backup'])
@@ -194,12 +211,12 @@ def test_broken_discovery_of_an_order(conf, take, glance, answer, caplog):
     assert 'not checked' in record.getMessage()
 
 
-def test_one_store(take, glance):
+def test_one_store(take, glance, own_requests):
     """404 says that Glance does not have several."""
     glance.answers['GET', '/v2/info/stores'] = stub.Answer(404)
 
     assert take().reason == 'Glance does not have several stores'
-    assert len(glance.requests) == 1
+    assert own_requests() == ['/v2/info/stores']
 
 
 @pytest.mark.parametrize(
@@ -245,7 +262,7 @@ def test_hanging_glance(monkeypatch, conf, take, glance, base, path):
 
 
 def test_silence_about_base_images_is_remembered(
-    monkeypatch, take, glance, base
+    monkeypatch, take, glance, base, own_requests
 ):
     """The next snapshot does not wait, whatever its base image."""
     take()
@@ -259,7 +276,7 @@ def test_silence_about_base_images_is_remembered(
     assert 'a moment ago' in take().reason
 
     go.set()
-    assert glance.requests == []
+    assert own_requests() == []
 
 
 @pytest.mark.parametrize('status', [401, 403])
@@ -277,19 +294,24 @@ def test_credentials_of_one_are_not_those_of_all(take, glance, status):
 def test_no_thread_to_be_had(monkeypatch, take):
     """A derived choice is the default store then."""
 
-    def start(self):
+    def start(func):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, 'start', start)
+    monkeypatch.setattr('nova_multistore.bounded.start', start)
 
     assert "can't start new thread" in take().reason
 
 
-def test_glance_that_is_away(conf, take):
-    """It is not tried again and again."""
-    conf.config(group='glance', api_servers=['http://127.0.0.1:9'])
+def test_glance_that_is_away(conf, driver, take):
+    """The snapshot fails as it would where the driver looks for its image."""
+    conf.config(
+        group='glance', api_servers=['http://127.0.0.1:9'], num_retries=0
+    )
 
-    assert 'stores are unknown' in take().reason
+    with pytest.raises(nova_exception.GlanceConnectionFailed):
+        take()
+
+    assert driver.selections == []
 
 
 def configure_credentials(conf, glance):
@@ -416,7 +438,9 @@ class TestCeph:
             chosen = take()
             assert (chosen.pool, chosen.yields) == (pool, False)
 
-    def test_requests_of_an_order(self, conf, take, glance, details):
+    def test_requests_of_an_order(
+        self, conf, take, glance, details, own_requests
+    ):
         """None, once the catalogue is known."""
         details('token')
         conf.config(group='glance', store='fast')
@@ -424,7 +448,7 @@ class TestCeph:
         glance.requests.clear()
 
         assert take().pool == 'images'
-        assert glance.requests == []
+        assert own_requests() == []
 
     def test_cluster_that_does_not_tell(self, monkeypatch, take, details):
         """Nova's own way is left alone."""

@@ -13,9 +13,9 @@ from nova.image import glance as nova_glance
 import pytest
 
 from nova_multistore import bounded
+from nova_multistore import lookup
 from nova_multistore import selection
 from nova_multistore import stores
-from nova_multistore.compute import lookup
 from nova_multistore.compute import patch
 from nova_multistore.compute import snapshot
 from nova_multistore.compute import upload

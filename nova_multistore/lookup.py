@@ -1,4 +1,7 @@
-"""What Glance says of its stores and images, asked through Nova's client."""
+"""What Glance says of its stores and images, asked through Nova's client.
+
+It is for what runs inside Nova: nova-compute and nova-api.
+"""
 
 from __future__ import annotations
 
@@ -135,6 +138,24 @@ def catalogue(
         raise exception.LookupFailed(
             f"Glance's stores are unknown ({_words(exc)})"
         ) from exc
+
+
+def catalogue_for(
+    context: RequestContext, store: str, timeout: float = stores.TIMEOUT
+) -> stores.Catalogue:
+    """Return the stores, asked for anew if one that is named is missing.
+
+    :param context: whose token is sent if Glance must be asked
+    :param store: id of the store
+    :param timeout: in seconds
+    :returns: the catalogue, with the store only if Glance has it now
+    :raises LookupFailed: Glance did not say
+    """
+    deadline = time.monotonic() + timeout
+    found = catalogue(context, timeout)
+    if store in found.writable:
+        return found
+    return catalogue(context, deadline - time.monotonic(), stale=found)
 
 
 def _detailed(

@@ -1,0 +1,107 @@
+"""What the commands ask of Nova and Glance, as the user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Any
+
+from openstack import exceptions as sdk_exceptions
+from osc_lib import exceptions
+
+from nova_multistore import stores
+
+if TYPE_CHECKING:
+    import openstack.connection
+
+# The first in which Nova answers an action with the id of the image.
+_MICROVERSION = '2.45'
+# How Nova without the filter puts it that there is no such key.
+_UNEXPECTED = "'store' was unexpected"
+
+
+class Cloud:
+    """A cloud, through openstacksdk's connection to it."""
+
+    def __init__(self, connection: openstack.connection.Connection) -> None:
+        self._compute = connection.compute
+        self._image = connection.image
+
+    def server(self, name_or_id: str) -> dict[str, Any]:
+        """Return a server.
+
+        :param name_or_id: name or id
+        :returns: the server, as Nova's API has it
+        :raises openstack.exceptions.SDKException: there is no such one, or
+            more than one
+        """
+        found = self._compute.find_server(name_or_id, ignore_missing=False)
+        return self.server_now(found.id) or {}
+
+    def server_now(self, server_id: str) -> dict[str, Any] | None:
+        """Return a server as it is now, None if it is gone.
+
+        :param server_id: its id
+        """
+        body = _get(self._compute, f'/servers/{server_id}')
+        return None if body is None else body['server']
+
+    def image(self, image_id: str) -> dict[str, Any] | None:
+        """Return an image, None if it is not there or not to be seen.
+
+        :param image_id: its id
+        :returns: the image, as Glance's API has it
+        """
+        image: dict[str, Any] | None = _get(self._image, f'/images/{image_id}')
+        return image
+
+    def catalogue(self) -> stores.Catalogue:
+        """Return the stores, with what the user may know of them.
+
+        :returns: the catalogue, empty if Glance does not have several
+        :raises LookupFailed: the answer makes no sense
+        """
+        try:
+            body = _get(self._image, '/info/stores/detail')
+        except sdk_exceptions.ForbiddenException:
+            body = None
+        if body is None:
+            body = _get(self._image, '/info/stores')
+        return stores.Catalogue() if body is None else stores.parse(body)
+
+    def create_image(
+        self, server_id: str, action: str, entity: dict[str, Any]
+    ) -> str:
+        """Ask Nova for an image of a server.
+
+        :param server_id: id of the server
+        :param action: ``createImage`` or ``createBackup``
+        :param entity: what goes with the action
+        :returns: the image's id
+        :raises osc_lib.exceptions.CommandError: Nova refuses
+        """
+        answer = self._compute.post(
+            f'/servers/{server_id}/action',
+            json={action: entity},
+            microversion=_MICROVERSION,
+        )
+        try:
+            sdk_exceptions.raise_from_response(answer)
+        except sdk_exceptions.HttpException as exc:
+            reason = f'{exc.details or exc} (HTTP {exc.status_code})'
+            if _UNEXPECTED in reason:
+                reason += (
+                    "; this nova-api does not have nova-multistore's filter "
+                    'in its pipeline'
+                )
+            raise exceptions.CommandError(reason) from exc
+        image_id: str = answer.json()['image_id']
+        return image_id
+
+
+def _get(service: Any, path: str) -> Any:
+    """Return the decoded answer, None for what is not there."""
+    answer = service.get(path)
+    if answer.status_code == 404:
+        return None
+    sdk_exceptions.raise_from_response(answer)
+    return answer.json()

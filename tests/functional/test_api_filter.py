@@ -1,0 +1,799 @@
+"""Requests that name a store, in nova-api's own pipelines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+
+import hypothesis
+from hypothesis import strategies as st
+from nova import context as nova_context
+from nova import policy as nova_policy
+from nova import utils
+import pytest
+import webob
+import yaml
+
+from nova_multistore import lookup
+from nova_multistore import selection
+from nova_multistore.api import store as api_store
+from nova_multistore.compute import patch
+from tests.cloud import glance as cloud_glance
+from tests.cloud import nova as cloud_nova
+from tests.functional import expected_digest
+
+MIB = 1 << 20
+PROPERTY = selection.STORE_PROPERTY
+FAULTS = {
+    400: 'badRequest',
+    403: 'forbidden',
+    404: 'itemNotFound',
+    500: 'computeFault',
+    503: 'serviceUnavailable',
+}
+RULES = {
+    'createImage': 'os_compute_api:servers:create_image',
+    'createBackup': 'os_compute_api:os-create-backup',
+}
+#: Of the form that Nova takes for a project in a URL.
+PROJECT = 'c0ffee'
+PREFIXES = ['/v2.1', f'/v2.1/{PROJECT}', '/v2', f'/v2/{PROJECT}']
+
+
+@pytest.fixture(scope='module')
+def patched_nova(root, glance):
+    """The filter in nova-api's pipelines, nova-compute patched."""
+    (root / 'nova').mkdir()
+    skipped = utils.SM_SKIP_KEYS
+    try:
+        with cloud_nova.Nova(
+            root / 'nova',
+            glance,
+            project=PROJECT,
+            before_compute=patch.apply,
+            filtered=True,
+        ) as nova:
+            yield nova
+    finally:
+        patch.remove()
+        utils.SM_SKIP_KEYS = skipped
+
+
+@pytest.fixture
+def nova(nova):
+    """Nothing is remembered of what Glance said."""
+    lookup.forget()
+    nova.records.clear()
+    return nova
+
+
+@pytest.fixture(scope='module')
+def base(glance, qcow2):
+    """A base image in ``fast``."""
+    return glance.create_image(qcow2, stores=['fast'], project=PROJECT)
+
+
+@pytest.fixture
+def marked(glance, qcow2):
+    """The same, on which a user has set the property."""
+    return glance.create_image(
+        qcow2, stores=['fast'], project=PROJECT, **{PROPERTY: 'reliable'}
+    )
+
+
+@pytest.fixture(scope='module')
+def server(patched_nova, base):
+    """A server that lasts, with data of its own on its disk."""
+    server = patched_nova.create_server(base)
+    patched_nova.write_disk(server, os.urandom(MIB))
+    return server
+
+
+@pytest.fixture(scope='module')
+def volume_backed(patched_nova):
+    return patched_nova.create_server(volume_backed=True)
+
+
+@pytest.fixture
+def boot(nova):
+    """Boot a server for one test."""
+    servers = []
+
+    def boot(image_id):
+        servers.append(nova.create_server(image_id))
+        return servers[-1]
+
+    yield boot
+    for server in servers:
+        nova.delete_server(server)
+
+
+def headers(nova):
+    """Say who is asking."""
+    return {
+        'X-Auth-User': nova.project,
+        'X-Auth-Project-Id': nova.project,
+        'X-Roles': 'member,reader',
+    }
+
+
+@pytest.fixture
+def ask(nova, glance):
+    """Send nova-api a request, past every client."""
+
+    def ask(path, body, version='2.93', **more):
+        request = webob.Request.blank(
+            path,
+            method='POST',
+            body=body
+            if isinstance(body, bytes)
+            else json.dumps(body).encode(),
+            content_type='application/json',
+            headers={
+                **headers(nova),
+                'OpenStack-API-Version': f'compute {version}',
+                **more,
+            },
+        )
+        return request.get_response(nova.application)
+
+    return ask
+
+
+@pytest.fixture
+def act(ask):
+    """Ask for a snapshot or a backup."""
+
+    def act(
+        server, action='createImage', prefix='/v2.1', version='2.93', **more
+    ):
+        entity = {'name': 'x', **more}
+        if action == 'createBackup':
+            entity.update(backup_type='daily', rotation=1)
+        path = f'{prefix}/servers/{server}/action'
+        return ask(path, {action: entity}, version)
+
+    return act
+
+
+def made(nova, answer):
+    """Return the id of the image that was asked for, when it is done."""
+    assert answer.status_int == 202, answer.text
+    image_id = answer.headers.get('Location', '').rpartition('/')[2]
+    nova.wait_until_idle()
+    return image_id or answer.json['image_id']
+
+
+def refused(answer, status):
+    """Return the words of a refusal, in Nova's own format."""
+    assert answer.status_int == status, answer.text
+    assert answer.content_type == 'application/json'
+    [(name, fault)] = answer.json.items()
+    assert (name, fault['code']) == (FAULTS[status], status)
+    return fault['message']
+
+
+@pytest.fixture
+def untouched(nova, glance, server):
+    """No image was made, and the server is as it was."""
+
+    def state():
+        after = nova.server(server)
+        return (
+            {image['id'] for image in glance.images(nova.project)},
+            after['OS-EXT-STS:task_state'],
+            after['updated'],
+        )
+
+    before = state()
+    yield
+    assert state() == before
+
+
+@pytest.fixture
+def rules(nova, tmp_path):
+    """Write Nova's policy file."""
+
+    def rules(**changed):
+        path = tmp_path / 'policy.yaml'
+        path.write_text(yaml.safe_dump(changed))
+        nova.conf(**{'oslo_policy.policy_file': str(path)})
+        nova_policy.reset()
+
+    before = cloud_nova.CONF.oslo_policy.policy_file
+    yield rules
+    nova.conf(**{'oslo_policy.policy_file': before})
+    nova_policy.reset()
+
+
+def look(glance, image_id):
+    """Return an image as the user sees it, None if it is not there."""
+    return glance.image(image_id, project=PROJECT)
+
+
+def check(glance, nova, image_id, store, server):
+    """The image is whole, in that store alone, and says nothing of it."""
+    image = look(glance, image_id)
+    assert image['status'] == 'active'
+    assert PROPERTY not in image
+    assert glance.sha256(image_id) == {
+        store: expected_digest(nova.disk(server))
+    }
+
+
+@pytest.mark.parametrize(
+    ('prefix', 'version'),
+    [
+        *((prefix, '2.1') for prefix in PREFIXES),
+        (PREFIXES[0], '2.45'),
+        (PREFIXES[0], '2.93'),
+    ],
+)
+def test_every_path_and_version(nova, glance, act, server, prefix, version):
+    """The snapshot lies where the request says."""
+    answer = act(server, prefix=prefix, version=version, store='reliable')
+
+    check(glance, nova, made(nova, answer), 'reliable', server)
+
+
+def test_decision(nova, act, server):
+    """Its line says who decided."""
+    made(nova, act(server, store='reliable'))
+
+    assert any(
+        'goes to store reliable: the request names it' in line
+        for line in nova.log_lines()
+    )
+
+
+def test_backups_rotate(nova, glance, act, server):
+    """Each goes where its request says, and the older one is deleted."""
+    first = made(nova, act(server, 'createBackup', store='reliable'))
+    check(glance, nova, first, 'reliable', server)
+
+    second = made(nova, act(server, 'createBackup', store='cheap'))
+
+    check(glance, nova, second, 'cheap', server)
+    wait_until_gone(glance, first)
+
+
+def wait_until_gone(glance, image_id):
+    """The server is idle before the superfluous backup is deleted."""
+    for _ in range(100):
+        if look(glance, image_id) is None:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f'{image_id} is still there')
+
+
+def test_request_wins(nova, glance, act, server):
+    """Over [glance] store."""
+    nova.conf(**{'glance.store': 'reliable'})
+
+    check(
+        glance, nova, made(nova, act(server, store='cheap')), 'cheap', server
+    )
+    check(glance, nova, made(nova, act(server)), 'reliable', server)
+
+
+def test_metadata_of_the_same_name(nova, glance, act, server):
+    """It is a request like any other, and other metadata stay."""
+    answer = act(server, metadata={PROPERTY: 'reliable', 'colour': 'red'})
+
+    image_id = made(nova, answer)
+
+    check(glance, nova, image_id, 'reliable', server)
+    assert look(glance, image_id)['colour'] == 'red'
+
+
+@pytest.mark.usefixtures('untouched')
+@pytest.mark.parametrize('action', RULES)
+class TestRefused:
+    """Before anything is made."""
+
+    def test_unknown(self, act, server, action):
+        """404 names the valid ones."""
+        message = refused(act(server, action, store='fats'), 404)
+
+        assert message == (
+            "Store 'fats' is not one of Glance's stores; the stores that can "
+            'be written are cheap, fast, reliable.'
+        )
+
+    def test_unknown_in_metadata(self, act, server, action):
+        answer = act(server, action, metadata={PROPERTY: 'fats'})
+
+        assert "'fats'" in refused(answer, 404)
+
+    def test_read_only(self, act, server, action):
+        assert 'read-only' in refused(act(server, action, store='web'), 400)
+
+    @pytest.mark.parametrize(
+        'store', ['', 'x' * 256, None, 1, True, [], ['fast'], {'id': 'fast'}]
+    )
+    def test_no_name(self, act, server, action, store):
+        message = refused(act(server, action, store=store), 400)
+
+        assert "'store'" in message
+        assert '255' in message
+
+    def test_two_names(self, act, server, action):
+        answer = act(
+            server, action, store='fast', metadata={PROPERTY: 'cheap'}
+        )
+
+        assert PROPERTY in refused(answer, 400)
+
+    def test_volume_backed(self, act, volume_backed, action):
+        message = refused(act(volume_backed, action, store='fast'), 400)
+
+        assert 'volume-backed' in message
+
+    def test_no_server(self, act, action):
+        unknown = '00000000-0000-4000-8000-000000000000'
+
+        assert unknown in refused(act(unknown, action, store='fast'), 404)
+
+    def test_policy(self, act, rules, server, action):
+        """Its file denies the choice, and nothing else."""
+        rule = f'{RULES[action]}:store'
+        rules(**{rule: 'role:archivist'})
+
+        for more in ({'store': 'fast'}, {'metadata': {PROPERTY: 'fast'}}):
+            assert rule in refused(act(server, action, **more), 403)
+
+    def test_policy_of_the_action(self, act, rules, server, action):
+        """What holds for the action holds for the choice."""
+        rules(**{RULES[action]: 'role:archivist'})
+
+        message = refused(act(server, action, store='fast'), 403)
+
+        assert RULES[action] in message
+
+    def test_glance_is_away(self, nova, glance, act, server, action):
+        nova.conf(**{'glance.api_servers': ['http://127.0.0.1:9']})
+
+        message = refused(act(server, action, store='fast'), 503)
+
+        assert '127.0.0.1' not in message
+        assert any('127.0.0.1' in line for line in nova.log_lines())
+
+    @pytest.mark.parametrize('store', ['nosuch', 'web'])
+    def test_option(self, nova, act, server, store, action):
+        """The user is told that it is wrong, the log what is."""
+        nova.conf(**{'glance.store': store})
+
+        message = refused(act(server, action), 500)
+
+        assert store not in message
+        [line] = [
+            line
+            for line in nova.log_lines(logging.ERROR)
+            if '[glance] store' in line
+        ]
+        assert f"'{store}'" in line
+        assert 'cheap, fast, reliable' in line
+
+    def test_version(self, act, server, action):
+        """Faults carry the version, as Nova's do; not on the old path."""
+        answer = act(server, action, version='2.45', store='fats')
+        old = act(server, action, '/v2', version='2.45', store='fats')
+
+        header = 'OpenStack-API-Version'
+        assert answer.headers[header] == 'compute 2.45'
+        assert header not in old.headers
+        assert refused(old, 404) == refused(answer, 404)
+
+
+def test_allowed_role(nova, glance, ask, rules, server):
+    """Whoever has the role may, on nova-compute too."""
+    rules(**{f'{RULES["createImage"]}:store': 'role:archivist'})
+
+    answer = ask(
+        f'/v2.1/servers/{server}/action',
+        {'createImage': {'name': 'x', 'store': 'reliable'}},
+        **{'X-Roles': 'member,reader,archivist'},
+    )
+
+    check(glance, nova, made(nova, answer), 'reliable', server)
+
+
+@pytest.fixture
+def unfiltered(monkeypatch):
+    """Another nova-api, without the filter."""
+    monkeypatch.setattr(api_store, '_ACTION', re.compile('(?!)'))
+    monkeypatch.setattr(
+        utils,
+        'SM_SKIP_KEYS',
+        tuple(k for k in utils.SM_SKIP_KEYS if k != PROPERTY),
+    )
+
+
+@pytest.mark.usefixtures('unfiltered')
+@pytest.mark.parametrize('action', RULES)
+class TestComputeChecks:
+    """What a nova-api without the filter lets pass."""
+
+    def test_policy(self, nova, glance, act, rules, server, action):
+        """Nova's own rights do not count, the user's do."""
+        rules(**{f'{RULES[action]}:store': 'rule:context_is_admin'})
+
+        answer = act(server, action, metadata={PROPERTY: 'reliable'})
+
+        check(glance, nova, made(nova, answer), 'fast', server)
+        [line] = [
+            line
+            for line in nova.log_lines(logging.WARNING)
+            if PROPERTY in line
+        ]
+        assert f'{RULES[action]}:store' in line
+
+    @pytest.mark.parametrize('store', ['fats', 'web'])
+    def test_store(self, nova, glance, act, server, action, store):
+        """It fails before the disk is read."""
+        glance.forget_requests()
+
+        image_id = made(nova, act(server, action, metadata={PROPERTY: store}))
+
+        assert look(glance, image_id) is None
+        assert nova.server(server)['status'] == 'ACTIVE'
+        assert f"'{store}'" in nova.faults(server)[0]
+        assert not any(r.is_upload for r in glance.requests())
+
+    def test_inherited(self, nova, glance, act, boot, marked, action):
+        """It is nobody's choice, until somebody makes it."""
+        server = boot(marked)
+
+        check(glance, nova, made(nova, act(server, action)), 'fast', server)
+        assert any('its own image' in line for line in nova.log_lines())
+
+
+def test_choice_of_what_is_inherited(
+    nova, glance, act, boot, marked, monkeypatch
+):
+    """It counts, though another nova-api gave the server the same."""
+    with monkeypatch.context() as stock:
+        stock.setattr(utils, 'SM_SKIP_KEYS', utils.SM_SKIP_KEYS[:-1])
+        server = boot(marked)
+    assert inherited(nova, server) == 'reliable'
+
+    answer = act(server, store='reliable')
+
+    check(glance, nova, made(nova, answer), 'reliable', server)
+    assert inherited(nova, server) is None
+
+
+def inherited(nova, server_id):
+    """What the server has from its image."""
+    return nova.system_metadata(server_id).get(f'image_{PROPERTY}')
+
+
+def test_three_generations(nova, glance, act, boot, base):
+    """Snapshot, boot, snapshot: what was chosen for one is not for the next."""
+    image_id = base
+    for more, store in (
+        ({'store': 'reliable'}, 'reliable'),
+        ({'store': 'fast'}, 'fast'),
+        # By its base alone.
+        ({}, 'fast'),
+    ):
+        server = boot(image_id)
+        assert inherited(nova, server) is None
+        image_id = made(nova, act(server, **more))
+        check(glance, nova, image_id, store, server)
+
+    shelved = nova.shelve(server)
+
+    assert glance.stores_of(shelved) == ['fast']
+    assert PROPERTY not in look(glance, shelved)
+    nova.unshelve(server)
+
+
+def test_marked_image(nova, glance, act, boot, marked):
+    """A user may set the property on an image: it is not handed down."""
+    server = boot(marked)
+
+    assert inherited(nova, server) is None
+    image_id = made(nova, act(server))
+    check(glance, nova, image_id, 'fast', server)
+    assert not any(PROPERTY in line for line in nova.log_lines())
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_store_that_vanishes(nova, glance, act, server, monkeypatch, known):
+    """The snapshot fails clean, whether nova-compute still knows of it."""
+    assert look(glance, made(nova, act(server, store='reliable')))
+    before = nova.server(server)
+    everything = glance.stores
+    if not known:
+        snapshot = nova.driver.snapshot
+
+        def forgetful(self, *args, **kwargs):
+            lookup.forget()
+            return snapshot(*args, **kwargs)
+
+        monkeypatch.setattr(type(nova.driver), 'snapshot', forgetful)
+    glance.stop()
+    glance.start(stores={'cheap': 'file', 'fast': 'file'})
+    try:
+        image_id = made(nova, act(server, store='reliable'))
+    finally:
+        glance.stop()
+        glance.start(stores=everything)
+        lookup.forget()
+
+    assert look(glance, image_id) is None
+    after = nova.server(server)
+    for key in ('status', 'OS-EXT-STS:task_state', 'OS-EXT-STS:vm_state'):
+        assert before[key] == after[key]
+    [fault, *_] = nova.faults(server)
+    # An older Glance hangs up on the data, and says nothing.
+    assert known or "store 'reliable'" in fault
+
+
+def test_requests(nova, glance, act, server):
+    """As many as stock Nova's, once the catalogue is known."""
+
+    def requests(**more):
+        glance.forget_requests()
+        image_id = made(nova, act(server, **more))
+        return [
+            (r.method, r.path.replace(image_id, 'ID'))
+            for r in glance.requests()
+        ]
+
+    requests(store='reliable')
+    named = requests(store='reliable')
+    patch.remove()
+    try:
+        stock = requests()
+    finally:
+        patch.apply()
+        nova.restart_compute()
+
+    assert named == stock
+
+
+def test_volume_backed_passes_a_wrong_option(nova, glance, act, volume_backed):
+    """It has no data in Glance."""
+    nova.conf(**{'glance.store': 'nosuch'})
+
+    image_id = made(nova, act(volume_backed))
+
+    assert look(glance, image_id)['status'] == 'active'
+
+
+def test_option_that_cannot_be_checked(nova, act, server):
+    """nova-compute will: nothing is refused that Nova itself does not."""
+    nova.conf(
+        **{
+            'glance.store': 'nosuch',
+            'glance.api_servers': ['http://127.0.0.1:9'],
+            'glance.num_retries': 0,
+        }
+    )
+    try:
+        answer = act(server)
+    finally:
+        nova.conf(**{'glance.num_retries': 3})
+
+    assert answer.status_int == 500
+    assert 'GlanceConnectionFailed' in answer.text
+
+
+class Recorder:
+    """Stands behind the filter, and takes whatever it lets pass."""
+
+    def __init__(self):
+        self.body = None
+
+    def __call__(self, environ, start_response):
+        self.body = environ['wsgi.input'].read()
+        start_response('202 Accepted', [])
+        return []
+
+
+names = st.sampled_from(['cheap', 'fast', 'reliable', 'web', 'nosuch', ''])
+values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+metadata = st.dictionaries(
+    st.just(PROPERTY) | st.text(), names | st.text() | values, max_size=3
+)
+rest = {
+    'name': st.text() | values,
+    'metadata': metadata | values,
+    'rotation': values,
+    'x' * 1000: values,
+}
+orders = st.builds(
+    lambda action, entity: {action: entity},
+    st.sampled_from([*RULES]),
+    st.fixed_dictionaries({'store': names}, optional=rest)
+    | st.fixed_dictionaries({'store': values}, optional=rest)
+    | st.fixed_dictionaries({'metadata': metadata}),
+)
+others = st.dictionaries(
+    st.sampled_from([*RULES, 'createimage', 'os-start', 'store']),
+    st.fixed_dictionaries({}, optional=rest) | values,
+    max_size=2,
+)
+
+
+@st.composite
+def damaged(draw):
+    """Something that was a request."""
+    body = json.dumps(draw(orders)).encode()
+    at = draw(st.integers(0, len(body)))
+    return body[:at] + draw(st.binary(max_size=3)) + body[at + 1 :]
+
+
+bodies = st.one_of(
+    orders.map(lambda order: json.dumps(order).encode()),
+    damaged(),
+    st.binary(),
+    (others | values).map(lambda value: json.dumps(value).encode()),
+    st.integers(0, 20000).map(lambda depth: b'{"createImage":' * depth),
+    st.integers(0, 20000).map(lambda depth: b'[' * depth + b']' * depth),
+    st.integers(4000, 5000).map(lambda n: b'{"createImage": %s}' % (b'9' * n)),
+)
+
+
+@pytest.fixture
+def send(nova, server):
+    """Send bodies through a filter to what records them."""
+    recorder = Recorder()
+    application = api_store.StoreFilter(recorder)
+
+    def send(body, **environ):
+        recorder.body = None
+        request = webob.Request.blank(
+            f'/servers/{server}/action',
+            method='POST',
+            body=body,
+            content_type='application/json',
+            environ={
+                'nova.context': nova_context.RequestContext(
+                    PROJECT,
+                    PROJECT,
+                    roles=['member', 'reader'],
+                    auth_token=cloud_glance.token(PROJECT),
+                    overwrite=False,
+                ),
+            },
+        )
+        request.environ.update(environ)
+        return request.get_response(application), recorder.body
+
+    return send
+
+
+@hypothesis.settings(
+    max_examples=1000,
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+@hypothesis.given(body=bodies)
+def test_hostile_bodies(send, body):
+    """Each is refused for a reason, taken for what it asks, or untouched."""
+    answer, passed = send(body)
+
+    hypothesis.event(f'{answer.status_int}, untouched: {passed == body}')
+    assert answer.status_int in (202, 400, 404)
+    if answer.status_int != 202:
+        refused(answer, answer.status_int)
+        assert passed is None
+    elif passed != body:
+        assert json.loads(passed) == moved(json.loads(body))
+
+
+def moved(body):
+    """What a request with a store is for Nova."""
+    [(action, entity)] = body.items()
+    store = entity.pop('store', None)
+    entity.setdefault('metadata', {})
+    store = entity['metadata'].setdefault(PROPERTY, store)
+    assert action in RULES
+    assert store in ('cheap', 'fast', 'reliable')
+    return body
+
+
+@pytest.mark.parametrize(
+    'body',
+    [
+        b'',
+        b'{"createImage": {"name": "x"}}',
+        b' {"createImage" :{"name":"x","metadata":{"store":"y"}}} ',
+        b'{"createImage": {"name": "x", "store": "fast"}, "other": 1}',
+        b'{"createImage": {"store": "fast", "metadata": "x"}}',
+        b'{"rebuild": {"store": "fast"}}',
+        b'{"createBackup": {"name": 1}}',
+        b'\xff\xfe{"createImage": {"store": "fast"}}',
+    ],
+)
+def test_untouched_bodies(send, body):
+    """They reach Nova byte for byte."""
+    answer, passed = send(body)
+
+    assert (answer.status_int, passed) == (202, body)
+
+
+@pytest.mark.parametrize(
+    ('path', 'method', 'kind', 'version'),
+    [
+        ('/servers/{}', 'POST', 'application/json', '2.93'),
+        ('/servers/{}/action/x', 'POST', 'application/json', '2.93'),
+        ('/servers/{}/action', 'PUT', 'application/json', '2.93'),
+        ('/servers/{}/action', 'POST', 'application/xml', '2.93'),
+        ('/servers/{}/action', 'POST', 'application/json', '9.99'),
+        ('/servers/{}/action', 'POST', 'application/json', 'nonsense'),
+    ],
+)
+def test_other_requests(send, server, path, method, kind, version):
+    """They are none of the filter's business, whatever they hold."""
+    body = b'{"createImage": {"name": "x", "store": "nosuch"}}'
+
+    answer, passed = send(
+        body,
+        PATH_INFO=path.format(server),
+        REQUEST_METHOD=method,
+        CONTENT_TYPE=kind,
+        HTTP_OPENSTACK_API_VERSION=f'compute {version}',
+    )
+
+    assert (answer.status_int, passed) == (202, body)
+
+
+@pytest.mark.parametrize('chunked', [False, True])
+@pytest.mark.parametrize('url', ['/v2.1', '/v2'])
+def test_body_over_the_limit(nova, server, url, chunked):
+    """The answer is Nova's own, to the letter."""
+    body = json.dumps(
+        {'createImage': {'name': 'x', 'store': 'fast', 'pad': 'x' * 120000}}
+    ).encode()
+
+    def answer():
+        request = webob.Request.blank(
+            f'{url}/servers/{server}/action',
+            method='POST',
+            body=body,
+            content_type='application/json',
+            headers=headers(nova),
+        )
+        if chunked:
+            request.content_length = None
+            request.environ['wsgi.input_terminated'] = True
+        response = request.get_response(nova.application)
+        for name in ('X-Compute-Request-Id', 'X-Openstack-Request-Id'):
+            response.headers.pop(name, None)
+        return response.status, [*response.headers.items()], response.body
+
+    with pytest.MonkeyPatch.context() as unfiltered:
+        unfiltered.setattr(api_store, '_ACTION', re.compile('(?!)'))
+        stock = answer()
+
+    assert stock[0].startswith('413')
+    assert answer() == stock
+
+
+def test_chunked_body(nova, glance, server):
+    """A body without a length is read all the same."""
+    request = webob.Request.blank(
+        f'/v2.1/servers/{server}/action',
+        method='POST',
+        body=b'{"createImage": {"name": "x", "store": "nosuch"}}',
+        content_type='application/json',
+        headers=headers(nova),
+    )
+    request.content_length = None
+    request.environ['wsgi.input_terminated'] = True
+
+    assert "'nosuch'" in refused(request.get_response(nova.application), 404)

@@ -1,0 +1,431 @@
+"""What the commands make of what the cloud tells."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import types
+
+from openstack import exceptions as sdk_exceptions
+from osc_lib import exceptions
+import pytest
+import requests
+
+from nova_multistore import stores
+from nova_multistore.osc import cloud as osc_cloud
+from nova_multistore.osc import create
+from nova_multistore.osc import explain
+from nova_multistore.osc import plugin
+from nova_multistore.osc import progress
+
+IMAGE = '11111111-1111-4111-8111-111111111111'
+BASE = '22222222-2222-4222-8222-222222222222'
+STORES = {
+    'stores': [
+        {'id': 'cheap', 'default': 'true', 'type': 'file'},
+        {
+            'id': 'fast',
+            'type': 'rbd',
+            'properties': {'fsid': 'one', 'pool': 'images'},
+        },
+        {
+            'id': 'far',
+            'type': 'rbd',
+            'properties': {'fsid': 'two', 'pool': 'images'},
+        },
+        {'id': 'web', 'read-only': 'true'},
+    ]
+}
+
+
+class Cloud:
+    """A cloud whose image and server pass through states."""
+
+    def __init__(self, *states, image=BASE, base_stores='far'):
+        self.states = list(states)
+        self.sent = []
+        self._server = {
+            'id': 'server-id',
+            'name': 'server-name',
+            'image': {'id': image} if image else '',
+        }
+        self._base = {'id': BASE, 'stores': base_stores}
+
+    def server(self, name_or_id):
+        return self._server
+
+    def server_now(self, server_id):
+        self.status, task = self.states.pop(0)
+        return {'OS-EXT-STS:task_state': task}
+
+    def image(self, image_id):
+        if image_id == BASE:
+            return self._base
+        if self.status is None:
+            return None
+        found = {'id': image_id, 'name': 'x', 'status': self.status}
+        return {**found, 'size': 7, 'stores': 'cheap,fast'}
+
+    def catalogue(self):
+        return stores.parse(STORES)
+
+    def create_image(self, *args):
+        self.sent.append(args)
+        self.status = 'queued'
+        return IMAGE
+
+
+class Terminal(io.StringIO):
+    """What somebody looks at."""
+
+    def isatty(self):
+        return True
+
+
+def run(command, cloud, *args, stderr=None):
+    """Run a command, and return what it shows, by column."""
+    app = types.SimpleNamespace(
+        client_manager=types.SimpleNamespace(multistore=cloud),
+        stderr=stderr or io.StringIO(),
+    )
+    own = command(app, None)
+    columns, values = own.take_action(own.get_parser('x').parse_args(args))
+    return {
+        column: getattr(value, 'human_readable', lambda value=value: value)()
+        for column, value in zip(columns, values)
+    }
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch):
+    monkeypatch.setattr(progress, 'PAUSE', 0)
+
+
+def test_entry_points():
+    """They can be loaded; the names are those of the commands."""
+    found = [
+        entry
+        for entry in importlib.metadata.distribution(
+            'nova-multistore'
+        ).entry_points
+        if entry.group.startswith('openstack.')
+    ]
+
+    assert {entry.name: entry.load().__name__ for entry in found} == {
+        'multistore': 'nova_multistore.osc.plugin',
+        'multistore_backup_create': 'CreateBackup',
+        'multistore_explain': 'Explain',
+        'multistore_snapshot_create': 'CreateSnapshot',
+    }
+
+
+def test_plugin():
+    """Its client is the one that it says it is."""
+    connection = types.SimpleNamespace(compute=1, image=2)
+    instance = types.SimpleNamespace(sdk_connection=connection)
+
+    made = plugin.make_client(instance)
+
+    [path] = plugin.API_VERSIONS.values()
+    assert path == f'{type(made).__module__}.{type(made).__name__}'
+    assert plugin.build_option_parser(instance) is instance
+
+
+def test_snapshot():
+    cloud = Cloud()
+
+    shown = run(
+        create.CreateSnapshot,
+        cloud,
+        'server-name',
+        *('--store', 'fast', '--property', 'a=1', '--property', 'b=2'),
+    )
+
+    assert cloud.sent == [
+        (
+            'server-id',
+            'createImage',
+            {
+                'name': 'server-name',
+                'store': 'fast',
+                'metadata': {'a': '1', 'b': '2'},
+            },
+        )
+    ]
+    assert (shown['id'], shown['status']) == (IMAGE, 'queued')
+
+
+def test_backup():
+    cloud = Cloud(('active', None))
+
+    shown = run(
+        create.CreateBackup,
+        cloud,
+        'server-name',
+        *('--store', 'fast', '--type', 'daily', '--rotate', '2'),
+        *('--name', 'x', '--wait'),
+    )
+
+    [(_server, action, entity)] = cloud.sent
+    assert action == 'createBackup'
+    assert entity == {
+        'name': 'x',
+        'store': 'fast',
+        'backup_type': 'daily',
+        'rotation': 2,
+    }
+    assert (shown['status'], shown['stores']) == ('active', 'cheap, fast')
+
+
+@pytest.mark.parametrize('rotate', ['0', '-1', 'x', ''])
+def test_no_rotation(rotate, capsys):
+    """Nova would delete the backup as soon as it is there."""
+    with pytest.raises(SystemExit):
+        run(
+            create.CreateBackup,
+            Cloud(),
+            *('s', '--store', 'x', '--type', 'y', f'--rotate={rotate}'),
+        )
+
+    assert 'no number above 0' in capsys.readouterr().err
+
+
+STATES = [
+    ('queued', 'image_pending_upload'),
+    ('queued', 'image_pending_upload'),
+    ('saving', 'image_uploading'),
+    ('active', 'image_uploading'),
+]
+
+
+def test_progress_in_a_file():
+    """A line for each state."""
+    out = io.StringIO()
+
+    run(
+        create.CreateSnapshot,
+        Cloud(*STATES),
+        *('s', '--store', 'fast', '--wait'),
+        stderr=out,
+    )
+
+    assert out.getvalue().splitlines() == [
+        'image queued, server image_pending_upload (0 s)',
+        'image saving, server image_uploading (0 s)',
+        'image active, server image_uploading (0 s)',
+    ]
+
+
+def test_progress_on_a_terminal():
+    """One line, which changes."""
+    out = Terminal()
+
+    run(
+        create.CreateSnapshot,
+        Cloud(*STATES),
+        *('s', '--store', 'fast', '--wait'),
+        stderr=out,
+    )
+
+    assert out.getvalue().count('\n') == 1
+    assert out.getvalue().count('\r') == len(STATES)
+
+
+@pytest.mark.parametrize(
+    ('states', 'words'),
+    [
+        ([('queued', 'image_uploading'), (None, None)], 'it is gone'),
+        ([(None, 'image_uploading')], 'it is gone'),
+        ([('queued', None)], 'it is queued'),
+        ([('killed', 'image_uploading')], 'it is killed'),
+    ],
+)
+def test_snapshot_that_fails(states, words):
+    """There is nothing more to wait for."""
+    with pytest.raises(exceptions.CommandError, match=words):
+        run(
+            create.CreateSnapshot,
+            Cloud(*states),
+            *('s', '--store', 'fast', '--wait'),
+        )
+
+
+def test_snapshot_elsewhere():
+    """Somebody did not do as told."""
+    with pytest.raises(
+        exceptions.CommandError, match='lies in cheap, fast, not in far'
+    ):
+        run(
+            create.CreateSnapshot,
+            Cloud(('active', None)),
+            *('s', '--store', 'far', '--wait'),
+        )
+
+
+def test_explain():
+    shown = run(explain.Explain, Cloud(base_stores='fast,web'), 's')
+
+    assert shown == {
+        'server_id': 'server-id',
+        'base_image': BASE,
+        'base_image_stores': 'fast, web',
+        'stores': 'cheap (default), fast, far, web (read-only)',
+        'store': 'fast',
+        'reason': 'the base image lies in it',
+        'direct_snapshot': 'not known without --config-file',
+    }
+
+
+def test_explain_for_a_program():
+    """The marks are flags then."""
+    value = explain._StoresColumn(list(stores.parse(STORES).stores))
+
+    assert value.machine_readable()[0] == {
+        'id': 'cheap',
+        'default': True,
+        'read_only': False,
+    }
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """Write a nova.conf."""
+
+    def conf(**sections):
+        path = tmp_path / 'nova.conf'
+        path.write_text(
+            ''.join(f'[{name}]\n{text}\n' for name, text in sections.items())
+        )
+        return f'--config-file={path}'
+
+    return conf
+
+
+@pytest.mark.parametrize(
+    ('libvirt', 'glance', 'store', 'why', 'direct'),
+    [
+        ('', '', 'far', 'the base image', 'no, the disks are not in Ceph'),
+        ('', 'store = cheap', 'cheap', '[glance] store', 'no, the disks'),
+        ('images_type = rbd', '', 'far', 'the base', 'perhaps, if'),
+        (
+            'images_type = rbd\nimages_rbd_glance_store_name = fast',
+            'store = fast',
+            'fast',
+            '[glance] store',
+            'yes, in pool images',
+        ),
+        (
+            'images_type = rbd\nimages_rbd_glance_store_name = fast',
+            'store = far',
+            'far',
+            '[glance] store',
+            'no, store far is not in the Ceph of the disks',
+        ),
+    ],
+)
+def test_explain_nova_conf(conf, libvirt, glance, store, why, direct):
+    shown = run(
+        explain.Explain, Cloud(), 's', conf(libvirt=libvirt, glance=glance)
+    )
+
+    assert shown['store'] == store
+    assert shown['reason'].startswith(why)
+    assert shown['direct_snapshot'].startswith(direct)
+
+
+def test_explain_a_request(conf):
+    """It wins over the option."""
+    shown = run(
+        explain.Explain,
+        Cloud(),
+        *('s', '--store', 'cheap', conf(glance='store = fast')),
+    )
+
+    assert (shown['store'], shown['reason']) == (
+        'cheap',
+        'the request names it',
+    )
+
+
+def test_explain_volume_backed():
+    shown = run(explain.Explain, Cloud(image=None), 's', '--store', 'fast')
+
+    assert shown['store'] == 'cheap'
+    assert "Cinder's" in shown['direct_snapshot']
+
+
+@pytest.mark.parametrize(
+    ('args', 'words'),
+    [
+        (('--store', 'fats'), "'fats' is not one of.*cheap, fast, far"),
+        (('--store', 'web'), "'web' is read-only"),
+        (('--config-file', '/no/such'), '/no/such'),
+    ],
+)
+def test_explain_fails(args, words):
+    with pytest.raises(exceptions.CommandError, match=words):
+        run(explain.Explain, Cloud(), 's', *args)
+
+
+class Service:
+    """An API that gives the same answer to all that is asked."""
+
+    def __init__(self, status, **body):
+        self._answer = requests.Response()
+        self._answer.status_code = status
+        self._answer.headers['Content-Type'] = 'application/json'
+        self._answer.raw = io.BytesIO(json.dumps(body).encode())
+
+    def get(self, path):
+        return self._answer
+
+    def post(self, path, json, microversion):
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    ('status', 'name', 'message', 'words'),
+    [
+        (404, 'itemNotFound', 'No such store.', r'^No such store\. .*404'),
+        (
+            400,
+            'badRequest',
+            "Additional properties ('store' was unexpected)",
+            'filter in its pipeline',
+        ),
+    ],
+)
+def test_refusal(status, name, message, words):
+    """The words are Nova's."""
+    fault = {name: {'code': status, 'message': message}}
+    connection = types.SimpleNamespace(
+        compute=Service(status, **fault), image=None
+    )
+
+    with pytest.raises(exceptions.CommandError, match=words):
+        osc_cloud.Cloud(connection).create_image('s', 'createImage', {})
+
+
+def test_no_details():
+    """What a member may ask is asked where the details are refused."""
+
+    class Image:
+        def get(self, path):
+            if path.endswith('detail'):
+                return Service(403).get(path)
+            return Service(200, **STORES).get(path)
+
+    connection = types.SimpleNamespace(compute=None, image=Image())
+
+    catalogue = osc_cloud.Cloud(connection).catalogue()
+
+    assert catalogue.writable == ('cheap', 'fast', 'far')
+
+
+def test_failing_glance():
+    """It is not taken for one that has nothing."""
+    connection = types.SimpleNamespace(compute=None, image=Service(500))
+
+    with pytest.raises(sdk_exceptions.HttpException):
+        osc_cloud.Cloud(connection).catalogue()
