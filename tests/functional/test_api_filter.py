@@ -472,7 +472,7 @@ def inherited(nova, server_id):
 
 
 def test_three_generations(nova, glance, act, boot, base):
-    """Snapshot, boot, snapshot: what was chosen for one is not for the next."""
+    """Snapshot, boot, snapshot: a choice is for one image alone."""
     image_id = base
     for more, store in (
         ({'store': 'reliable'}, 'reliable'),
