@@ -26,7 +26,7 @@ Run = Callable[..., 'subprocess.CompletedProcess[str]']
 @pytest.fixture(scope='module')
 def server(
     cloud: fixture.Cloud, tmp_path_factory: pytest.TempPathFactory
-) -> journey.Server:
+) -> Iterator[journey.Server]:
     """Return a server of a user who is no administrator.
 
     Its base image lies in the store `fast`.
@@ -34,9 +34,11 @@ def server(
     path = tmp_path_factory.mktemp('base') / 'base.raw'
     guest.write_image(path, 16 * MIB)
     image_id = cloud.tenant('admin').upload('commands', 'fast', path)
-    return journey.Server(
+    server = journey.Server(
         cloud.site, cloud.tenant('demo'), 'commands', image_id
     )
+    yield server
+    server.delete()
 
 
 @pytest.fixture(scope='module')
