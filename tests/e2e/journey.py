@@ -49,6 +49,7 @@ class Server:
         self._tenant = tenant
         self._starts = starts
         self.name = name
+        self.image_id = image_id
         self.id: str = tenant.create(
             *('server', 'create', name, '--image', image_id),
             *('--flavor', FLAVOR, '--nic', 'none'),

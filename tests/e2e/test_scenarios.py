@@ -95,6 +95,17 @@ COMPUTES = [
 ]
 
 
+def start(
+    cloud: fixture.Cloud, name: str, case: Case, base: Path
+) -> journey.Server:
+    """Start a server from a base image of its own.
+
+    :param base: the data of that
+    """
+    image_id = cloud.tenant('admin').upload(f'{name}-base', case.base, base)
+    return journey.Server(cloud.site, cloud.tenant(case.user), name, image_id)
+
+
 class Tour:
     """All that is done to one server, and what became of its images.
 
@@ -110,17 +121,13 @@ class Tour:
         twice: bool = True,
     ) -> None:
         self.landings: dict[str, journey.Landing] = {}
-        admin = cloud.tenant('admin')
-        image_id = admin.upload(f'{name}-base', case.base, base)
-        server = journey.Server(
-            cloud.site, cloud.tenant(case.user), name, image_id
-        )
+        server = start(cloud, name, case, base)
         if case.deleted:
             # Ceph keeps an image that a disk was cloned from, until the disk
             # is a whole one: unshelving makes it so.
             snapshot, _ = server.snapshot()
             server.shelve(server.data(snapshot)[0])
-            admin.openstack('image', 'delete', image_id)
+            cloud.tenant('admin').openstack('image', 'delete', server.image_id)
         snapshot, self.landings['snapshot'] = server.snapshot()
         self.landings['backup'] = server.back_up()
         # Shelving deletes the disk. The guest wrote nothing since.
@@ -242,13 +249,7 @@ def test_unknown_store_is_refused(
     """The image vanishes, the operator is told why, the server stays."""
     run(cloud, compute, UNKNOWN)
     admin = cloud.tenant('admin')
-    name = f'{compute}-unknown'
-    server = journey.Server(
-        cloud.site,
-        cloud.tenant(MEMBERS.user),
-        name,
-        admin.upload(f'{name}-base', MEMBERS.base, base),
-    )
+    server = start(cloud, f'{compute}-unknown', MEMBERS, base)
     log = cloud.site.log('nova-compute')
     before = log.stat().st_size
     image_id = server.start_snapshot()
@@ -299,12 +300,8 @@ def test_compute_restarts_during_an_upload(
     guest.write_image(large, UPLOAD)
     admin = cloud.tenant('admin')
     name = f'{compute}-{"killed" if kill else "stopped"}'
-    server = journey.Server(
-        cloud.site,
-        cloud.tenant(MEMBERS.user),
-        name,
-        admin.upload(f'{name}-base', ORDERED, large),
-    )
+    case = Case(ORDERED, MEMBERS.user)
+    server = start(cloud, name, case, large)
     image_id = server.start_snapshot()
     wait_for(
         f'the upload of {name}',
@@ -324,8 +321,7 @@ def test_compute_restarts_during_an_upload(
     else:
         landing = server.landing(server.active(image_id))
         outcome = str(landing)
-        store = compute.expected(Case(ORDERED, MEMBERS.user))
-        assert landing == journey.Landing(store, whole=True)
+        assert landing == journey.Landing(compute.expected(case), whole=True)
     server.delete()
     assert journey.remains(cloud.site, admin) == {}
     results.add(
