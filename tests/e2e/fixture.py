@@ -121,6 +121,7 @@ class Cloud(fixtures.Fixture):
         }
         if wanted == self._running:
             return
+        self._running = None
         cloud.tell(self.site.root, 'restart', **wanted)
         self._running = wanted
         self.site = e2e_site.Site.load(self.site.root)
