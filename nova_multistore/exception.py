@@ -21,6 +21,17 @@ class LookupFailed(MultistoreError):
         self.reason = reason
 
 
+class GlanceRefused(MultistoreError):
+    """Raised if Glance will not do what was asked of it."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f'Glance refuses: {reason} (HTTP {status})')
+        #: The answer's status.
+        self.status = status
+        #: Why, in Glance's words.
+        self.reason = reason
+
+
 class StoreRefused(MultistoreError):
     """Raised if a store that was ordered cannot take the data."""
 

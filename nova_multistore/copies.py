@@ -1,0 +1,422 @@
+"""Copies of an image in several stores: ask for them, follow them."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+import re
+import time
+from typing import TYPE_CHECKING
+from typing import Any
+
+from keystoneauth1 import exceptions as auth_exceptions
+
+from nova_multistore import exception
+from nova_multistore import stores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Iterable
+    from collections.abc import Sequence
+
+    from keystoneauth1 import adapter
+
+#: Names, on an image, the stores that are to have a copy; joined by commas.
+PROPERTY = 'nova_multistore_copy_to'
+#: How often a store is asked to take a copy, if it fails to.
+TRIES = 3
+#: How often Glance is asked whether it takes the image from an import that
+#: holds it, in seconds: it does so once that has been silent for an hour.
+STALE = 300.0
+#: The shortest and the longest time between two questions, in seconds.
+PAUSES = 1.0, 30.0
+
+# What Glance keeps on an image (glance.async_.flows.api_image_import): the
+# task that holds it, the stores that do not have it yet, and those that
+# failed to take it.
+_TASK = 'os_glance_import_task'
+_IMPORTING = 'os_glance_importing_to_stores'
+_FAILED = 'os_glance_failed_import'
+# Words of a task that copies; what they count is of one store.
+_COPIED = re.compile(r'Copied (\d+) MiB')
+_MIB = 1 << 20
+# Statuses from which an image may still become active.
+_UNDER_WAY = ('queued', 'saving', 'uploading', 'importing')
+# Refusals that may be a matter of time: another import holds the image, or
+# the copy has been made since the image was looked at.
+_PASSING = (400, 409)
+
+
+class State(enum.Enum):
+    """How far an image is in one store."""
+
+    #: It is to be imported.
+    WAITING = 'waiting'
+    #: It is being imported.
+    COPYING = 'copying'
+    #: It lies there, whole.
+    DONE = 'done'
+    #: The last import failed there.
+    FAILED = 'failed'
+    #: It is to lie there, and nothing is under way.
+    MISSING = 'missing'
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """An image in one store."""
+
+    store: str
+    state: State
+    #: How many bytes are there while it is copied; None if Glance does not
+    #: tell, which it does once a minute.
+    copied: int | None = None
+    #: Why it failed, in words; None if Glance does not tell.
+    reason: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is under way that could change it."""
+        return self.state not in (State.WAITING, State.COPYING)
+
+
+def split(value: object) -> tuple[str, ...]:
+    """Read a list of stores.
+
+    :param value: store ids joined by commas; anything else is none
+    :returns: store ids
+    """
+    text = value if isinstance(value, str) else ''
+    return tuple(s.strip() for s in text.split(',') if s.strip())
+
+
+def is_held(image: dict[str, Any]) -> bool:
+    """Tell whether an import holds an image.
+
+    :param image: the image, as Glance's API has it
+    """
+    return bool(image.get(_TASK))
+
+
+def read(
+    image: dict[str, Any],
+    wanted: Iterable[str] = (),
+    tasks: Sequence[dict[str, Any]] = (),
+) -> tuple[Copy, ...]:
+    """Read how far an image is in each store.
+
+    :param image: the image, as Glance's API has it
+    :param wanted: further stores in which it is to lie
+    :param tasks: the image's tasks, as Glance's API has them
+    :returns: one copy for each store, first those where the image lies
+    """
+    present = stores.of_image(image)
+    importing = split(image.get(_IMPORTING))
+    failed = split(image.get(_FAILED))
+    task = next((t for t in tasks if t.get('id') == image.get(_TASK)), None)
+    copied = _bytes(task)
+    reason = _failure(tasks)
+
+    def copy(store: str) -> Copy:
+        if store in present:
+            return Copy(store, State.DONE)
+        # Glance takes one after the other; while it fetches the data for all
+        # of them, it does not say so.
+        if store in importing[:1] and is_held(image):
+            return Copy(store, State.COPYING, copied=copied)
+        if store in importing and is_held(image):
+            return Copy(store, State.WAITING)
+        if store in failed:
+            return Copy(store, State.FAILED, reason=reason)
+        under_way = is_held(image) or image.get('status') in _UNDER_WAY
+        return Copy(store, State.WAITING if under_way else State.MISSING)
+
+    everywhere = (*present, *importing, *failed, *wanted)
+    return tuple(copy(store) for store in dict.fromkeys(everywhere))
+
+
+def _bytes(task: dict[str, Any] | None) -> int | None:
+    found = _COPIED.search(str(task.get('message'))) if task else None
+    return int(found[1]) * _MIB if found else None
+
+
+def _failure(tasks: Sequence[dict[str, Any]]) -> str | None:
+    """Return what the last task says, if it failed."""
+    last = max(tasks, key=lambda t: str(t.get('created_at')), default=None)
+    if last is None or last.get('status') != 'failure':
+        return None
+    return ' '.join(str(last.get('message') or '').split()) or None
+
+
+class Images:
+    """What is asked of Glance's image API.
+
+    :param connect: returns what sends the next request to the root of
+        version 2 of the API
+    """
+
+    def __init__(self, connect: Callable[[], adapter.Adapter]) -> None:
+        self._connect = connect
+
+    def show(self, image_id: str) -> dict[str, Any]:
+        """Return an image, as Glance's API has it.
+
+        :param image_id: its id
+        :raises LookupFailed: Glance did not answer
+        :raises GlanceRefused: it is not there or not to be seen
+        """
+        image: dict[str, Any] = self._ask('GET', f'/images/{image_id}')
+        return image
+
+    def tasks(self, image_id: str) -> list[dict[str, Any]]:
+        """Return the tasks of an image, none if they are not to be seen.
+
+        :param image_id: its id
+        """
+        try:
+            found: list[dict[str, Any]] = self._ask(
+                'GET', f'/images/{image_id}/tasks'
+            )['tasks']
+        except exception.MultistoreError:
+            return []
+        return found
+
+    def import_data(
+        self,
+        image_id: str,
+        wanted: Sequence[str],
+        must_succeed: bool = False,
+        **method: str,
+    ) -> None:
+        """Ask for an import; Glance does it in the background.
+
+        :param image_id: the image's id
+        :param wanted: store ids
+        :param must_succeed: let one store that fails undo the others
+        :param method: the method, by its ``name``, and what goes with it
+        :raises LookupFailed: Glance did not answer
+        :raises GlanceRefused: it will not
+        """
+        self._ask(
+            'POST',
+            f'/images/{image_id}/import',
+            {
+                'method': method,
+                'stores': list(wanted),
+                'all_stores_must_succeed': must_succeed,
+            },
+        )
+
+    def delete_from(self, image_id: str, store: str) -> None:
+        """Delete the data of an image in one store.
+
+        :param image_id: the image's id
+        :param store: store id
+        :raises LookupFailed: Glance did not answer
+        :raises GlanceRefused: it will not; it never does for the last store
+        """
+        self._ask('DELETE', f'/stores/{store}/{image_id}')
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
+        try:
+            answer = self._connect().request(
+                path,
+                method,
+                json=body,
+                raise_exc=False,
+                timeout=stores.TIMEOUT,
+            )
+        except auth_exceptions.ClientException as exc:
+            raise exception.LookupFailed(
+                f'Glance did not answer ({" ".join(str(exc).split())})'
+            ) from exc
+        if answer.status_code >= 500:
+            raise exception.LookupFailed(
+                f'Glance answered {answer.status_code}'
+            )
+        if answer.status_code >= 400:
+            raise exception.GlanceRefused(answer.status_code, _words(answer))
+        return answer.json() if answer.content else None
+
+
+def _words(answer: Any) -> str:
+    """Return what Glance says of a refusal, without its decoration."""
+    try:
+        text = str(answer.json()['message'])
+    except (ValueError, KeyError, TypeError):
+        text = re.sub(r'(?s)<head>.*</head>', '', answer.text)
+    return ' '.join(re.sub(r'<[^>]*>', ' ', text).split())
+
+
+class Follower:
+    """Looks at an image until nothing is under way there.
+
+    :param images: what to ask
+    :param image_id: the image's id
+    :param wanted: stores in which it is to lie, beside those that Glance
+        names
+    :param detailed: ask for tasks, which tell bytes, as well
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        image_id: str,
+        wanted: Iterable[str] = (),
+        detailed: bool = True,
+    ) -> None:
+        self._images = images
+        self._id = image_id
+        self._wanted = tuple(wanted)
+        self._detailed = detailed
+        self._changed = time.monotonic()
+        #: The image when it was last looked at.
+        self.image: dict[str, Any] = {}
+        #: How far it was then in each store.
+        self.copies: tuple[Copy, ...] = ()
+
+    def look(self) -> tuple[Copy, ...]:
+        """Look at the image.
+
+        :returns: how far it is in each store
+        :raises LookupFailed: Glance did not answer
+        :raises GlanceRefused: the image is not there or not to be seen
+        """
+        before = self.copies
+        self.image = self._images.show(self._id)
+        ask = self._detailed or split(self.image.get(_FAILED))
+        tasks = self._images.tasks(self._id) if ask else ()
+        self.copies = read(self.image, self._wanted, tasks)
+        if before != self.copies:
+            self._changed = time.monotonic()
+        return self.copies
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing was under way when the image was looked at."""
+        return (
+            bool(self.image)
+            and not is_held(self.image)
+            and self.image['status'] not in _UNDER_WAY
+            and all(copy.settled for copy in self.copies)
+        )
+
+    @property
+    def pause(self) -> float:
+        """How long to wait before the next look, in seconds.
+
+        The longer nothing has changed the longer it is.
+        """
+        shortest, longest = PAUSES
+        quiet = time.monotonic() - self._changed
+        return min(max(shortest, quiet / 10), longest)
+
+
+def copy(
+    images: Images,
+    image_id: str,
+    wanted: Sequence[str],
+    timeout: float,
+    report: Callable[[tuple[Copy, ...]], None] | None = None,
+) -> tuple[Copy, ...]:
+    """Copy an image to further stores, and wait for it.
+
+    What lies there is done. Another import of the image is waited for. A
+    store that fails is asked again, alone.
+
+    :param images: what to ask
+    :param image_id: the image's id
+    :param wanted: store ids
+    :param timeout: how long to wait at most, in seconds
+    :param report: told of every look how far each store is
+    :returns: how far each of the stores is; not all are settled if the time
+        was not enough
+    :raises LookupFailed: Glance did not answer, for all of that time
+    :raises GlanceRefused: it will not copy the image
+    """
+    return _Copying(images, image_id, wanted, report).run(timeout)
+
+
+class _Copying:
+    def __init__(
+        self,
+        images: Images,
+        image_id: str,
+        wanted: Sequence[str],
+        report: Callable[[tuple[Copy, ...]], None] | None,
+    ) -> None:
+        self._images = images
+        self._id = image_id
+        self._wanted = tuple(dict.fromkeys(wanted))
+        self._report = report
+        self._follower = Follower(
+            images, image_id, self._wanted, detailed=report is not None
+        )
+        self._tries: collections.Counter[str] = collections.Counter()
+        self._asked: tuple[str, ...] = ()
+        self._refusals = 0
+        self._next = 0.0
+
+    def run(self, timeout: float) -> tuple[Copy, ...]:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                if not self._step():
+                    return self._found()
+            except exception.LookupFailed:
+                # A Glance that restarts.
+                if time.monotonic() > deadline:
+                    raise
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return self._found()
+            time.sleep(min(self._follower.pause, left))
+
+    def _found(self) -> tuple[Copy, ...]:
+        return tuple(
+            c for c in self._follower.copies if c.store in self._wanted
+        )
+
+    def _step(self) -> bool:
+        """Look at the image, and ask for what is missing.
+
+        :returns: whether there is more to come
+        """
+        self._follower.look()
+        found = self._found()
+        if self._report is not None:
+            self._report(found)
+        lacking = [c.store for c in found if c.state is not State.DONE]
+        image = self._follower.image
+        held = is_held(image)
+        if not held:
+            self._tries.update(s for s in self._asked if s in lacking)
+            self._asked = ()
+        again = [s for s in lacking if self._tries[s] < TRIES]
+        if not again:
+            return False
+        if image['status'] in _UNDER_WAY:
+            return True
+        if image['status'] != 'active':
+            raise exception.GlanceRefused(
+                409, f'the image is {image["status"]}'
+            )
+        if not held or time.monotonic() > self._next:
+            self._next = time.monotonic() + STALE
+            self._ask(again, held)
+        return True
+
+    def _ask(self, wanted: list[str], held: bool) -> None:
+        try:
+            self._images.import_data(self._id, wanted, name='copy-image')
+        except exception.GlanceRefused as exc:
+            if exc.status not in _PASSING:
+                raise
+            # Whoever was quicker shows on the image, sooner or later.
+            self._refusals += not held
+            if self._refusals == TRIES:
+                raise
+        else:
+            self._refusals = 0
+            self._asked = tuple(wanted)
