@@ -116,7 +116,6 @@ def read(
     failed = split(image.get(_FAILED))
     task = next((t for t in tasks if t.get('id') == image.get(_TASK)), None)
     copied = _bytes(task)
-    reason = _failure(tasks)
 
     def copy(store: str) -> Copy:
         if store in present:
@@ -128,7 +127,7 @@ def read(
         if store in importing and is_held(image):
             return Copy(store, State.WAITING)
         if store in failed:
-            return Copy(store, State.FAILED, reason=reason)
+            return Copy(store, State.FAILED, reason=_failure(tasks, store))
         under_way = is_held(image) or image.get('status') in _UNDER_WAY
         return Copy(store, State.WAITING if under_way else State.MISSING)
 
@@ -141,11 +140,18 @@ def _bytes(task: dict[str, Any] | None) -> int | None:
     return int(found[1]) * _MIB if found else None
 
 
-def _failure(tasks: Sequence[dict[str, Any]]) -> str | None:
-    """Return what the last task says, if it failed."""
-    last = max(tasks, key=lambda t: str(t.get('created_at')), default=None)
-    if last is None or last.get('status') != 'failure':
-        return None
+def _failure(tasks: Sequence[dict[str, Any]], store: str) -> str | None:
+    """Return what the last task that failed says of a store.
+
+    One that goes on after a store that fails does not say why.
+    """
+    failed = [
+        task
+        for task in tasks
+        if task.get('status') == 'failure'
+        and store in ((task.get('input') or {}).get('backend') or ())
+    ]
+    last = max(failed, key=lambda task: str(task['updated_at']), default={})
     return ' '.join(str(last.get('message') or '').split()) or None
 
 
@@ -166,7 +172,7 @@ class Images:
         :raises LookupFailed: Glance did not answer
         :raises GlanceRefused: it is not there or not to be seen
         """
-        image: dict[str, Any] = self._ask('GET', f'/images/{image_id}')
+        image: dict[str, Any] = self.ask('GET', f'/images/{image_id}')
         return image
 
     def tasks(self, image_id: str) -> list[dict[str, Any]]:
@@ -175,7 +181,7 @@ class Images:
         :param image_id: its id
         """
         try:
-            found: list[dict[str, Any]] = self._ask(
+            found: list[dict[str, Any]] = self.ask(
                 'GET', f'/images/{image_id}/tasks'
             )['tasks']
         except exception.MultistoreError:
@@ -198,7 +204,7 @@ class Images:
         :raises LookupFailed: Glance did not answer
         :raises GlanceRefused: it will not
         """
-        self._ask(
+        self.ask(
             'POST',
             f'/images/{image_id}/import',
             {
@@ -216,9 +222,18 @@ class Images:
         :raises LookupFailed: Glance did not answer
         :raises GlanceRefused: it will not; it never does for the last store
         """
-        self._ask('DELETE', f'/stores/{store}/{image_id}')
+        self.ask('DELETE', f'/stores/{store}/{image_id}')
 
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Send one request.
+
+        :param method: HTTP's
+        :param path: below the root of version 2
+        :param body: what is sent as JSON
+        :returns: the decoded answer, None if it is empty
+        :raises LookupFailed: Glance did not answer
+        :raises GlanceRefused: it will not
+        """
         try:
             answer = self._connect().request(
                 path,
@@ -228,13 +243,19 @@ class Images:
                 timeout=stores.TIMEOUT,
             )
         except auth_exceptions.ClientException as exc:
-            raise exception.LookupFailed(
+            away = isinstance(
+                exc,
+                (
+                    auth_exceptions.ConnectionError,
+                    auth_exceptions.HttpServerError,
+                ),
+            )
+            kind = exception.GlanceAway if away else exception.LookupFailed
+            raise kind(
                 f'Glance did not answer ({" ".join(str(exc).split())})'
             ) from exc
         if answer.status_code >= 500:
-            raise exception.LookupFailed(
-                f'Glance answered {answer.status_code}'
-            )
+            raise exception.GlanceAway(f'Glance answered {answer.status_code}')
         if answer.status_code >= 400:
             raise exception.GlanceRefused(answer.status_code, _words(answer))
         return answer.json() if answer.content else None
@@ -362,15 +383,13 @@ class _Copying:
         deadline = time.monotonic() + timeout
         while True:
             try:
-                if not self._step():
+                if not self._step() or time.monotonic() >= deadline:
                     return self._found()
-            except exception.LookupFailed:
-                # A Glance that restarts.
-                if time.monotonic() > deadline:
+            except exception.GlanceAway:
+                # It may be restarting.
+                if time.monotonic() >= deadline:
                     raise
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return self._found()
+            left = max(0.0, deadline - time.monotonic())
             time.sleep(min(self._follower.pause, left))
 
     def _found(self) -> tuple[Copy, ...]:

@@ -21,6 +21,10 @@ class LookupFailed(MultistoreError):
         self.reason = reason
 
 
+class GlanceAway(LookupFailed):
+    """Raised if Glance cannot be reached now, or has a failure of its own."""
+
+
 class GlanceRefused(MultistoreError):
     """Raised if Glance will not do what was asked of it."""
 

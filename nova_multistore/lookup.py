@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 import glanceclient.exc
+from keystoneauth1 import adapter as ks_adapter
 from keystoneauth1 import exceptions as auth_exceptions
 from keystoneauth1 import loading
 from nova import context as nova_context
@@ -94,6 +95,22 @@ def connect(
 ) -> Any:
     """Return the glanceclient for one request, to the next API server."""
     return client.client or client._create_onetime_client(context, 2)
+
+
+def adapter(
+    context: RequestContext, server: str | None = None
+) -> ks_adapter.Adapter:
+    """Return what sends one request to version 2 of Glance's API.
+
+    :param context: whose token is sent
+    :param server: URL of the API server, None for the next one
+    """
+    context.update_store()
+    http = connect(glance.GlanceClientWrapper(), context).http_client
+    root = (server or http.endpoint_override).rstrip('/')
+    return ks_adapter.Adapter(
+        http.session, auth=http.auth, endpoint_override=f'{root}/v2'
+    )
 
 
 def catalogue(
@@ -232,20 +249,21 @@ def _words(exc: Exception) -> str:
     return (' '.join(str(exc).split()) or type(exc).__name__)[:200]
 
 
-def service_context() -> RequestContext:
-    """Return the context of Nova itself, for when no user is asking.
+def service_context(group: str = 'service_user') -> RequestContext:
+    """Return the context of Nova itself, for what is not done as the user.
 
-    :returns: a context with the credentials of ``[service_user]``
+    :param group: the section that has the credentials
+    :returns: a context with those
     :raises LookupFailed: there are none
     """
     try:
-        auth = loading.load_auth_from_conf_options(CONF, 'service_user')
+        auth = loading.load_auth_from_conf_options(CONF, group)
     except auth_exceptions.AuthPluginException as exc:
         raise exception.LookupFailed(
-            f'[service_user] is not usable ({_words(exc)})'
+            f'[{group}] is not usable ({_words(exc)})'
         ) from exc
     if auth is None:
         raise exception.LookupFailed(
-            'there are no credentials in [service_user] to ask Glance with'
+            f'there are no credentials in [{group}] to ask Glance with'
         )
     return nova_context.RequestContext(user_auth_plugin=auth, overwrite=False)

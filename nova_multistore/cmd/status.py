@@ -9,9 +9,8 @@ import nova.conf
 from oslo_upgradecheck import upgradecheck
 
 from nova_multistore import exception
-from nova_multistore import lookup
 from nova_multistore import selection
-from nova_multistore import stores
+from nova_multistore.cmd.checks import GlanceChecks
 from nova_multistore.compute import ceph
 from nova_multistore.compute import patch
 
@@ -21,7 +20,7 @@ Code = upgradecheck.Code
 Result = upgradecheck.Result
 
 
-class Checks(upgradecheck.UpgradeCommands):
+class Checks(GlanceChecks, upgradecheck.UpgradeCommands):
     """What has to be true before nova-compute is started with the package.
 
     Glance is asked with the credentials of ``[service_user]``.
@@ -41,7 +40,7 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _check_glance(self) -> Result:
         try:
-            catalogue = self._catalogue()
+            catalogue = self.catalogue()
         except exception.LookupFailed as exc:
             return Result(Code.WARNING, f'{exc}.')
         if not catalogue.stores:
@@ -61,7 +60,7 @@ class Checks(upgradecheck.UpgradeCommands):
                 Code.SUCCESS, 'It is not set: snapshots follow the base image.'
             )
         try:
-            self._catalogue().check_writable(CONF.glance.store)
+            self.catalogue().check_writable(CONF.glance.store)
         except exception.LookupFailed as exc:
             return Result(Code.WARNING, f'It cannot be checked: {exc}.')
         except exception.StoreRefused as exc:
@@ -106,12 +105,8 @@ class Checks(upgradecheck.UpgradeCommands):
             'that a member starts goes to ERROR.',
         )
 
-    @staticmethod
-    def _catalogue() -> stores.Catalogue:
-        return lookup.catalogue(lookup.service_context())
-
     def _cluster(self) -> selection.Cluster:
-        return ceph.cluster(self._catalogue().places)
+        return ceph.cluster(self.catalogue().places)
 
     _upgrade_checks = (
         ('Nova', _check_nova),
@@ -119,6 +114,10 @@ class Checks(upgradecheck.UpgradeCommands):
         ('[glance] store', _check_store),
         ('Ceph store', _check_ceph_store),
         ('Policy copy_image', _check_copy_image),
+        ('Policy stores_info_detail', GlanceChecks.details),
+        ('[glance] api_servers', GlanceChecks.endpoints),
+        ('[nova_multistore] copy_to', GlanceChecks.copy_to),
+        ('Filter in Glance', GlanceChecks.filter),
     )
 
 

@@ -1,7 +1,8 @@
 """The store that a request names: it rides on the record of the image.
 
 The record is read before the decision, and that serves the driver's own first
-look at it. With the update that Nova sends before the data, the property goes.
+look at it. With the update that Nova sends before the data, the property goes,
+and the stores that are to have copies are written down.
 """
 
 from __future__ import annotations
@@ -14,21 +15,28 @@ from nova import utils
 from nova.image import glance
 from oslo_log import log as logging
 
+from nova_multistore import copies
 from nova_multistore import policy
 from nova_multistore import selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Sequence
 
     from nova.context import RequestContext
     from nova.objects.instance import Instance
 
 LOG = logging.getLogger(__name__)
 
-# By the id of the image that is being made: the context of the request, and
-# the record that the driver has not asked for yet.
+# Properties of the package. Servers inherit them from their image, and hand
+# them on to their own snapshots.
+_OWN = (selection.STORE_PROPERTY, copies.PROPERTY)
+
+# By the id of the image that is being made: the context of the request, the
+# record that the driver has not asked for yet, and what to write on it.
 _contexts: dict[str, RequestContext] = {}
 _records: dict[str, dict[str, Any] | None] = {}
+_properties: dict[str, dict[str, str]] = {}
 
 
 def snapshot_instance(
@@ -107,12 +115,23 @@ def _counts(
     return False
 
 
+def write(image_id: str, copy_to: Sequence[str]) -> None:
+    """Say what Nova's update of the record is to write.
+
+    :param image_id: UUID of the image that is being made
+    :param copy_to: ids of the stores that are to have a copy
+    """
+    if copy_to:
+        _properties[image_id] = {copies.PROPERTY: ','.join(copy_to)}
+
+
 def forget(image_id: str) -> None:
     """Forget an image that is no longer being made.
 
     :param image_id: the image's UUID
     """
     _records.pop(image_id, None)
+    _properties.pop(image_id, None)
 
 
 def show(
@@ -141,7 +160,9 @@ def update(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Remove the property; glanceclient leaves it at that if there is none.
+    """Write and remove the package's properties.
+
+    glanceclient leaves it at that if there is none to remove.
 
     Wraps ``nova.image.glance.GlanceImageServiceV2._update_v2``.
 
@@ -149,6 +170,11 @@ def update(
     """
     _context, changes, *_ = args
     if changes['image_id'] in _records:
+        written = _properties.get(changes['image_id'], {})
         removed = changes.get('remove_props') or []
-        changes['remove_props'] = [*removed, selection.STORE_PROPERTY]
+        changes['remove_props'] = [
+            *removed,
+            *(name for name in _OWN if name not in written),
+        ]
+        changes.update(written)
     return wrapped(*args, **kwargs)

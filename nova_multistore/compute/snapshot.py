@@ -19,6 +19,7 @@ from nova_multistore import lookup
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.compute import ceph
+from nova_multistore.compute import copying
 from nova_multistore.compute import request
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def snapshot(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Decide, then snapshot.
+    """Decide, then snapshot; then have copies made.
 
     Wraps ``nova.virt.driver.ComputeDriver.snapshot``.
 
@@ -67,11 +68,13 @@ def snapshot(
     context, server, image_id = _arguments(*args, **kwargs)
     # An operation that Nova may have one day is nobody's order.
     operation = _OPERATIONS.get(server.task_state, selection.Operation.OTHER)
+    copy_to = copying.wanted(operation)
     try:
         requested = request.store(context, server, image_id, operation)
+        request.write(image_id, copy_to)
         facts = _gather(context, server, operation, requested)
         _selections[image_id] = _decide(facts, server, image_id)
-        return wrapped(*args, **kwargs)
+        result = wrapped(*args, **kwargs)
     except Exception:
         with excutils.save_and_reraise_exception():
             # Nova does this itself for every operation but this one.
@@ -82,6 +85,8 @@ def snapshot(
     finally:
         _selections.pop(image_id, None)
         request.forget(image_id)
+    copying.start(context, server, image_id, copy_to)
+    return result
 
 
 def _arguments(

@@ -1,4 +1,4 @@
-"""``[glance] store`` checked when nova-compute starts."""
+"""The stores that ``nova.conf`` names, checked when nova-compute starts."""
 
 from __future__ import annotations
 
@@ -14,23 +14,33 @@ LOG = logging.getLogger(__name__)
 
 
 def start() -> None:
-    """Check the option in the background: nova-compute starts either way."""
-    if CONF.glance.store:
+    """Check them in the background: nova-compute starts either way."""
+    if CONF.glance.store or CONF.nova_multistore.copy_to:
         bounded.start(_check)
 
 
 def _check() -> None:
-    store = CONF.glance.store
+    if store := CONF.glance.store:
+        _check_store(
+            '[glance] store', store, 'every snapshot and backup will fail'
+        )
+    for store in CONF.nova_multistore.copy_to:
+        _check_store(
+            '[nova_multistore] copy_to', store, 'no copy will be made there'
+        )
+
+
+def _check_store(option: str, store: str, effect: str) -> None:
     try:
         lookup.catalogue(lookup.service_context()).check_writable(store)
     except exception.StoreRefused as exc:
         LOG.error(
-            '[glance] store is wrong, every snapshot and backup will fail: %s',
-            exc,
+            '%(option)s is wrong, %(effect)s: %(reason)s',
+            {'option': option, 'effect': effect, 'reason': exc},
         )
     except Exception as exc:
         LOG.warning(
-            "[glance] store is '%(store)s', which could not be checked now: "
+            "%(option)s is '%(store)s', which could not be checked now: "
             '%(reason)s',
-            {'store': store, 'reason': exc},
+            {'option': option, 'store': store, 'reason': exc},
         )

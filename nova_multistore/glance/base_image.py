@@ -51,18 +51,32 @@ class BaseImageFilter:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Pass the request on, with a store if it is such an upload."""
+        """Pass the request on, with a store if it is such an upload.
+
+        The answer has the base image that was gone by, whatever came of it.
+        """
+        base = None
         if environ['REQUEST_METHOD'] == 'PUT' and (
             path := _UPLOAD.fullmatch(environ['PATH_INFO'])
         ):
-            self._direct(environ, path[1])
-        return self._application(environ, start_response)
+            base = self._direct(environ, path[1])
+        if base is None:
+            return self._application(environ, start_response)
 
-    def _direct(self, environ: dict[str, Any], image_id: str) -> None:
-        """Name the store, unless the request does or no base image tells."""
+        def start(status: str, headers: list[Any], *exc_info: Any) -> Any:
+            told = *headers, (selection.BASE_IMAGE_REF_HEADER, base)
+            return start_response(status, list(told), *exc_info)
+
+        return self._application(environ, start)
+
+    def _direct(self, environ: dict[str, Any], image_id: str) -> str | None:
+        """Name the store, unless the request does or no base image tells.
+
+        :returns: the base image, None if it is not this filter's to go by
+        """
         value = environ.get(_BASE_IMAGE_REF)
         if value is None or _STORE in environ:
-            return
+            return None
         facts = selection.Facts(
             operation=selection.Operation.OTHER, image_ref=value
         )
@@ -77,7 +91,7 @@ class BaseImageFilter:
                     'value': ascii(value[:_QUOTED]),
                 },
             )
-            return
+            return None
         try:
             selected = selection.select(self._gather(environ, facts))
         except Exception:
@@ -86,7 +100,7 @@ class BaseImageFilter:
                 'image %(base)s could not be looked up',
                 {'image': image_id, 'base': facts.base_image_ref},
             )
-            return
+            return facts.base_image_ref
         LOG.info(
             'Image %(image)s goes to %(store)s: %(reason)s '
             '[base image %(base)s]',
@@ -101,6 +115,7 @@ class BaseImageFilter:
         )
         if selected.store:
             environ[_STORE] = selected.store
+        return facts.base_image_ref
 
     def _gather(
         self, environ: dict[str, Any], facts: selection.Facts

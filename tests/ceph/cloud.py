@@ -9,11 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 from pathlib import Path
-from typing import Any
 from typing import Callable
-
-from keystoneauth1 import loading
-import nova.conf
 
 from tests.cloud import ceph as cloud_ceph
 from tests.cloud import glance as cloud_glance
@@ -128,7 +124,7 @@ def running(
                 root / 'glance', stores=STORES, show_locations=True, **stores
             )
         )
-        register_credentials()
+        cloud_nova.register_credentials('service_user')
         nova = stack.enter_context(
             cloud_nova.Nova(
                 root / 'nova',
@@ -142,21 +138,12 @@ def running(
                     # Ceph needs no guest suspended for a direct snapshot.
                     'workarounds.disable_libvirt_livesnapshot': False,
                     # Glance takes locations from services alone.
-                    'service_user.auth_type': 'admin_token',
-                    'service_user.endpoint': glance.url,
                     'service_user.send_service_user_token': True,
-                    'service_user.token': SERVICE,
+                    **cloud_nova.credentials(
+                        'service_user', glance.url, SERVICE
+                    ),
                     **options,
                 },
             )
         )
         yield Cloud(ceph, far, glance, nova)
-
-
-def register_credentials() -> None:
-    """Let [service_user] have a token as it stands."""
-    conf: Any = nova.conf.CONF
-    loading.register_auth_conf_options(conf, 'service_user')
-    conf.register_opts(
-        loading.get_auth_plugin_conf_options('admin_token'), 'service_user'
-    )

@@ -16,10 +16,13 @@ from nova.storage import rbd_utils
 import pytest
 import rbd
 
+from nova_multistore import opts
 from nova_multistore.compute import patch
 from tests.ceph.matrix import Landing
 from tests.ceph.matrix import look
 from tests.ceph.matrix import take
+from tests.cloud import glance as cloud_glance
+from tests.cloud import nova as cloud_nova
 from tests.cloud import proxy as cloud_proxy
 
 POST = ('POST', '/locations$')
@@ -85,6 +88,33 @@ def test_snapshot_to_boot_from(cloud, boot):
     assert digest == cloud.ceph.sha256(cloud.disk(other))
     assert Landing('second', direct=True, whole=True) == take(cloud, other)
     cloud.nova.delete_server(other)
+    cloud.glance.delete_image(image_id)
+
+
+def test_copied(cloud, boot):
+    """To files and to another pool, once Glance is done with its hash."""
+    admin = cloud_glance.token('admin', ('admin', 'member', 'reader'))
+    cloud_nova.register_credentials(opts.COPY_GROUP)
+    cloud.nova.conf(
+        **{'nova_multistore.copy_to': ['cheap', 'second']},
+        **cloud_nova.credentials(opts.COPY_GROUP, cloud.glance.url, admin),
+    )
+    server = boot('fast')
+    digest = cloud.ceph.sha256(cloud.disk(server))
+    cloud.nova.records.clear()
+
+    image_id = cloud.nova.snapshot(server)
+
+    cloud.nova.conf(
+        **{'nova_multistore.copy_to': [], 'nova_multistore.auth_type': None}
+    )
+    for store in ('cheap', 'second'):
+        cloud.nova.wait_for_line(
+            f'Image {image_id} has a copy in store {store}'
+        )
+    assert cloud.data(image_id) == dict.fromkeys(
+        ('fast', 'cheap', 'second'), digest
+    )
     cloud.glance.delete_image(image_id)
 
 

@@ -26,6 +26,7 @@ from tests.cloud import threads  # noqa: F401
 # isort: split
 
 import fixtures
+from keystoneauth1 import loading
 from nova import context as nova_context
 from nova import objects
 import nova.conf
@@ -46,6 +47,23 @@ MICROVERSION = '2.93'
 
 class NovaFailed(Exception):
     """Raised if a server does not come to the state that was asked for."""
+
+
+def register_credentials(section: str) -> None:
+    """Let a section of nova.conf have a token as it stands."""
+    loading.register_auth_conf_options(CONF, section)
+    CONF.register_opts(
+        loading.get_auth_plugin_conf_options('admin_token'), section
+    )
+
+
+def credentials(section: str, url: str, token: str) -> dict[str, str]:
+    """Return options of nova.conf for that, named as in `Nova.conf`."""
+    return {
+        f'{section}.auth_type': 'admin_token',
+        f'{section}.endpoint': url,
+        f'{section}.token': token,
+    }
 
 
 class Nova(fixtures.Fixture):
@@ -159,6 +177,19 @@ class Nova(fixtures.Fixture):
             for record in self.records
             if record.levelno >= level
         ]
+
+    def wait_for_line(self, words: str, level: int = logging.INFO) -> str:
+        """Wait until something is logged, and return the message.
+
+        :raises NovaFailed: it is not
+        """
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            lines = self.log_lines(level)
+            if found := next((line for line in lines if words in line), None):
+                return found
+            time.sleep(0.1)
+        raise NovaFailed('\n'.join([f'{words!r} is not in:', *lines]))
 
     def server(self, server_id: str) -> dict[str, Any]:
         """Return a server as the API shows it to an administrator."""

@@ -15,8 +15,11 @@ import pytest
 from tests.e2e import site as e2e_site
 from tests.e2e.tenant import wait_for
 
+# Where these tests run in the background, Ctrl-C is ignored.
 _START = """\
+import signal
 from tests.e2e import fixture
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with fixture.Cloud():
     raise AssertionError('it was to be ended before it was ready')
 """

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import pathlib
 import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -37,6 +38,33 @@ def expected_digest(disk: pathlib.Path) -> str:
             ['qemu-img', 'convert', '-O', 'qcow2', disk, out], check=True
         )
         return hashlib.sha256(out.read_bytes()).hexdigest()
+
+
+def upgrade_check(
+    directory: pathlib.Path, url: str, text: str = ''
+) -> tuple[int, str]:
+    """Run ``nova-multistore-status upgrade check``.
+
+    :param directory: where to write a ``nova.conf``
+    :param url: of Glance
+    :param text: what that file has besides
+    :returns: its exit code, and what it says in one line
+    """
+    path = directory / 'nova.conf'
+    path.write_text(
+        f'[glance]\nendpoint_override = {url}\n'
+        f'[service_user]\nauth_type = admin_token\nendpoint = {url}\n'
+        f'token = nova:service:service\n{text}'
+    )
+    program = pathlib.Path(sys.executable).with_name('nova-multistore-status')
+    done = subprocess.run(
+        [program, '--config-file', path, 'upgrade', 'check'],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    lines = (line.strip('|+-').strip() for line in done.stdout.splitlines())
+    return done.returncode, ' '.join(filter(None, lines))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import concurrent.futures
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from nova_multistore import selection
 from tests.cloud import glance as cloud_glance
 from tests.functional import FOLLOWED
 from tests.functional import unwritable
+from tests.functional import upgrade_check
 
 MIB = 1 << 20
 FILTER = {'multistore': 'egg:nova-multistore#glance_api'}
@@ -145,6 +147,31 @@ def where(glance, image_id, data):
     assert path.read_bytes() == data
     assert glance.stores_of(image_id) == [store]
     return store
+
+
+def test_it_can_be_told_that_it_is_there(glance, tmp_path):
+    """By what answers an upload to an image that is not there."""
+    base = str(uuid.uuid4())
+    connection = http.client.HTTPConnection('127.0.0.1', glance.port)
+    with contextlib.closing(connection):
+        connection.request(
+            'PUT',
+            f'/v2/images/{uuid.uuid4()}/file',
+            b'',
+            {
+                'X-Auth-Token': cloud_glance.token(),
+                'Content-Type': 'application/octet-stream',
+                BASE: base.upper(),
+            },
+        )
+        answer = connection.getresponse()
+
+    assert (answer.status, answer.headers[BASE]) == (404, base)
+    images = glance.images()
+    code, told = upgrade_check(tmp_path, glance.url)
+    assert code == 0, told
+    assert "It is in Glance's pipeline." in told
+    assert glance.images() == images
 
 
 @pytest.mark.parametrize(('stores', 'store'), FOLLOWED)

@@ -6,7 +6,6 @@ import logging
 import os
 import time
 
-from keystoneauth1 import loading
 import pytest
 
 from nova_multistore import lookup
@@ -115,17 +114,9 @@ def test_bad_option(nova, glance, base, boot, store, operation):
 @pytest.fixture
 def credentials(nova, glance):
     """Credentials of Nova itself, in [service_user]."""
-    loading.register_auth_conf_options(cloud_nova.CONF, 'service_user')
-    cloud_nova.CONF.register_opts(
-        loading.get_auth_plugin_conf_options('admin_token'), 'service_user'
-    )
-    nova.conf(
-        **{
-            'service_user.auth_type': 'admin_token',
-            'service_user.endpoint': glance.url,
-            'service_user.token': cloud_glance.token('service'),
-        }
-    )
+    cloud_nova.register_credentials('service_user')
+    token = cloud_glance.token('service')
+    nova.conf(**cloud_nova.credentials('service_user', glance.url, token))
     yield
     nova.conf(**{'service_user.auth_type': None})
 

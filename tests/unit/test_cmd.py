@@ -230,7 +230,7 @@ class TestStatus:
 
         assert code == 0, text
         assert 'Stores that take data: cheap, fast.' in ' '.join(text.split())
-        assert text.count('Result: Success') == 5
+        assert text.count('Result: Success') == 9
 
     @pytest.mark.parametrize('store', ['nosuch', 'web'])
     def test_bad_store(self, check, store):
@@ -256,8 +256,8 @@ class TestStatus:
         code, text = check(f'[service_user]\nauth_type = {auth_type}\n')
 
         assert code == 1, text
-        assert text.count('Result: Warning') == 1
-        assert text.count('Result: Success') == 4
+        assert text.count('Result: Warning') == 2
+        assert text.count('Result: Success') == 7
 
     def test_no_arguments(self):
         """They are listed."""
@@ -271,7 +271,7 @@ class TestStatus:
         code, text = check('store = fast', endpoint='http://127.0.0.1:9')
 
         assert code == 1, text
-        assert text.count('Result: Warning') == 2
+        assert text.count('Result: Warning') == 3
 
     def test_another_store_than_that_of_the_disks(self, check):
         """Exit code 1, for what it costs."""
@@ -303,5 +303,5 @@ class TestStatus:
         )
 
         assert code == 1, text
-        assert text.count('Result: Warning') == 1
+        assert text.count('Result: Warning') == 2
         assert 'Nova itself finds a pool' in ' '.join(text.split())

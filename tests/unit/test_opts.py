@@ -31,11 +31,14 @@ def test_entry_point(entry_point):
 
 def test_every_option_has_help():
     """And is listed for the generators."""
-    [(group, listed)] = opts.list_opts()
+    listed = dict(opts.list_opts())
+    own = [*listed['glance'], listed['nova_multistore'][0]]
 
-    assert group == 'glance'
-    assert [opt.name for opt in listed] == ['store']
-    assert all('Possible values:' in opt.help for opt in listed)
+    assert set(listed) == {'glance', 'nova_multistore'}
+    assert [opt.name for opt in own] == ['store', 'copy_to']
+    assert all('Possible values:' in opt.help for opt in own)
+    assert all(opt.help for opt in listed['nova_multistore'])
+    assert 'auth_type' in [opt.name for opt in listed['nova_multistore']]
 
 
 def test_every_option_of_the_tempest_plugin_has_help():

@@ -1,0 +1,158 @@
+"""Further copies of a snapshot, asked for once it has its data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import nova.conf
+from oslo_log import log as logging
+
+from nova_multistore import bounded
+from nova_multistore import copies
+from nova_multistore import exception
+from nova_multistore import lookup
+from nova_multistore import opts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nova.context import RequestContext
+    from nova.objects.instance import Instance
+
+    from nova_multistore.selection import Operation
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+#: How long an image is followed until all of its copies are made, in seconds.
+PATIENCE = 24 * 3600.0
+
+
+def wanted(operation: Operation) -> tuple[str, ...]:
+    """Return the stores that are to have a copy.
+
+    :param operation: what the image is made for
+    :returns: store ids, as they are configured
+    """
+    stores: list[str] = CONF.nova_multistore.copy_to
+    return tuple(dict.fromkeys(stores)) if operation.for_keeps else ()
+
+
+def start(
+    context: RequestContext,
+    server: Instance,
+    image_id: str,
+    stores: Sequence[str],
+) -> None:
+    """Have copies made in the background; the snapshot itself is done.
+
+    :param context: of the request
+    :param server: the server
+    :param image_id: the image's UUID
+    :param stores: ids of the stores that are to have a copy
+    """
+    if not stores:
+        return
+
+    def copy() -> None:
+        try:
+            _copy(context, server, image_id, stores)
+        except Exception as exc:
+            _failed(server, image_id, stores, str(exc))
+
+    try:
+        bounded.start(copy)
+    except RuntimeError as exc:
+        # There are too many threads.
+        _failed(server, image_id, stores, str(exc))
+
+
+def _copy(
+    context: RequestContext,
+    server: Instance,
+    image_id: str,
+    stores: Sequence[str],
+) -> None:
+    privileged = bool(CONF.nova_multistore.auth_type)
+    caller = lookup.service_context(opts.COPY_GROUP) if privileged else context
+    images = copies.Images(lambda: lookup.adapter(caller))
+    try:
+        if privileged:
+            _check_owner(images.show(image_id), server)
+        known = _known(context, server, image_id, stores)
+        found = copies.copy(images, image_id, known, PATIENCE)
+    except exception.GlanceRefused as exc:
+        if exc.status not in (404, 410):
+            raise
+        LOG.info(
+            'Image %s is gone, it is not copied', image_id, instance=server
+        )
+        return
+    for copy in found:
+        if copy.state is copies.State.DONE:
+            LOG.info(
+                'Image %(image)s has a copy in store %(store)s',
+                {'image': image_id, 'store': copy.store},
+                instance=server,
+            )
+        else:
+            reason = copy.reason or "the reason is in Glance's log"
+            _failed(
+                server,
+                image_id,
+                [copy.store],
+                f'{copy.state.value}, {reason}',
+            )
+
+
+def _check_owner(image: dict[str, object], server: Instance) -> None:
+    """See that what is done with more rights is done for the right tenant.
+
+    :raises LookupFailed: the image is another project's
+    """
+    if image.get('owner') != server.project_id:
+        raise exception.LookupFailed(
+            f'it belongs to project {image.get("owner")}, its server to '
+            f'{server.project_id}'
+        )
+
+
+def _known(
+    context: RequestContext,
+    server: Instance,
+    image_id: str,
+    stores: Sequence[str],
+) -> list[str]:
+    """Leave out a store for which Glance would refuse the others, too."""
+    known = []
+    for store in stores:
+        try:
+            lookup.catalogue_for(context, store).check_writable(store)
+        except exception.StoreRefused as exc:
+            LOG.warning(
+                'Image %(image)s gets no copy that [nova_multistore] copy_to '
+                'asks for: %(reason)s',
+                {'image': image_id, 'reason': exc},
+                instance=server,
+            )
+            continue
+        except exception.LookupFailed as exc:
+            LOG.debug('Image %s: %s', image_id, exc)
+        known.append(store)
+    return known
+
+
+def _failed(
+    server: Instance, image_id: str, stores: Sequence[str], reason: str
+) -> None:
+    LOG.warning(
+        'Image %(image)s has no copy in %(stores)s (%(reason)s). To have it '
+        'made: openstack multistore image copy %(image)s %(options)s',
+        {
+            'image': image_id,
+            'stores': ', '.join(stores),
+            'reason': reason,
+            'options': ' '.join(f'--store {store}' for store in stores),
+        },
+        instance=server,
+    )

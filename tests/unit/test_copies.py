@@ -1,0 +1,338 @@
+"""How far an image is in several stores, and what is asked of Glance."""
+
+from __future__ import annotations
+
+import json
+
+from keystoneauth1 import exceptions as auth_exceptions
+import pytest
+
+from nova_multistore import copies
+from nova_multistore import exception
+
+IMAGE = '11111111-1111-4111-8111-111111111111'
+TASK = 'os_glance_import_task'
+IMPORTING = 'os_glance_importing_to_stores'
+FAILED = 'os_glance_failed_import'
+MIB = 1 << 20
+
+
+def image(stores='', status='active', **properties):
+    return {'id': IMAGE, 'status': status, 'stores': stores, **properties}
+
+
+def task(identity='t', status='processing', message='', backend=(), at='1'):
+    return {
+        'id': identity,
+        'status': status,
+        'message': message,
+        'input': {'backend': list(backend)},
+        'updated_at': at,
+    }
+
+
+def texts(found):
+    return [(c.store, c.state.value, c.copied, c.reason) for c in found]
+
+
+@pytest.mark.parametrize(
+    ('shown', 'wanted', 'tasks', 'expected'),
+    [
+        (image('a,b'), (), (), [('a', 'done'), ('b', 'done')]),
+        (image('a,b'), ('b',), (), [('a', 'done'), ('b', 'done')]),
+        # ``cheap`` is not in ``cheap2``.
+        (image('cheap2'), ('cheap',), (), ['done', ('cheap', 'missing')]),
+        (
+            image('a', **{TASK: 't', IMPORTING: 'b,c'}),
+            ('d',),
+            (),
+            ['done', ('b', 'copying'), ('c', 'waiting'), ('d', 'waiting')],
+        ),
+        # What holds it has died, and somebody has taken it away.
+        (image('a', **{IMPORTING: 'b'}), (), (), ['done', ('b', 'missing')]),
+        (
+            image('a', **{FAILED: 'b', IMPORTING: ''}),
+            ('b',),
+            (),
+            ['done', ('b', 'failed')],
+        ),
+        # It failed there, and is being copied again.
+        (
+            image('a', **{TASK: 't', FAILED: 'b', IMPORTING: 'b'}),
+            (),
+            (),
+            ['done', ('b', 'copying')],
+        ),
+        (image(status='queued'), ('a',), (), [('a', 'waiting')]),
+        (image(status='deactivated'), ('a',), (), [('a', 'missing')]),
+        (
+            image('a', **{TASK: 't', IMPORTING: 'b'}),
+            (),
+            [task(message='Copied 7 MiB'), task('u', message='Copied 9 MiB')],
+            ['done', ('b', 'copying', 7 * MIB)],
+        ),
+        (
+            image('a', **{FAILED: 'b,c'}),
+            (),
+            [
+                task('1', 'failure', ' no\n space ', ['b'], at='1'),
+                task('2', 'failure', 'at all', ['b'], at='2'),
+                task('3', 'success', 'other', ['b'], at='3'),
+            ],
+            ['done', ('b', 'failed', None, 'at all'), ('c', 'failed')],
+        ),
+    ],
+)
+def test_read(shown, wanted, tasks, expected):
+    found = texts(copies.read(shown, wanted, tasks))
+
+    assert found == [
+        ('a' if shown['stores'] != 'cheap2' else 'cheap2', each, None, None)
+        if isinstance(each, str)
+        else (*each, *[None] * (4 - len(each)))
+        for each in expected
+    ]
+
+
+def test_read_what_is_no_image():
+    with pytest.raises(exception.LookupFailed):
+        copies.read({'stores': 7})
+
+
+@pytest.mark.parametrize('value', [None, 7, '', ' , '])
+def test_no_stores(value):
+    assert copies.split(value) == ()
+
+
+class Glance:
+    """Answers as it is told, and keeps what it was asked.
+
+    It is an adapter of keystoneauth1, as far as it is used.
+    """
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = []
+
+    def request(self, path, method, json=None, raise_exc=True, timeout=None):
+        assert not raise_exc
+        assert timeout
+        self.asked.append((method, path, json))
+        found = self.answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+class Answer:
+    def __init__(self, status, body=None, text=None):
+        self.status_code = status
+        self.text = json.dumps(body) if text is None else text
+        self.content = b'' if body is None and text is None else b'...'
+
+    def json(self):
+        return json.loads(self.text)
+
+
+def connected(*answers):
+    glance = Glance(*answers)
+    return copies.Images(lambda: glance), glance
+
+
+def test_import_data():
+    images, glance = connected(Answer(202))
+
+    images.import_data(IMAGE, ('a', 'b'), True, name='web-download', uri='x')
+
+    [(method, path, body)] = glance.asked
+    assert (method, path) == ('POST', f'/images/{IMAGE}/import')
+    assert body == {
+        'method': {'name': 'web-download', 'uri': 'x'},
+        'stores': ['a', 'b'],
+        'all_stores_must_succeed': True,
+    }
+
+
+def test_delete_from():
+    images, glance = connected(Answer(204))
+
+    images.delete_from(IMAGE, 'a')
+
+    assert glance.asked == [('DELETE', f'/stores/a/{IMAGE}', None)]
+
+
+@pytest.mark.parametrize(
+    'answer',
+    [
+        Answer(409, {'code': '409 Conflict', 'message': 'It is so.<br />'}),
+        Answer(
+            409,
+            text='<html><head><title>409 Conflict</title></head>'
+            '<body>It is\n so.</body></html>',
+        ),
+        Answer(409, text='It is so.'),
+    ],
+    ids=['json', 'html', 'text'],
+)
+def test_refusal(answer):
+    """It says what Glance says, whichever way Glance says it."""
+    images, _ = connected(answer)
+
+    with pytest.raises(exception.GlanceRefused) as refused:
+        images.show(IMAGE)
+
+    assert (refused.value.status, refused.value.reason) == (409, 'It is so.')
+    assert str(refused.value) == 'Glance refuses: It is so. (HTTP 409)'
+
+
+@pytest.mark.parametrize(
+    'answer', [Answer(503), auth_exceptions.ConnectFailure('no\nway')]
+)
+def test_silence(answer):
+    images, _ = connected(answer)
+
+    with pytest.raises(exception.LookupFailed):
+        images.show(IMAGE)
+
+
+def test_tasks_that_are_not_to_be_seen():
+    images, _ = connected(Answer(404, {'message': 'no'}))
+
+    assert images.tasks(IMAGE) == []
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on when somebody waits."""
+
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self):
+            return self.now
+
+        def sleep(self, seconds):
+            self.now += seconds
+
+    clock = Clock()
+    monkeypatch.setattr(copies, 'time', clock)
+    return clock
+
+
+def test_pause(clock):
+    """The longer nothing changes, up to a bound."""
+    held = Answer(200, image('a', **{TASK: 't', IMPORTING: 'b'}))
+    images, _ = connected(*[held] * 100)
+    follower = copies.Follower(images, IMAGE, detailed=False)
+    pauses = []
+
+    for _ in range(100):
+        follower.look()
+        assert not follower.settled
+        pauses.append(follower.pause)
+        clock.sleep(follower.pause)
+
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == copies.PAUSES
+
+
+def test_copy_through_failures(clock):
+    """Glance restarts, and another has the image for a while."""
+    images, glance = connected(
+        Answer(503),
+        Answer(200, image('a')),
+        Answer(409, {'message': 'busy'}),
+        auth_exceptions.ConnectFailure('gone'),
+        Answer(200, image('a')),
+        Answer(202),
+        Answer(200, image('a', **{TASK: 't', IMPORTING: 'b'})),
+        Answer(200, image('a,b')),
+    )
+
+    found = copies.copy(images, IMAGE, ['b'], 60)
+
+    assert texts(found) == [('b', 'done', None, None)]
+    assert glance.answers == []
+
+
+def test_copy_of_what_is_copied_already(clock):
+    """Somebody was quicker than our question."""
+    images, _ = connected(
+        Answer(200, image('a')),
+        Answer(400, {'message': "already present at store 'b'"}),
+        Answer(200, image('a,b')),
+    )
+
+    assert texts(copies.copy(images, IMAGE, ['b'], 60)) == [
+        ('b', 'done', None, None)
+    ]
+
+
+def test_copy_of_what_somebody_holds(clock):
+    """Glance is asked at once, and then not too often."""
+    held = image('a', **{TASK: 't', IMPORTING: 'b'})
+    asked = []
+
+    class Held(copies.Images):
+        def show(self, image_id):
+            return held
+
+        def import_data(self, *args, **kwargs):
+            asked.append(clock.now)
+            raise exception.GlanceRefused(409, 'busy')
+
+    found = copies.copy(Held(None), IMAGE, ['b'], 7 * copies.STALE)
+
+    assert texts(found) == [('b', 'copying', None, None)]
+    assert len(asked) in (7, 8)
+    assert all(b - a > copies.STALE for a, b in zip(asked, asked[1:]))
+
+
+def test_copy_that_fails(clock):
+    """It is asked three times."""
+    asked = []
+
+    class Failing(copies.Images):
+        def show(self, image_id):
+            return image('a', **{FAILED: 'b,c'})
+
+        def tasks(self, image_id):
+            return []
+
+        def import_data(self, image_id, wanted, name):
+            asked.append(tuple(wanted))
+
+    found = copies.copy(Failing(None), IMAGE, ['b', 'c'], 3600)
+
+    assert [copy.state.value for copy in found] == ['failed', 'failed']
+    assert asked == [('b', 'c')] * copies.TRIES
+
+
+@pytest.mark.parametrize('status', ['deactivated', 'killed', 'deleted'])
+def test_copy_of_what_has_no_data(clock, status):
+    images, _ = connected(Answer(200, image(status=status)))
+
+    with pytest.raises(exception.GlanceRefused, match=status):
+        copies.copy(images, IMAGE, ['b'], 60)
+
+
+def test_copy_that_is_not_allowed(clock):
+    images, glance = connected(
+        Answer(200, image('a')), Answer(403, {'message': 'policy'})
+    )
+
+    with pytest.raises(exception.GlanceRefused, match='policy'):
+        copies.copy(images, IMAGE, ['b'], 60)
+    assert glance.answers == []
+
+
+def test_copy_with_a_glance_that_is_away(clock):
+    """For all of the time."""
+    images, glance = connected(*[Answer(503)] * 100)
+    begin = clock.now
+
+    with pytest.raises(exception.LookupFailed):
+        copies.copy(images, IMAGE, ['b'], 60)
+
+    assert 60 <= clock.now - begin < 70
+    assert len(glance.asked) < 61
