@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 import json
-from pathlib import Path
-import shlex
 import subprocess
 from typing import Any
 
@@ -39,62 +37,6 @@ def server(
     )
     yield server
     server.delete()
-
-
-@pytest.fixture(scope='module')
-def clouds(
-    cloud: fixture.Cloud, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Return a clouds.yaml with a cloud for each user."""
-    site = cloud.site
-    path = tmp_path_factory.mktemp('clouds') / 'clouds.yaml'
-    # JSON is YAML.
-    path.write_text(
-        json.dumps(
-            {
-                'clouds': {
-                    user: {
-                        'auth': {
-                            'auth_url': f'{site.url("keystone")}/v3',
-                            'username': user,
-                            'project_name': user,
-                            'password': site.password,
-                            'user_domain_name': 'Default',
-                            'project_domain_name': 'Default',
-                        },
-                        'region_name': 'RegionOne',
-                    }
-                    for user in ('admin', 'demo')
-                }
-            }
-        )
-    )
-    return path
-
-
-@pytest.fixture
-def run(cloud: fixture.Cloud, clouds: Path) -> Run:
-    """Run one of the commands."""
-
-    def run(
-        *arguments: str, user: str = 'demo', terminal: bool = False
-    ) -> subprocess.CompletedProcess[str]:
-        command = [
-            *(str(cloud.site.bin / 'openstack'), '--os-cloud', user),
-            *('multistore', *arguments),
-        ]
-        if terminal:
-            command = ['script', '-qec', shlex.join(command), '/dev/null']
-        return subprocess.run(
-            command,
-            env=cloud.site.environment(OS_CLIENT_CONFIG_FILE=clouds),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    return run
 
 
 @pytest.fixture
