@@ -20,6 +20,7 @@ from tests.cloud import nova as cloud_nova
 
 from benchmarks import glance_filter
 from nova_multistore import lookup
+from nova_multistore import opts
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
 from tests.demo import table
@@ -116,9 +117,12 @@ def requests(root: pathlib.Path, glance: cloud_glance.Glance) -> list[tuple]:
     with cloud_nova.Nova(root, glance) as nova:
         server = nova.create_server(image)
 
-        def count() -> int:
+        def count(said: str = '') -> int:
+            nova.records.clear()
             glance.forget_requests()
             nova.snapshot(server)
+            if said:
+                nova.wait_for_line(said)
             return len(glance.requests())
 
         stock = count()
@@ -129,6 +133,15 @@ def requests(root: pathlib.Path, glance: cloud_glance.Glance) -> list[tuple]:
             rows.append((name, stock, count()))
         nova.conf(**{'glance.store': 'reliable'})
         rows.append(('warm, [glance] store', stock, count()))
+        admin = cloud_glance.token('admin', ('admin', 'member', 'reader'))
+        cloud_nova.register_credentials(opts.COPY_GROUP)
+        nova.conf(
+            **{'nova_multistore.copy_to': ['cheap', 'fast']},
+            **cloud_nova.credentials(opts.COPY_GROUP, glance.url, admin),
+        )
+        rows.append(
+            ('the same, two copies', stock, count('has a copy in store fast'))
+        )
         patch.remove()
     return [
         (f'requests to Glance, {name}', str(a), str(b), f'{b / a:.3f}')
