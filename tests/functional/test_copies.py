@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import importlib.metadata
 import logging
 import os
 import sqlite3
@@ -27,6 +28,7 @@ from tests.functional import expected_digest
 from tests.functional import upgrade_check
 
 MIB = 1 << 20
+GLANCE = int(importlib.metadata.version('glance').split('.')[0])
 STORES = {
     'central': 'file',
     'dcn0': 'file',
@@ -309,13 +311,14 @@ def test_a_store_of_another_glance(sites, images, tmp_path):
         found = copies.copy(at_site, image_id, ['central'], TIMEOUT)
         assert states(found) == {'central': 'done'}
 
-        with other(sites, tmp_path / 'there', ['central', 'dcn1']) as there:
-            found = copies.copy(as_admin(there), image_id, ['dcn1'], TIMEOUT)
-            assert states(found) == {'dcn1': 'done'}
-
         with pytest.raises(exception.GlanceRefused) as refused:
             copies.copy(at_site, image_id, ['dcn2'], TIMEOUT)
         assert 'dcn2' in refused.value.reason
+    if GLANCE >= 33:
+        # In 26, the import stumbles over the store that it does not know.
+        with other(sites, tmp_path / 'there', ['central', 'dcn1']) as there:
+            found = copies.copy(as_admin(there), image_id, ['dcn1'], TIMEOUT)
+        assert states(found) == {'dcn1': 'done'}
     assert whole(sites, image_id)
 
 
