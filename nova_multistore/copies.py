@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Iterable
     from collections.abc import Sequence
+    from typing import BinaryIO
 
     from keystoneauth1 import adapter
 
@@ -29,6 +30,8 @@ TRIES = 3
 #: How often Glance is asked whether it takes the image from an import that
 #: holds it, in seconds: it does so once that has been silent for an hour.
 STALE = 300.0
+#: How long Glance may take to answer once it has all of a file, in seconds.
+STAGING = 600.0
 #: The shortest and the longest time between two questions, in seconds.
 PAUSES = 1.0, 30.0
 
@@ -99,44 +102,109 @@ def is_held(image: dict[str, Any]) -> bool:
     return bool(image.get(_TASK))
 
 
+def is_under_way(
+    image: dict[str, Any], tasks: Sequence[dict[str, Any]] = ()
+) -> bool:
+    """Tell whether an image may come to lie in further stores by itself.
+
+    :param image: the image, as Glance's API has it
+    :param tasks: the image's tasks, as Glance's API has them
+    """
+    if is_held(image):
+        # Glance does not always let go of what it failed to import.
+        return _running(image, tasks).get('status') != 'failure'
+    if image.get('status') == 'saving':
+        return True
+    if image.get('status') not in _UNDER_WAY:
+        return False
+    # An import that fails may leave the image in any of them.
+    if not tasks:
+        return not split(image.get(_FAILED))
+    return max(tasks, key=_time).get('status') != 'failure'
+
+
 def read(
     image: dict[str, Any],
     wanted: Iterable[str] = (),
     tasks: Sequence[dict[str, Any]] = (),
+    old_message: str | None = None,
 ) -> tuple[Copy, ...]:
     """Read how far an image is in each store.
 
     :param image: the image, as Glance's API has it
     :param wanted: further stores in which it is to lie
     :param tasks: the image's tasks, as Glance's API has them
+    :param old_message: what the task that runs said when it came to the store
+        to which it copies
     :returns: one copy for each store, first those where the image lies
     """
     present = stores.of_image(image)
+    task = _running(image, tasks)
+    queue = _queue(image, task)
     importing = split(image.get(_IMPORTING))
     failed = split(image.get(_FAILED))
-    task = next((t for t in tasks if t.get('id') == image.get(_TASK)), None)
-    copied = _bytes(task)
+    under_way = is_under_way(image, tasks)
 
     def copy(store: str) -> Copy:
         if store in present:
             return Copy(store, State.DONE)
         # Glance takes one after the other; while it fetches the data for all
         # of them, it does not say so.
-        if store in importing[:1] and is_held(image):
+        if store in queue[:1]:
+            copied = _bytes(task, store, old_message)
             return Copy(store, State.COPYING, copied=copied)
-        if store in importing and is_held(image):
+        if store in queue:
             return Copy(store, State.WAITING)
         if store in failed:
             return Copy(store, State.FAILED, reason=_failure(tasks, store))
-        under_way = is_held(image) or image.get('status') in _UNDER_WAY
         return Copy(store, State.WAITING if under_way else State.MISSING)
 
-    everywhere = (*present, *importing, *failed, *wanted)
+    everywhere = (*present, *queue, *importing, *failed, *wanted)
     return tuple(copy(store) for store in dict.fromkeys(everywhere))
 
 
-def _bytes(task: dict[str, Any] | None) -> int | None:
-    found = _COPIED.search(str(task.get('message'))) if task else None
+def _running(
+    image: dict[str, Any], tasks: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the task that holds an image, empty if it is not to be seen."""
+    held_by = image.get(_TASK)
+    return next((t for t in tasks if t.get('id') == held_by), {})
+
+
+def _time(task: dict[str, Any]) -> str:
+    return str(task.get('updated_at'))
+
+
+def _message(task: dict[str, Any]) -> str | None:
+    return ' '.join(str(task.get('message') or '').split()) or None
+
+
+def _stores(task: dict[str, Any]) -> list[str]:
+    """Return the stores of a task, in the order in which it takes them."""
+    return (task.get('input') or {}).get('backend') or []
+
+
+def _queue(image: dict[str, Any], task: dict[str, Any]) -> tuple[str, ...]:
+    """Return the stores that are yet to be imported to, the next one first.
+
+    The image has them in alphabetical order.
+    """
+    if not is_held(image) or task.get('status') == 'failure':
+        return ()
+    importing = split(image.get(_IMPORTING))
+    first = [store for store in _stores(task) if store in importing]
+    return tuple(dict.fromkeys((*first, *importing)))
+
+
+def _bytes(
+    task: dict[str, Any], store: str, old_message: str | None
+) -> int | None:
+    """Return how much of a store's copy is there, None if that is unknown."""
+    message = _message(task)
+    # What it said before was of another store.
+    if message == old_message and store not in _stores(task)[:1]:
+        return None
+    found = _COPIED.search(message or '')
     return int(found[1]) * _MIB if found else None
 
 
@@ -148,11 +216,9 @@ def _failure(tasks: Sequence[dict[str, Any]], store: str) -> str | None:
     failed = [
         task
         for task in tasks
-        if task.get('status') == 'failure'
-        and store in ((task.get('input') or {}).get('backend') or ())
+        if task.get('status') == 'failure' and store in _stores(task)
     ]
-    last = max(failed, key=lambda task: str(task['updated_at']), default={})
-    return ' '.join(str(last.get('message') or '').split()) or None
+    return _message(max(failed, key=_time, default={}))
 
 
 class Images:
@@ -174,6 +240,47 @@ class Images:
         """
         image: dict[str, Any] = self.ask('GET', f'/images/{image_id}')
         return image
+
+    def create(self, **attributes: str) -> dict[str, Any]:
+        """Create an image that waits for its data.
+
+        :param attributes: what it is to have, in the words of Glance's API
+        :returns: the image, as Glance's API has it
+        :raises LookupFailed: Glance did not answer
+        :raises GlanceRefused: it will not
+        """
+        image: dict[str, Any] = self.ask('POST', '/images', attributes)
+        return image
+
+    def stage(self, image_id: str, data: BinaryIO) -> None:
+        """Send the data of an image, for an import by glance-direct.
+
+        :param image_id: the image's id
+        :param data: an open file, whose length is announced
+        :raises LookupFailed: Glance did not answer
+        :raises GlanceRefused: it will not take it
+        """
+        self._send(
+            'PUT',
+            f'/images/{image_id}/stage',
+            data=data,
+            headers={'Content-Type': 'application/octet-stream'},
+            timeout=STAGING,
+            # A second time, what has been read of the file would be missing.
+            allow_reauth=False,
+            connect_retries=0,
+            status_code_retries=0,
+            redirect=False,
+        )
+
+    def delete(self, image_id: str) -> None:
+        """Delete an image.
+
+        :param image_id: the image's id
+        :raises LookupFailed: Glance did not answer
+        :raises GlanceRefused: it will not
+        """
+        self.ask('DELETE', f'/images/{image_id}')
 
     def tasks(self, image_id: str) -> list[dict[str, Any]]:
         """Return the tasks of an image, none if they are not to be seen.
@@ -234,13 +341,12 @@ class Images:
         :raises LookupFailed: Glance did not answer
         :raises GlanceRefused: it will not
         """
+        return self._send(method, path, json=body, timeout=stores.TIMEOUT)
+
+    def _send(self, method: str, path: str, **how: Any) -> Any:
         try:
             answer = self._connect().request(
-                path,
-                method,
-                json=body,
-                raise_exc=False,
-                timeout=stores.TIMEOUT,
+                path, method, raise_exc=False, **how
             )
         except auth_exceptions.ClientException as exc:
             away = isinstance(
@@ -292,6 +398,9 @@ class Follower:
         self._wanted = tuple(wanted)
         self._detailed = detailed
         self._changed = time.monotonic()
+        self._tasks: list[dict[str, Any]] = []
+        self._next: tuple[str, ...] = ()
+        self._old_message: str | None = None
         #: The image when it was last looked at.
         self.image: dict[str, Any] = {}
         #: How far it was then in each store.
@@ -307,8 +416,15 @@ class Follower:
         before = self.copies
         self.image = self._images.show(self._id)
         ask = self._detailed or split(self.image.get(_FAILED))
-        tasks = self._images.tasks(self._id) if ask else ()
-        self.copies = read(self.image, self._wanted, tasks)
+        self._tasks = self._images.tasks(self._id) if ask else []
+        task = _running(self.image, self._tasks)
+        following = _queue(self.image, task)[:1]
+        if following != self._next:
+            self._next = following
+            self._old_message = _message(task)
+        self.copies = read(
+            self.image, self._wanted, self._tasks, self._old_message
+        )
         if before != self.copies:
             self._changed = time.monotonic()
         return self.copies
@@ -316,12 +432,7 @@ class Follower:
     @property
     def settled(self) -> bool:
         """Whether nothing was under way when the image was looked at."""
-        return (
-            bool(self.image)
-            and not is_held(self.image)
-            and self.image['status'] not in _UNDER_WAY
-            and all(copy.settled for copy in self.copies)
-        )
+        return bool(self.image) and not is_under_way(self.image, self._tasks)
 
     @property
     def pause(self) -> float:
@@ -415,9 +526,9 @@ class _Copying:
         again = [s for s in lacking if self._tries[s] < TRIES]
         if not again:
             return False
-        if image['status'] in _UNDER_WAY:
-            return True
         if image['status'] != 'active':
+            if not self._follower.settled:
+                return True
             raise exception.GlanceRefused(
                 409, f'the image is {image["status"]}'
             )
