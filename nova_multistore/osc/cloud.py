@@ -8,6 +8,7 @@ from typing import Any
 from openstack import exceptions as sdk_exceptions
 from osc_lib import exceptions
 
+from nova_multistore import copies
 from nova_multistore import stores
 
 if TYPE_CHECKING:
@@ -23,8 +24,20 @@ class Cloud:
     """A cloud, through openstacksdk's connection to it."""
 
     def __init__(self, connection: openstack.connection.Connection) -> None:
-        self._compute = connection.compute
-        self._image = connection.image
+        self._connection = connection
+
+    @property
+    def _compute(self) -> Any:
+        return self._connection.compute
+
+    @property
+    def _image(self) -> Any:
+        return self._connection.image
+
+    @property
+    def images(self) -> copies.Images:
+        """What Glance's image API is asked through."""
+        return copies.Images(lambda: self._image)
 
     def server(self, name_or_id: str) -> dict[str, Any]:
         """Return a server.
@@ -53,6 +66,17 @@ class Cloud:
         """
         image: dict[str, Any] | None = _get(self._image, f'/images/{image_id}')
         return image
+
+    def find_image(self, name_or_id: str) -> str:
+        """Return the id of an image.
+
+        :param name_or_id: name or id
+        :raises openstack.exceptions.SDKException: there is no such one, or
+            more than one
+        """
+        found = self._image.find_image(name_or_id, ignore_missing=False)
+        image_id: str = found.id
+        return image_id
 
     def catalogue(self) -> stores.Catalogue:
         """Return the stores, with what the user may know of them.

@@ -11,7 +11,7 @@ from osc_lib.cli import parseractions
 
 from nova_multistore import stores
 from nova_multistore.osc import base
-from nova_multistore.osc import progress
+from nova_multistore.osc import follow
 
 _COLUMNS = ('id', 'name', 'server_id', 'status', 'size', 'stores')
 
@@ -56,7 +56,7 @@ class _Create(base.ServerCommand):
         }
         image_id = self.cloud.create_image(server['id'], self.action, entity)
         if parsed_args.wait:
-            image = progress.wait(
+            image = follow.server_image(
                 self.cloud, server['id'], image_id, self.app.stderr
             )
             _check(image, parsed_args.store)
@@ -121,7 +121,7 @@ class CreateBackup(_Create):
             '--rotate',
             metavar='<count>',
             required=True,
-            type=_positive,
+            type=base.positive,
             help='How many backups of the type to keep, this one included',
         )
         return parser
@@ -131,9 +131,3 @@ class CreateBackup(_Create):
             'backup_type': parsed_args.type,
             'rotation': parsed_args.rotate,
         }
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
-    return int(text)

@@ -1,77 +1,146 @@
-"""Waiting for an image of a server, and saying how far it is."""
+"""Saying how far something is: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
+import abc
+import dataclasses
 import time
 from typing import TYPE_CHECKING
-from typing import Any
 
-from osc_lib import exceptions
+from rich import console as rich_console
+from rich import live
+from rich import progress_bar
+from rich import table
+from rich import text
+
+from nova_multistore.osc import size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import TextIO
 
-    from nova_multistore.osc.cloud import Cloud
 
-#: How long to wait before Nova and Glance are asked again, in seconds.
-PAUSE = 1.0
-
-# Statuses from which an image may still become active.
-_UNDER_WAY = ('queued', 'saving', 'uploading', 'importing')
+# How long a bar is at most, in characters.
+_WIDTH = 30
 
 
-def wait(
-    cloud: Cloud, server_id: str, image_id: str, stream: TextIO
-) -> dict[str, Any]:
-    """Wait until an image has its data.
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One of the things that are under way."""
 
-    :param cloud: the cloud
-    :param server_id: of which server it is made
-    :param image_id: the image's id
-    :param stream: where to say how far it is
-    :returns: the image, as Glance's API has it
-    :raises osc_lib.exceptions.CommandError: it is not going to have them
+    name: str
+    #: How far it is, in words.
+    state: str
+    #: Whether something is being done to it now.
+    moving: bool = False
+    #: How much of it is done, in bytes; None if that is not known.
+    done: int | None = None
+    #: How much there is, in bytes; None if that is not known.
+    total: int | None = None
+
+
+def start(stream: TextIO) -> Progress:
+    """Return what says how far things are, while it is entered.
+
+    :param stream: where to say it
     """
-    with _Line(stream) as line:
-        while True:
-            # In this order: Nova is done with a server last.
-            server = cloud.server_now(server_id) or {}
-            image = cloud.image(image_id)
-            task = server.get('OS-EXT-STS:task_state')
-            status = image['status'] if image else 'gone'
-            line.say(f'image {status}, server {task or "idle"}')
-            if image and status == 'active':
-                return image
-            if status not in _UNDER_WAY or not task:
-                break
-            time.sleep(PAUSE)
-    raise exceptions.CommandError(
-        f'image {image_id} was not made: it is {status}, and Nova is done '
-        "with the server; the reason is in nova-compute's log"
-    )
+    console = rich_console.Console(file=stream)
+    if stream.isatty() and not console.is_dumb_terminal:
+        return Bars(console)
+    return Lines(stream)
 
 
-class _Line:
-    """One line that changes on a terminal, a line for each state elsewhere."""
+class Progress(abc.ABC):
+    """What says how far things are, as long as it is entered."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:  # noqa: B027
+        pass
+
+    @property
+    def _spent(self) -> str:
+        return f'{time.monotonic() - self._begin:.0f} s'
+
+    @abc.abstractmethod
+    def show(self, items: Iterable[Item]) -> None:
+        """Say how far they are."""
+
+
+class Lines(Progress):
+    """A line whenever something has changed."""
 
     def __init__(self, stream: TextIO) -> None:
+        super().__init__()
         self._stream = stream
-        self._terminal = stream.isatty()
-        self._begin = time.monotonic()
-        self._state = ''
+        self._states: dict[str, str] = {}
 
-    def __enter__(self) -> _Line:
+    def show(self, items: Iterable[Item]) -> None:
+        for item in items:
+            if self._states.get(item.name) != item.state:
+                self._states[item.name] = item.state
+                line = f'{item.name}: {item.state} ({self._spent})'
+                self._stream.write(f'{line}\n')
+        self._stream.flush()
+
+
+class Bars(Progress):
+    """A bar for each thing."""
+
+    def __init__(self, console: rich_console.Console) -> None:
+        super().__init__()
+        self._items: list[Item] = []
+        self._live = live.Live(
+            console=console, get_renderable=self._table, refresh_per_second=10
+        )
+
+    def __enter__(self) -> Bars:
+        self._live.start()
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
-        if self._terminal:
-            self._stream.write('\n')
+        self._live.stop()
 
-    def say(self, state: str) -> None:
-        spent = f'{time.monotonic() - self._begin:.0f} s'
-        if self._terminal:
-            self._stream.write(f'\r\x1b[K{state} ({spent})')
-        elif state != self._state:
-            self._stream.write(f'{state} ({spent})\n')
-        self._stream.flush()
-        self._state = state
+    def show(self, items: Iterable[Item]) -> None:
+        self._items = list(items)
+
+    def _table(self) -> table.Table:
+        grid = table.Table.grid(padding=(0, 1))
+        for _ in ('name', 'state'):
+            grid.add_column(no_wrap=True)
+        # What gives way on a narrow terminal.
+        grid.add_column(max_width=_WIDTH)
+        for _ in ('amount', 'time'):
+            grid.add_column(no_wrap=True)
+        for item in self._items:
+            grid.add_row(
+                # What somebody named a store or an image is no markup.
+                text.Text(item.name),
+                text.Text(item.state),
+                _bar(item),
+                _amount(item),
+                self._spent if item is self._items[-1] else '',
+            )
+        return grid
+
+
+def _bar(item: Item) -> progress_bar.ProgressBar:
+    """Return a bar, one that only moves if it is not known how far it is."""
+    done = item.done if item.total else None
+    return progress_bar.ProgressBar(
+        total=item.total or 1,
+        completed=done or 0,
+        pulse=item.moving and done is None,
+    )
+
+
+def _amount(item: Item) -> str:
+    return '/'.join(
+        size.words(amount)
+        for amount in (item.done, item.total)
+        if amount is not None
+    )

@@ -101,8 +101,8 @@ def test_snapshot(
     assert 'nova_multistore_store' not in image
     assert server.landing(image) == journey.Landing('reliable', whole=True)
     states = done.stderr.splitlines()
-    assert states[-1].startswith('image active')
-    assert all(line.startswith('image ') for line in states)
+    assert states[-1].startswith('image: active')
+    assert all(line.startswith('image: ') for line in states)
 
 
 def test_snapshot_on_a_terminal(run: Run, server: journey.Server) -> None:
@@ -114,7 +114,7 @@ def test_snapshot_on_a_terminal(run: Run, server: journey.Server) -> None:
 
     assert done.returncode == 0, done.stdout
     # Python reads the carriage return as the end of a line.
-    assert '\n\x1b[Kimage queued' in done.stdout
+    assert '\n\x1b[2Kimage queued' in done.stdout
     assert '| stores    | cheap ' in done.stdout
 
 

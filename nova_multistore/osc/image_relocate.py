@@ -1,0 +1,169 @@
+"""An image that moves to another store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Any
+
+from osc_lib import exceptions
+
+from nova_multistore import copies
+from nova_multistore import exception
+from nova_multistore import stores
+from nova_multistore.osc import base
+from nova_multistore.osc import choice
+from nova_multistore.osc import image_copy
+from nova_multistore.osc import listing
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+# What tells one image's data from another's.
+_DIGESTS = ('size', 'checksum', 'os_hash_algo', 'os_hash_value')
+
+
+class RelocateImage(base.ListCommand):
+    """Copy an image to a store, then delete it from others
+
+    It is deleted nowhere before Glance has it in that store, with the same
+    hash. If this is stopped at any point, run it again.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        choice.add_image(parser)
+        parser.add_argument(
+            '--to',
+            metavar='<store>',
+            required=True,
+            help='Store that is to have the image',
+        )
+        parser.add_argument(
+            '--from',
+            metavar='<store>',
+            action='append',
+            dest='sources',
+            help='Store that is to have it no longer (repeat for several; '
+            'default: every other that can be written)',
+        )
+        choice.add_timeout(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> listing.Listing:
+        catalogue = self.cloud.catalogue()
+        target, sources = parsed_args.to, parsed_args.sources
+        for store in (target, *(sources or ())):
+            catalogue.check_writable(store)
+        if target in (sources or ()):
+            raise base.UsageError(f'store {target} is in --to and in --from')
+        images = self.cloud.images
+        image_id = self.cloud.find_image(parsed_args.image)
+        before = images.show(image_id)
+        try:
+            found = image_copy.wait(
+                self, image_id, [target], parsed_args.timeout
+            )
+        except exception.GlanceRefused as exc:
+            raise exceptions.CommandError(image_copy.words(exc)) from exc
+        columns, rows = listing.of_copies(image_id, found)
+        if self.outcome is base.Outcome.DONE:
+            after = images.show(image_id)
+            _verify(before, after, target)
+            rows += self._delete_from_others(after, target, sources, catalogue)
+        return columns, rows
+
+    def _delete_from_others(
+        self,
+        image: dict[str, Any],
+        target: str,
+        sources: Sequence[str] | None,
+        catalogue: stores.Catalogue,
+    ) -> list[tuple[Any, ...]]:
+        """Delete an image from where it is not to lie any longer.
+
+        :returns: a row for each store but the target
+        """
+        image_id = image['id']
+        others = [s for s in stores.of_image(image) if s != target]
+        kept: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        for store in others:
+            if reason := _why_kept(store, sources, catalogue):
+                kept[store] = reason
+            elif reason := _delete(self.cloud.images, image_id, store):
+                refused[store] = reason
+        if refused:
+            where = ', '.join(refused)
+            why = '; '.join(dict.fromkeys(refused.values()))
+            self.fall_short(
+                base.Outcome.PARTLY,
+                f'image {image_id} still lies in {where}: {why}',
+            )
+        reasons = {**kept, **refused}
+        return [
+            (
+                image_id,
+                store,
+                'kept' if store in reasons else 'deleted',
+                reasons.get(store, ''),
+            )
+            for store in others
+        ]
+
+
+def _verify(
+    before: dict[str, Any], after: dict[str, Any], target: str
+) -> None:
+    """See that an image is whole in the store where it is to stay.
+
+    :param before: the image before it was copied
+    :param after: the image now
+    :param target: the store's id
+    :raises osc_lib.exceptions.CommandError: that is not certain
+    """
+    problems = [
+        f'its {name} is {after.get(name)}, and was {before.get(name)}'
+        for name in _DIGESTS
+        # An image that was cloned into its store has none before.
+        if after.get(name) is None
+        or before.get(name) not in (None, after.get(name))
+    ]
+    if after['status'] != 'active':
+        problems.append(f'it is {after["status"]}')
+    if copies.is_held(after):
+        problems.append('another import has begun')
+    if target not in stores.of_image(after):
+        problems.append(f'it does not lie in {target} any more')
+    if problems:
+        raise exceptions.CommandError(
+            f'image {after["id"]} was deleted nowhere: {"; ".join(problems)}'
+        )
+
+
+def _why_kept(
+    store: str, sources: Sequence[str] | None, catalogue: stores.Catalogue
+) -> str | None:
+    """Return why an image is not to be deleted from a store, if so."""
+    try:
+        catalogue.check_writable(store)
+    except exception.ReadOnlyStore:
+        return 'read-only'
+    except exception.UnknownStore:
+        return "not one of this Glance's stores"
+    return None if sources is None or store in sources else 'not in --from'
+
+
+def _delete(images: copies.Images, image_id: str, store: str) -> str | None:
+    """Delete an image from a store.
+
+    :returns: why it still lies there, None if it does not
+    """
+    try:
+        images.delete_from(image_id, store)
+    except exception.GlanceRefused as exc:
+        # Somebody was quicker.
+        return None if exc.status == 404 else str(exc)
+    except exception.LookupFailed as exc:
+        return str(exc)
+    return None

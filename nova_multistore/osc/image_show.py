@@ -1,0 +1,135 @@
+"""How far images are in their stores."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+from typing import Any
+
+from nova_multistore import copies
+from nova_multistore.osc import base
+from nova_multistore.osc import choice
+from nova_multistore.osc import follow
+from nova_multistore.osc import listing
+from nova_multistore.osc import progress
+from nova_multistore.osc import size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from collections.abc import Mapping
+
+    from nova_multistore.osc.cloud import Cloud
+
+
+_COLUMNS = (
+    'image_id',
+    'name',
+    'status',
+    'store',
+    'state',
+    'size',
+    'copied',
+    'default',
+    'reason',
+)
+
+
+class ShowImages(base.ListCommand):
+    """Show how far images are in each store
+
+    The exit code tells how they are in the end if that is waited for.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'images', metavar='<image>', nargs='+', help='Image (name or ID)'
+        )
+        choice.add_wait(parser, 'until nothing more becomes of them')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> listing.Listing:
+        default = self.cloud.catalogue().default
+        followers = {
+            image: _follower(self.cloud, image)
+            for image in dict.fromkeys(parsed_args.images)
+        }
+        if parsed_args.wait:
+            self._wait(followers, parsed_args.timeout)
+        else:
+            for follower in followers.values():
+                follower.look()
+        return _COLUMNS, [
+            row
+            for follower in followers.values()
+            for row in _rows(follower.image, follower.copies, default)
+        ]
+
+    def _wait(
+        self, followers: Mapping[str, copies.Follower], timeout: float
+    ) -> None:
+        with self.waiting(*followers) as said:
+            follow.until_settled(
+                list(followers.values()),
+                timeout,
+                lambda: said.show(_items(followers)),
+            )
+        outcomes = {
+            follower: listing.outcome(follower.copies)
+            for follower in followers.values()
+        }
+        if set(outcomes.values()) == {base.Outcome.DONE}:
+            return
+        failed = set(outcomes.values()) == {base.Outcome.FAILED}
+        self.fall_short(
+            base.Outcome.FAILED if failed else base.Outcome.PARTLY,
+            '\n'.join(
+                _words(follower)
+                for follower, outcome in outcomes.items()
+                if outcome is not base.Outcome.DONE
+            ),
+        )
+
+
+def _follower(cloud: Cloud, name_or_id: str) -> copies.Follower:
+    image_id = cloud.find_image(name_or_id)
+    image = cloud.images.show(image_id)
+    wanted = copies.split(image.get(copies.PROPERTY))
+    return copies.Follower(cloud.images, image_id, wanted)
+
+
+def _items(followers: Mapping[str, copies.Follower]) -> list[progress.Item]:
+    return [
+        item
+        for name, follower in followers.items()
+        for item in follow.items(follower.image, follower.copies, f'{name} ')
+    ]
+
+
+def _words(follower: copies.Follower) -> str:
+    """Say of an image what is lacking."""
+    image_id = follower.image['id']
+    if follower.copies:
+        return listing.shortfall(image_id, follower.copies)
+    if follower.settled:
+        return listing.left_over(image_id, follower.copies)
+    return f'image {image_id} has no data yet; {base.look_again(image_id)}'
+
+
+def _rows(
+    image: dict[str, Any],
+    found: Iterable[copies.Copy],
+    default: str | None,
+) -> list[tuple[Any, ...]]:
+    """Return a row for each store, or one if there is none."""
+    about = (image['id'], image.get('name'), image['status'])
+    total = size.SizeColumn(image.get('size'))
+    rows = [
+        (
+            *(*about, copy.store, copy.state.value, total),
+            *(size.SizeColumn(copy.copied), copy.store == default),
+            copy.reason or '',
+        )
+        for copy in found
+    ]
+    return rows or [(*about, '', '', total, size.SizeColumn(None), False, '')]

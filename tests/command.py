@@ -1,0 +1,72 @@
+"""The package's commands, run in this process as OpenStackClient runs them."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import logging
+import types
+from typing import Any
+
+
+class Terminal(io.StringIO):
+    """What somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What came of a command."""
+
+    code: int
+    #: What it shows: a row each, by column.
+    rows: list[dict[str, Any]]
+    #: Its last words, if it has any.
+    words: str
+    #: What it said on the way.
+    progress: str
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The state of each store."""
+        return {row['store']: row['state'] for row in self.rows}
+
+
+def run(
+    command: Any, cloud: Any, *args: str, stderr: io.StringIO | None = None
+) -> Result:
+    """Run a command that shows a list.
+
+    :param command: its class
+    :param cloud: what it asks
+    """
+    app = types.SimpleNamespace(
+        client_manager=types.SimpleNamespace(multistore=cloud),
+        stdout=io.StringIO(),
+        stderr=stderr or io.StringIO(),
+    )
+    own = command(app, None)
+    words = io.StringIO()
+    handler = logging.StreamHandler(words)
+    own.log.addHandler(handler)
+    try:
+        parsed_args = own.get_parser('x').parse_args([*args, '-f', 'json'])
+        code = own.run(parsed_args)
+    except SystemExit as exc:
+        code = exc.code
+    except Exception as exc:
+        # As cliff does.
+        own.log.error('%s', exc)
+        code = 1
+    finally:
+        own.log.removeHandler(handler)
+    shown = app.stdout.getvalue()
+    return Result(
+        code,
+        json.loads(shown) if shown else [],
+        words.getvalue().strip(),
+        app.stderr.getvalue(),
+    )
