@@ -150,6 +150,7 @@ class Glance(fixtures.Fixture):
         self.port, self._web_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
         self._web: http.server.ThreadingHTTPServer | None = None
+        self._gates: dict[str, threading.Event] = {}
 
     @property
     def url(self) -> str:
@@ -402,13 +403,7 @@ class Glance(fixtures.Fixture):
     def _add_location(
         self, image_id: str, store: str, data: Path | bytes, project: str
     ) -> None:
-        name = uuid.uuid4().hex
-        if isinstance(data, bytes):
-            (self.root / 'web' / name).write_bytes(data)
-        else:
-            shutil.copyfile(data, self.root / 'web' / name)
-        self._start_web()
-        url = f'http://{LOCALHOST}:{self._web_port}/{name}'
+        url = self.serve(data)
         if self.show_locations:
             # What there is in releases without an API of its own for it.
             location = {'url': url, 'metadata': {'store': store}}
@@ -432,6 +427,24 @@ class Glance(fixtures.Fixture):
                 True,
             )
         self.finish_tasks(image_id)
+
+    def serve(
+        self, data: Path | bytes, gate: threading.Event | None = None
+    ) -> str:
+        """Serve data over HTTP, where Glance may get them from.
+
+        :param gate: what each request waits for
+        :returns: the URL
+        """
+        name = uuid.uuid4().hex
+        if isinstance(data, bytes):
+            (self.root / 'web' / name).write_bytes(data)
+        else:
+            shutil.copyfile(data, self.root / 'web' / name)
+        if gate is not None:
+            self._gates[f'/{name}'] = gate
+        self._start_web()
+        return f'http://{LOCALHOST}:{self._web_port}/{name}'
 
     def copy_image(
         self, image_id: str, stores: Iterable[str], project: str = PROJECT
@@ -514,7 +527,9 @@ class Glance(fixtures.Fixture):
         }
         sections: dict[str, dict[str, object]] = {
             'DEFAULT': {
-                'enabled_import_methods': '[copy-image,web-download]',
+                'enabled_import_methods': (
+                    '[copy-image,glance-direct,web-download]'
+                ),
                 'show_multiple_locations': self.show_locations,
                 'image_cache_dir': self.root / 'cache',
                 # Its cache is one for all of its processes.
@@ -606,7 +621,7 @@ class Glance(fixtures.Fixture):
         if self._web is not None:
             return
         handler = functools.partial(
-            _QuietFiles, directory=str(self.root / 'web')
+            _QuietFiles, self._gates, directory=str(self.root / 'web')
         )
         self._web = http.server.ThreadingHTTPServer(
             (LOCALHOST, self._web_port), handler
@@ -621,6 +636,17 @@ class Glance(fixtures.Fixture):
 
 
 class _QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def __init__(
+        self, gates: Mapping[str, threading.Event], *args: Any, **kwargs: Any
+    ) -> None:
+        self._gates = gates
+        super().__init__(*args, **kwargs)
+
+    def do_GET(self) -> None:
+        if self.path in self._gates:
+            self._gates[self.path].wait(PATIENCE)
+        super().do_GET()
+
     def log_message(self, format: str, *args: Any) -> None:
         pass
 

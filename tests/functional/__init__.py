@@ -12,6 +12,8 @@ import tempfile
 
 import pytest
 
+from tests.cloud import glance as cloud_glance
+
 #: What the end of the output has to say of a run.
 notes: pytest.StashKey[list[str]] = pytest.StashKey()
 
@@ -76,3 +78,29 @@ def unwritable(directory: pathlib.Path) -> Iterator[None]:
         yield
     finally:
         directory.chmod(mode)
+
+
+@contextlib.contextmanager
+def broken(glance: cloud_glance.Glance, store: str) -> Iterator[None]:
+    """Let a store take nothing, whoever writes: a file is in its place."""
+    directory = glance.directory(store)
+    away = directory.with_name(f'{store}-away')
+    directory.rename(away)
+    directory.write_text('')
+    try:
+        yield
+    finally:
+        directory.unlink()
+        away.rename(directory)
+
+
+def small(directory: pathlib.Path, size: int) -> list[str]:
+    """Make a directory, and return what starts a command that can fill it.
+
+    Not everybody may start it.
+
+    :param size: what it has room for, in MiB
+    """
+    directory.mkdir(parents=True)
+    mount = f'mount -t tmpfs -o size={size}m tmpfs "$0" && exec "$@"'
+    return ['unshare', '-rm', 'sh', '-c', mount, str(directory)]

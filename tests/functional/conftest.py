@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import shutil
@@ -57,6 +58,52 @@ def glance(root):
         show_locations=not cloud_glance.HAS_LOCATION_API,
     ) as glance:
         yield glance
+
+
+@pytest.fixture(scope='module')
+def sites(root):
+    """A Glance with a central store, which is the default, and three sites.
+
+    Its policy is in a file that it reads again when that changes.
+    """
+    directory = root / 'sites'
+    directory.mkdir()
+    policy = directory / 'policy.yaml'
+    policy.write_text('{}')
+    with cloud_glance.Glance(
+        directory,
+        stores={
+            'central': 'file',
+            'dcn0': 'file',
+            'dcn1': 'file',
+            'dcn2': 'file',
+            'web': 'http',
+        },
+        default='central',
+        show_locations=not cloud_glance.HAS_LOCATION_API,
+        **{'oslo_policy.policy_file': policy},
+    ) as glance:
+        yield glance
+
+
+@pytest.fixture
+def policy(sites):
+    """Change rules of the policy of `sites`."""
+    path = sites.root / 'policy.yaml'
+    changed = {}
+
+    def write(**rules):
+        # Glance goes by the time of its last change, and may look any time.
+        then = path.stat().st_mtime + 2
+        new = path.with_name('new')
+        new.write_text(json.dumps(rules))
+        os.utime(new, (then, then))
+        new.rename(path)
+        changed.update(rules)
+
+    yield write
+    # Glance keeps a rule that is in the file no more.
+    write(**dict.fromkeys(changed, 'role:admin'))
 
 
 @pytest.fixture(scope='module')

@@ -24,57 +24,14 @@ from nova_multistore import opts
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
+from tests.functional import broken
 from tests.functional import expected_digest
 from tests.functional import upgrade_check
 
 MIB = 1 << 20
 GLANCE = int(importlib.metadata.version('glance').split('.')[0])
-STORES = {
-    'central': 'file',
-    'dcn0': 'file',
-    'dcn1': 'file',
-    'dcn2': 'file',
-    'web': 'http',
-}
 ADMIN = cloud_glance.token('admin', ('admin', 'member', 'reader'))
 TIMEOUT = 60
-
-
-@pytest.fixture(scope='module')
-def sites(root):
-    """A Glance with a central store, which is the default, and three sites.
-
-    Its policy is in a file that it reads again when that changes.
-    """
-    directory = root / 'sites'
-    directory.mkdir()
-    policy = directory / 'policy.yaml'
-    policy.write_text('{}')
-    with cloud_glance.Glance(
-        directory,
-        stores=STORES,
-        default='central',
-        **{'oslo_policy.policy_file': policy},
-    ) as glance:
-        yield glance
-
-
-@pytest.fixture
-def copy_image_policy(sites):
-    """Let others copy an image, as a rule of Glance's policy says."""
-    path = sites.root / 'policy.yaml'
-
-    def write(rule):
-        # Glance goes by the time of its last change, and may look any time.
-        changed = path.stat().st_mtime + 2
-        new = path.with_name('new')
-        new.write_text(f'{{"copy_image": "{rule}"}}')
-        os.utime(new, (changed, changed))
-        new.rename(path)
-
-    yield write
-    # Glance keeps a rule that is in the file no more.
-    write('role:admin')
 
 
 @pytest.fixture
@@ -88,20 +45,6 @@ def as_admin(glance):
     auth = token_endpoint.Token(url, ADMIN)
     sender = adapter.Adapter(session.Session(auth), endpoint_override=url)
     return copies.Images(lambda: sender)
-
-
-@contextlib.contextmanager
-def broken(glance, store):
-    """A store that takes nothing, whoever writes: a file is in its place."""
-    directory = glance.directory(store)
-    away = directory.with_name(f'{store}-away')
-    directory.rename(away)
-    directory.write_text('')
-    try:
-        yield
-    finally:
-        directory.unlink()
-        away.rename(directory)
 
 
 def made(glance, size, store):
@@ -427,9 +370,9 @@ def test_property_is_not_inherited(nova, sites, server):
     nova.delete_server(other)
 
 
-def test_members_may_copy(nova, sites, server, copy_image_policy):
+def test_members_may_copy(nova, sites, server, policy):
     """Without credentials it is asked for as who asked for the snapshot."""
-    copy_image_policy('role:member')
+    policy(copy_image='role:member')
 
     image_id = nova.snapshot(server)
 

@@ -20,6 +20,7 @@ from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
 from tests.functional import expected_digest
 from tests.functional import notes
+from tests.functional import small
 from tests.functional import unwritable
 
 MIB = 1 << 20
@@ -199,11 +200,7 @@ def full_glance(tmp_path, request):
     that Glance would.
     """
     tmp_path.chmod(0o755)
-    directory = tmp_path / 'stores' / 'fast'
-    directory.mkdir(parents=True)
-    mount = ['unshare', '-rm', 'sh', '-c']
-    mount += ['mount -t tmpfs -o size=6m tmpfs "$0" && exec "$@"']
-    mount += [str(directory)]
+    mount = small(tmp_path / 'stores' / 'fast', 6)
     if subprocess.run([*mount, 'true'], check=False).returncode == 0:
         request.config.stash[notes] += ['Full store: a tmpfs of 6 MiB.']
         with cloud_glance.Glance(tmp_path, launcher=mount) as glance:

@@ -1,0 +1,635 @@
+"""The commands for images in several stores, on the real Glance."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+
+import openstack
+import pytest
+
+from nova_multistore import copies
+from nova_multistore.osc import cloud as osc_cloud
+from nova_multistore.osc import image_copy
+from nova_multistore.osc import image_import
+from nova_multistore.osc import image_relocate
+from nova_multistore.osc import image_show
+from tests import command
+from tests.cloud import glance as cloud_glance
+from tests.cloud import proxy as cloud_proxy
+from tests.functional import broken
+from tests.functional import notes
+from tests.functional import small
+
+MIB = 1 << 20
+FILES = ['central', 'dcn0', 'dcn1', 'dcn2']
+ADMIN = cloud_glance.token('demo', ('admin', 'member', 'reader'))
+DATA = os.urandom(3 * MIB)
+
+
+def connect(url, token=ADMIN):
+    connection = openstack.connect(
+        load_yaml_config=False,
+        load_envvars=False,
+        auth_type='admin_token',
+        auth={'endpoint': f'{url}/v2', 'token': token},
+    )
+    return osc_cloud.Cloud(connection)
+
+
+@pytest.fixture(scope='module')
+def cloud(sites):
+    return connect(sites.url)
+
+
+@pytest.fixture(scope='module')
+def member(sites):
+    return connect(sites.url, cloud_glance.token())
+
+
+@pytest.fixture
+def run(cloud):
+    """Run a command as an administrator."""
+    return lambda which, *args: command.run(which, cloud, *args)
+
+
+@pytest.fixture
+def uri(sites):
+    return sites.serve(DATA)
+
+
+def make(glance, *names, **properties):
+    return glance.create_image(
+        DATA, stores=names, disk_format='raw', **properties
+    )
+
+
+def in_stores(*names):
+    return [word for name in names for word in ('--store', name)]
+
+
+def new(result):
+    """Return the id of the image that a command is about."""
+    [image_id] = {row['image_id'] for row in result.rows}
+    return image_id
+
+
+def whole(glance, image_id, *names, data=DATA):
+    """See that an image lies in these stores, whole, and nowhere else."""
+    assert sorted(glance.stores_of(image_id)) == sorted(names)
+    files = glance.files(image_id)
+    assert set(files) == set(names)
+    assert all(path.read_bytes() == data for path in files.values())
+
+
+class TestImport:
+    def test_uri(self, sites, member, uri):
+        """A user who is no administrator may; each change is a line."""
+        result = command.run(
+            image_import.ImportImage,
+            member,
+            *('several', '--uri', uri, *in_stores('dcn1', 'central')),
+            *('--wait', '--disk-format', 'raw'),
+        )
+
+        assert result.code == 0, result.words
+        assert result.states == {'dcn1': 'done', 'central': 'done'}
+        whole(sites, new(result), 'central', 'dcn1')
+        image = sites.image(new(result))
+        assert (image['name'], image['disk_format']) == ('several', 'raw')
+        lines = result.progress.splitlines()
+        assert {line.split(' (')[0] for line in lines} >= {
+            'central: done',
+            'dcn1: done',
+        }
+        assert len(set(lines)) == len(lines)
+
+    def test_all_stores(self, sites, run, uri):
+        """What is read-only is none of them."""
+        result = run(
+            image_import.ImportImage,
+            *('all', '--uri', uri, '--all-stores', '--wait'),
+        )
+
+        assert result.code == 0, result.words
+        whole(sites, new(result), *FILES)
+
+    def test_file(self, sites, run, tmp_path):
+        """Its length is announced."""
+        path = tmp_path / 'image.raw'
+        path.write_bytes(DATA)
+        sites.forget_requests()
+
+        result = run(
+            image_import.ImportImage,
+            *('file', '--file', str(path), *in_stores('dcn0', 'dcn2')),
+            '--wait',
+        )
+
+        assert result.code == 0, result.words
+        whole(sites, new(result), 'dcn0', 'dcn2')
+        [stage] = [r for r in sites.requests() if r.path.endswith('/stage')]
+        assert stage.content_length == len(DATA)
+        assert not stage.chunked
+        assert f'{path}: sent' in result.progress
+
+    def test_not_waited_for(self, sites, run):
+        """The order is that of the request, as is Glance's."""
+        gate = threading.Event()
+        uri = sites.serve(DATA, gate)
+
+        result = run(
+            image_import.ImportImage,
+            *('later', '--uri', uri, *in_stores('dcn1', 'dcn0')),
+        )
+        deadline = time.monotonic() + cloud_glance.PATIENCE
+        while True:
+            shown = run(image_show.ShowImages, new(result))
+            if 'copying' in shown.states.values():
+                break
+            assert time.monotonic() < deadline
+        gate.set()
+        waited = run(image_show.ShowImages, new(result), '--wait')
+
+        assert result.code == shown.code == waited.code == 0
+        assert set(result.states) == {'dcn0', 'dcn1'}
+        assert shown.states == {'dcn1': 'copying', 'dcn0': 'waiting'}
+        assert waited.states == {'dcn1': 'done', 'dcn0': 'done'}
+        whole(sites, new(result), 'dcn0', 'dcn1')
+
+    @pytest.mark.parametrize('source', ['uri', 'file'])
+    def test_failure_allowed(self, sites, run, uri, tmp_path, source):
+        """The exit code tells it, and the words what to do."""
+        with broken(sites, 'dcn0'):
+            result = run(
+                image_import.ImportImage,
+                *('some', *self.source(source, uri, tmp_path)),
+                *(*in_stores('central', 'dcn0', 'dcn1'), '--wait'),
+            )
+
+        assert result.code == 3
+        assert result.states == {
+            'central': 'done',
+            'dcn0': 'failed',
+            'dcn1': 'done',
+        }
+        image_id = new(result)
+        whole(sites, image_id, 'central', 'dcn1')
+        command_line = (
+            f'openstack multistore image copy {image_id} --store dcn0'
+        )
+        assert result.words.endswith(command_line)
+        again = run(image_copy.CopyImage, *command_line.split()[4:], '--wait')
+        assert again.code == 0
+        whole(sites, image_id, 'central', 'dcn0', 'dcn1')
+
+    @pytest.mark.parametrize('source', ['uri', 'file'])
+    def test_failure_disallowed(self, sites, run, uri, tmp_path, source):
+        """It lies nowhere, and why is said, and what to do."""
+        with broken(sites, 'dcn0'):
+            result = run(
+                image_import.ImportImage,
+                *('none', *self.source(source, uri, tmp_path)),
+                *(*in_stores('central', 'dcn0', 'dcn1'), '--wait'),
+                '--disallow-failure',
+            )
+
+        assert result.code == 1
+        image_id = new(result)
+        assert result.states['dcn0'] == 'failed'
+        assert 'done' not in result.states.values()
+        assert 'lies in no store: Task failed' in result.words
+        assert result.words.endswith(f'openstack image delete {image_id}')
+        assert sites.stores_of(image_id) == []
+        assert sites.files(image_id) == {}
+        sites.delete_image(image_id)
+
+    @staticmethod
+    def source(source, uri, tmp_path):
+        if source == 'uri':
+            return ['--uri', uri]
+        (tmp_path / 'data').write_bytes(DATA)
+        return ['--file', str(tmp_path / 'data')]
+
+    def test_data_that_are_not_there(self, sites, run, uri):
+        result = run(
+            image_import.ImportImage,
+            *('no data', '--uri', f'{uri}x', '--all-stores', '--wait'),
+        )
+
+        assert result.code == 1
+        assert set(result.states.values()) == {'failed'}
+        assert 'lies in no store: Task failed' in result.words
+
+    @pytest.mark.parametrize(
+        ('args', 'words'),
+        [
+            (['--store', 'nosuch'], 'central, dcn0, dcn1, dcn2'),
+            (['--store', 'central', '--store', 'web'], 'is read-only'),
+            ([], ''),
+            (['--store', 'central', '--all-stores'], ''),
+            (['--all-stores', '--file', 'x'], ''),
+            (['--all-stores', '--timeout', '0'], ''),
+            (
+                ['--all-stores', '--allow-failure', '--disallow-failure'],
+                '',
+            ),
+        ],
+    )
+    def test_usage(self, sites, run, uri, args, words):
+        """Nothing is made."""
+        images = sites.images()
+
+        result = run(image_import.ImportImage, 'x', '--uri', uri, *args)
+
+        assert result.code == 2
+        assert words in result.words
+        assert sites.images() == images
+
+    @pytest.mark.parametrize(
+        ('args', 'words'),
+        [
+            (['--uri', 'http://127.0.0.1:9/'], 'does not pass filtering'),
+            (['--file', '/no/such'], '/no/such'),
+            (['--file', '/dev/null'], 'is no regular file'),
+            (['--disk-format', 'nosuch', '--uri', 'x'], 'nosuch'),
+        ],
+    )
+    def test_refused(self, sites, run, args, words):
+        """Nothing is left."""
+        images = sites.images()
+
+        result = run(image_import.ImportImage, 'x', *args, '--all-stores')
+
+        assert (result.code, result.rows) == (1, [])
+        assert words in result.words
+        assert sites.images() == images
+
+    def test_time_is_over(self, sites, run):
+        """It is said how to look again."""
+        gate = threading.Event()
+        uri = sites.serve(DATA, gate)
+
+        result = run(
+            image_import.ImportImage,
+            *('slow', '--uri', uri, '--all-stores', '--wait'),
+            *('--timeout', '1'),
+        )
+
+        assert result.code == 1
+        assert 'Glance goes on' in result.words
+        gate.set()
+        again = result.words.partition('openstack multistore image show ')[2]
+        assert run(image_show.ShowImages, *again.split()).code == 0
+
+    @pytest.mark.parametrize(
+        'fault',
+        [cloud_proxy.Cut(MIB), cloud_proxy.Answer(503)],
+        ids=['cut', 'unavailable'],
+    )
+    def test_data_on_their_way(self, sites, tmp_path, fault):
+        """Half a file is not sent as if it were one."""
+        (tmp_path / 'data').write_bytes(DATA)
+        with cloud_proxy.Proxy(sites.url) as proxy:
+            proxy.fail('PUT', '/stage$', fault)
+            result = command.run(
+                image_import.ImportImage,
+                connect(proxy.url),
+                *('cut', '--file', str(tmp_path / 'data'), '--all-stores'),
+            )
+            met = proxy.met
+
+        assert (met, result.code) == (1, 1)
+        image_id = result.words.rpartition(' ')[2]
+        assert result.words.endswith(f'openstack image delete {image_id}')
+        assert sites.image(image_id)['status'] != 'active'
+        sites.delete_image(image_id)
+
+    def test_answer_that_is_lost(self, sites, uri):
+        """The import has begun: it is waited for as if it had come."""
+        with cloud_proxy.Proxy(sites.url) as proxy:
+            proxy.fail('POST', '/import$', cloud_proxy.LoseAnswer())
+            result = command.run(
+                image_import.ImportImage,
+                connect(proxy.url),
+                *('lost', '--uri', uri, '--all-stores', '--wait'),
+            )
+            met = proxy.met
+
+        assert (met, result.code) == (1, 0), result.words
+        whole(sites, new(result), *FILES)
+
+    def test_store_that_is_full(self, tmp_path, request):
+        """It is found out half-way."""
+        mount = small(tmp_path / 'stores' / 'dcn0', 2)
+        if subprocess.run([*mount, 'true'], check=False).returncode:
+            request.config.stash[notes] += [
+                'No full store: unshare -rm is not allowed here.'
+            ]
+            pytest.skip('unshare -rm is not allowed here')
+        tmp_path.chmod(0o755)
+        with cloud_glance.Glance(
+            tmp_path,
+            stores={'central': 'file', 'dcn0': 'file'},
+            default='central',
+            launcher=mount,
+        ) as glance:
+            result = command.run(
+                image_import.ImportImage,
+                connect(glance.url),
+                *('full', '--uri', glance.serve(DATA), '--all-stores'),
+                '--wait',
+            )
+
+            assert result.code == 3
+            assert result.states == {'central': 'done', 'dcn0': 'failed'}
+            assert glance.stores_of(new(result)) == ['central']
+
+
+@pytest.fixture
+def image(sites):
+    """An image that lies in ``central``."""
+    return make(sites, 'central')
+
+
+class TestCopy:
+    def test_wait(self, sites, run, image):
+        result = run(
+            image_copy.CopyImage,
+            *(image, *in_stores('central', 'dcn2'), '--wait'),
+        )
+
+        assert result.code == 0, result.words
+        assert result.states == {'central': 'done', 'dcn2': 'done'}
+        whole(sites, image, 'central', 'dcn2')
+
+    def test_by_name_to_all(self, sites, run):
+        image_id = make(sites, 'dcn1', name='by name')
+
+        result = run(image_copy.CopyImage, 'by name', '--all-stores')
+
+        assert result.code == 0
+        assert result.states['dcn1'] == 'done'
+        assert set(result.states) == set(FILES)
+        sites.finish_tasks(image_id)
+        whole(sites, image_id, *FILES)
+
+    def test_already_there(self, sites, run, image):
+        """Nothing is asked for."""
+        sites.forget_requests()
+
+        result = run(image_copy.CopyImage, image, '--store', 'central')
+
+        assert (result.code, result.states) == (0, {'central': 'done'})
+        assert {r.method for r in sites.requests()} == {'GET'}
+
+    def test_one_fails(self, sites, run, image):
+        with broken(sites, 'dcn0'):
+            result = run(
+                image_copy.CopyImage,
+                *(image, *in_stores('dcn0', 'dcn1'), '--wait'),
+            )
+
+        assert result.code == 3
+        assert result.states == {'dcn0': 'failed', 'dcn1': 'done'}
+        assert "does not lie in dcn0: Glance's log says why" in result.words
+        whole(sites, image, 'central', 'dcn1')
+
+    def test_all_fail(self, sites, run, image):
+        with broken(sites, 'dcn0'):
+            result = run(
+                image_copy.CopyImage, image, '--store', 'dcn0', '--wait'
+            )
+
+        assert (result.code, result.states) == (1, {'dcn0': 'failed'})
+
+    @pytest.mark.parametrize('wait', [[], ['--wait']], ids=['', 'wait'])
+    def test_member(self, sites, member, policy, image, wait):
+        """Glance's policy says who may."""
+        args = [image, '--store', 'dcn0', *wait]
+        denied = command.run(image_copy.CopyImage, member, *args)
+        policy(copy_image='role:member')
+        allowed = command.run(image_copy.CopyImage, member, *args)
+
+        assert denied.code == 1
+        assert 'policy copy_image is for administrators' in denied.words
+        assert allowed.code == 0, allowed.words
+        sites.finish_tasks(image)
+        whole(sites, image, 'central', 'dcn0')
+
+    @pytest.mark.parametrize(
+        ('args', 'code', 'words'),
+        [
+            (['nosuch', '--store', 'dcn0'], 1, 'nosuch'),
+            (['nosuch', '--store', 'web'], 2, 'is read-only'),
+            (['nosuch'], 2, ''),
+        ],
+    )
+    def test_refused(self, run, args, code, words):
+        result = run(image_copy.CopyImage, *args)
+
+        assert result.code == code
+        assert words in result.words
+
+    def test_queued(self, sites, run):
+        image_id = sites.create_queued_image()
+
+        result = run(image_copy.CopyImage, image_id, '--store', 'dcn0')
+
+        assert result.code == 1
+        assert 'status active' in result.words
+
+
+class TestShow:
+    def test_several(self, sites, run, image):
+        """Wanted copies are shown as well, and what failed."""
+        other = make(
+            sites, 'dcn0', 'dcn1', **{copies.PROPERTY: 'central,dcn0'}
+        )
+        queued = sites.create_queued_image()
+
+        result = run(image_show.ShowImages, image, other, queued)
+
+        assert result.code == 0
+        assert [
+            (row['image_id'], row['store'], row['state'], row['default'])
+            for row in result.rows
+        ] == [
+            (image, 'central', 'done', True),
+            (other, 'dcn0', 'done', False),
+            (other, 'dcn1', 'done', False),
+            (other, 'central', 'missing', True),
+            (queued, '', '', False),
+        ]
+        assert result.rows[0] == {
+            'image_id': image,
+            'name': 'base',
+            'status': 'active',
+            'store': 'central',
+            'state': 'done',
+            'size': len(DATA),
+            'copied': None,
+            'default': True,
+            'reason': '',
+        }
+
+    def test_wait_for_several(self, sites, run):
+        """One line for each change in each store."""
+        gates = [threading.Event(), threading.Event()]
+        ids = [
+            new(
+                run(
+                    image_import.ImportImage,
+                    *(f'n{i}', '--uri', sites.serve(DATA, gate)),
+                    *in_stores('dcn0', 'dcn1'),
+                )
+            )
+            for i, gate in enumerate(gates)
+        ]
+        timers = [
+            threading.Timer(2 + 2 * i, gate.set)
+            for i, gate in enumerate(gates)
+        ]
+        for timer in timers:
+            timer.start()
+
+        result = run(image_show.ShowImages, *ids, '--wait')
+
+        assert result.code == 0, result.words
+        assert {row['state'] for row in result.rows} == {'done'}
+        lines = [each.split(' (')[0] for each in result.progress.splitlines()]
+        assert lines[:4] == [
+            f'{ids[0]} dcn0: copying',
+            f'{ids[0]} dcn1: waiting',
+            f'{ids[1]} dcn0: copying',
+            f'{ids[1]} dcn1: waiting',
+        ]
+        first, second = (lines.index(f'{each} dcn1: done') for each in ids)
+        assert first < second
+        assert len(set(lines)) == len(lines)
+
+    def test_wait_for_what_failed(self, sites, run, image):
+        with broken(sites, 'dcn0'):
+            run(image_copy.CopyImage, image, '--store', 'dcn0')
+            result = run(image_show.ShowImages, image, '--wait')
+
+        assert result.code == 3
+        assert result.states == {'central': 'done', 'dcn0': 'failed'}
+
+    def test_wait_on_a_terminal(self, cloud, image):
+        """What is told changes in its place."""
+        terminal = command.Terminal()
+
+        result = command.run(
+            image_show.ShowImages, cloud, image, '--wait', stderr=terminal
+        )
+
+        assert result.code == 0
+        assert f'{image} central' in result.progress
+
+    def test_nothing_comes(self, sites, run):
+        image_id = sites.create_queued_image()
+
+        result = run(image_show.ShowImages, image_id, '--wait', '--timeout=1')
+
+        assert result.code == 1
+        assert 'has no data yet' in result.words
+
+    def test_unknown(self, run):
+        result = run(image_show.ShowImages, 'nosuch')
+
+        assert result.code == 1
+        assert 'nosuch' in result.words
+
+
+class TestRelocate:
+    def test_move(self, sites, run, image):
+        """A second time there is nothing to do."""
+        result = run(image_relocate.RelocateImage, image, '--to', 'dcn0')
+        again = run(image_relocate.RelocateImage, image, '--to', 'dcn0')
+
+        assert result.code == again.code == 0
+        assert result.states == {'dcn0': 'done', 'central': 'deleted'}
+        assert again.states == {'dcn0': 'done'}
+        whole(sites, image, 'dcn0')
+
+    def test_from_some(self, sites, run):
+        image_id = make(sites, 'central', 'dcn0', 'dcn1')
+
+        result = run(
+            image_relocate.RelocateImage,
+            *(image_id, '--to', 'dcn2', '--from', 'dcn0'),
+        )
+
+        assert result.code == 0
+        assert result.states == {
+            'dcn2': 'done',
+            'central': 'kept',
+            'dcn0': 'deleted',
+            'dcn1': 'kept',
+        }
+        whole(sites, image_id, 'central', 'dcn1', 'dcn2')
+
+    def test_read_only(self, sites, run):
+        """What lies there is left alone."""
+        image_id = sites.create_image(DATA, stores=['web'])
+
+        result = run(image_relocate.RelocateImage, image_id, '--to', 'dcn0')
+
+        assert result.code == 0, result.words
+        assert result.states == {'dcn0': 'done', 'web': 'kept'}
+        [web] = [row for row in result.rows if row['store'] == 'web']
+        assert web['reason'] == 'read-only'
+        assert sites.files(image_id)['dcn0'].read_bytes() == DATA
+
+    def test_copy_fails(self, sites, run, image):
+        """Nothing is deleted."""
+        with broken(sites, 'dcn1'):
+            result = run(image_relocate.RelocateImage, image, '--to', 'dcn1')
+
+        assert result.code == 1
+        whole(sites, image, 'central')
+
+    def test_stopped(self, sites, run, image, monkeypatch):
+        """Nothing is lost, whenever; another run finishes."""
+        for step in ('import_data', 'tasks', 'delete_from'):
+            with monkeypatch.context() as patched:
+                patched.setattr(copies.Images, step, stop)
+                with pytest.raises(KeyboardInterrupt):
+                    run(image_relocate.RelocateImage, image, '--to', 'dcn1')
+            assert sites.files(image)['central'].read_bytes() == DATA
+
+        result = run(image_relocate.RelocateImage, image, '--to', 'dcn1')
+
+        assert result.code == 0
+        whole(sites, image, 'dcn1')
+
+    def test_deletion_is_forbidden(self, sites, run, policy, image):
+        """It is said of each store; the copy is there."""
+        policy(delete_image_location='!')
+
+        result = run(image_relocate.RelocateImage, image, '--to', 'dcn0')
+
+        assert result.code == 3
+        assert result.states == {'dcn0': 'done', 'central': 'kept'}
+        assert '403' in result.words
+        whole(sites, image, 'central', 'dcn0')
+
+    @pytest.mark.parametrize(
+        'args',
+        [
+            ['--to', 'web'],
+            ['--to', 'nosuch'],
+            ['--to', 'dcn0', '--from', 'web'],
+            ['--to', 'dcn0', '--from', 'dcn0'],
+            ['--from', 'dcn0'],
+        ],
+    )
+    def test_usage(self, run, image, args):
+        assert run(image_relocate.RelocateImage, image, *args).code == 2
+
+
+def stop(*_args, **_kwargs):
+    raise KeyboardInterrupt

@@ -1,0 +1,542 @@
+"""What the commands for images make of what Glance tells."""
+
+from __future__ import annotations
+
+import io
+import re
+import types
+
+from keystoneauth1 import exceptions as auth_exceptions
+import pytest
+
+from nova_multistore import copies
+from nova_multistore import exception
+from nova_multistore import stores
+from nova_multistore.osc import image_copy
+from nova_multistore.osc import image_import
+from nova_multistore.osc import image_relocate
+from nova_multistore.osc import image_show
+from nova_multistore.osc import local
+from nova_multistore.osc import progress
+from nova_multistore.osc import size
+from tests import command
+
+IMAGE = '11111111-1111-4111-8111-111111111111'
+TASK = 'os_glance_import_task'
+IMPORTING = 'os_glance_importing_to_stores'
+FAILED = 'os_glance_failed_import'
+MIB = 1 << 20
+DIGESTS = {
+    'size': 7,
+    'checksum': 'sum',
+    'os_hash_algo': 'sha512',
+    'os_hash_value': 'hash',
+}
+CATALOGUE = {
+    'stores': [
+        {'id': 'a', 'default': 'true'},
+        {'id': 'b'},
+        {'id': 'c'},
+        {'id': 'web', 'read-only': 'true'},
+    ]
+}
+
+
+def image(lies='', status='active', **properties):
+    made = {'id': IMAGE, 'name': 'x', 'status': status, 'stores': lies}
+    return {**made, **DIGESTS, **properties}
+
+
+def task(status='processing', message='', backend=(), at='1'):
+    return {
+        'id': 't',
+        'status': status,
+        'message': message,
+        'input': {'backend': list(backend)},
+        'updated_at': at,
+    }
+
+
+class Images:
+    """An image that passes through states, with the tasks of each."""
+
+    def __init__(self, *states, **refusals):
+        self.states = [
+            state if isinstance(state, tuple) else (state, ())
+            for state in states
+        ]
+        self.refusals = refusals
+        self.asked = []
+
+    def show(self, image_id):
+        shown, self._tasks = self.states[0]
+        # It stays in the last one.
+        del self.states[: len(self.states) > 1]
+        if isinstance(shown, BaseException):
+            raise shown
+        return shown
+
+    def tasks(self, image_id):
+        return list(self._tasks)
+
+    def create(self, **attributes):
+        self._ask('create', attributes)
+        return image(status='queued')
+
+    def stage(self, image_id, data):
+        self._ask('stage', data.read())
+
+    def import_data(self, image_id, wanted, must_succeed=False, **method):
+        self._ask('import', (list(wanted), must_succeed, method))
+
+    def delete(self, image_id):
+        self._ask('delete', image_id)
+
+    def delete_from(self, image_id, store):
+        self._ask(f'delete_from_{store}', image_id)
+
+    def _ask(self, what, *args):
+        self.asked.append((what, *args))
+        if what in self.refusals:
+            raise self.refusals[what]
+
+
+def cloud(images):
+    return types.SimpleNamespace(
+        images=images,
+        catalogue=lambda: stores.parse(CATALOGUE),
+        find_image=lambda name: IMAGE,
+    )
+
+
+def run(which, images, *args, **kwargs):
+    return command.run(which, cloud(images), *args, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch):
+    monkeypatch.setattr(copies, 'PAUSES', (0.001, 0.001))
+
+
+HELD = {TASK: 't', IMPORTING: 'a,b'}
+
+
+def test_order():
+    """The stores are Glance's in the order of the request."""
+    found = copies.read(image(**HELD), (), [task(backend=['b', 'a'])])
+
+    assert [(c.store, c.state.value) for c in found] == [
+        ('b', 'copying'),
+        ('a', 'waiting'),
+    ]
+
+
+def test_bytes_are_of_one_store():
+    """What was counted of the last store is not counted of the next."""
+    held = image(**HELD)
+    then = image('a', **{TASK: 't', IMPORTING: 'b'})
+
+    def told(amount):
+        return [task(message=f'Copied {amount} MiB', backend=['a', 'b'])]
+
+    follower = copies.Follower(
+        Images(
+            (held, told(5)), (held, told(9)), (then, told(9)), (then, told(2))
+        ),
+        IMAGE,
+    )
+
+    counted = [
+        [c.copied for c in follower.look() if c.state is copies.State.COPYING]
+        for _ in range(4)
+    ]
+
+    assert counted == [[5 * MIB], [9 * MIB], [None], [2 * MIB]]
+
+
+@pytest.mark.parametrize(
+    ('shown', 'tasks', 'under_way'),
+    [
+        (image(status='queued'), [], True),
+        (image(status='queued', **{FAILED: 'a'}), [], False),
+        (image(status='queued', **{FAILED: 'a'}), [task()], True),
+        (image(status='queued'), [task('failure')], False),
+        (image(status='importing'), [task('failure')], False),
+        (image(status='saving'), [task('failure')], True),
+        (image(status='active'), [task()], False),
+        (image(status='active', **HELD), [], True),
+        (image(status='active', **HELD), [task('success')], True),
+        (image(status='queued', **HELD), [task('failure')], False),
+        (
+            image(status='queued'),
+            [task('failure', at='1'), task('processing', at='2')],
+            True,
+        ),
+    ],
+)
+def test_under_way(shown, tasks, under_way):
+    """An import that failed leaves an image of which nothing comes."""
+    assert copies.is_under_way(shown, tasks) is under_way
+
+
+def test_import_keeps_its_word():
+    images = Images(image('a,b'))
+
+    result = run(
+        image_import.ImportImage,
+        images,
+        *('x', '--uri', 'u', '--store', 'b', '--store', 'a', '--store', 'b'),
+        *('--disallow-failure', '--wait'),
+    )
+
+    assert result.code == 0
+    assert images.asked == [
+        (
+            'create',
+            {'name': 'x', 'disk_format': 'raw', 'container_format': 'bare'},
+        ),
+        (
+            'import',
+            (['b', 'a'], True, {'name': 'web-download', 'uri': 'u'}),
+        ),
+    ]
+
+
+def test_import_of_a_file(tmp_path):
+    path = tmp_path / 'data'
+    path.write_bytes(b'1234567')
+    images = Images(image())
+
+    result = run(
+        image_import.ImportImage,
+        images,
+        *('x', '--file', str(path), '--all-stores'),
+    )
+
+    assert result.code == 0
+    assert images.asked[1:] == [
+        ('stage', b'1234567'),
+        ('import', (['a', 'b', 'c'], False, {'name': 'glance-direct'})),
+    ]
+
+
+def test_import_of_half_a_file(tmp_path):
+    """It is not imported."""
+    path = tmp_path / 'data'
+    path.write_bytes(b'12345678')
+    images = Images(image())
+
+    result = run(
+        image_import.ImportImage,
+        images,
+        *('x', '--file', str(path), '--all-stores'),
+    )
+
+    assert (result.code, result.words) == (1, '7 of 8 bytes came to Glance')
+    assert [what for what, *_ in images.asked] == ['create', 'stage', 'delete']
+
+
+@pytest.mark.parametrize(
+    ('error', 'words', 'asked'),
+    [
+        (
+            exception.GlanceRefused(400, 'no'),
+            'Glance refuses: no (HTTP 400)',
+            ['create', 'import', 'delete'],
+        ),
+        (
+            exception.LookupFailed('Glance did not answer'),
+            'Glance did not answer; delete what is left with: openstack image '
+            f'delete {IMAGE}',
+            ['create', 'import'],
+        ),
+    ],
+)
+def test_import_that_does_not_begin(error, words, asked):
+    """What certainly did not begin leaves nothing."""
+    images = Images(image(status='queued'), **{'import': error})
+
+    result = run(
+        image_import.ImportImage, images, *('x', '--uri', 'u', '--all-stores')
+    )
+
+    assert (result.code, result.words) == (1, words)
+    assert [what for what, *_ in images.asked] == asked
+
+
+@pytest.mark.parametrize(
+    'error',
+    [exception.GlanceRefused(409, 'held'), exception.GlanceAway('no answer')],
+)
+def test_import_whose_answer_was_lost(error):
+    """It has begun: the image is kept."""
+    begun = image(status='queued', **HELD)
+    images = Images(begun, begun, image('a,b,c'), **{'import': error})
+
+    result = run(
+        image_import.ImportImage,
+        images,
+        *('x', '--uri', 'u', '--all-stores', '--wait'),
+    )
+
+    assert result.code == 0
+    assert [what for what, *_ in images.asked] == ['create', 'import']
+
+
+def test_import_that_nobody_knows_of():
+    """It is said how to look."""
+    away = exception.GlanceAway('no answer')
+    images = Images(away, **{'import': away})
+
+    result = run(
+        image_import.ImportImage, images, *('x', '--uri', 'u', '--all-stores')
+    )
+
+    assert result.code == 1
+    assert result.words.endswith(f'openstack multistore image show {IMAGE}')
+
+
+@pytest.mark.parametrize(
+    ('which', 'args'),
+    [
+        (image_import.ImportImage, ['x', '--uri', 'u', '--all-stores']),
+        (image_copy.CopyImage, [IMAGE, '--all-stores']),
+        (image_show.ShowImages, [IMAGE]),
+    ],
+)
+def test_interrupt(which, args, caplog):
+    """It is said what goes on."""
+    held = image(**HELD)
+    images = Images(held, held, KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        run(which, images, *args, '--wait')
+
+    assert caplog.messages == [
+        'Glance goes on; look again with: openstack multistore image show '
+        f'--wait {IMAGE}'
+    ]
+
+
+def test_interrupt_while_data_are_sent(tmp_path, caplog):
+    """Nothing goes on then."""
+    (tmp_path / 'data').write_bytes(b'x')
+    images = Images(image(), stage=KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            image_import.ImportImage,
+            images,
+            *('x', '--file', str(tmp_path / 'data'), '--all-stores'),
+        )
+
+    assert caplog.messages == [
+        f'delete what is left with: openstack image delete {IMAGE}'
+    ]
+
+
+def test_glance_that_restarts():
+    """It is asked again while there is time."""
+    away = exception.GlanceAway('Glance did not answer')
+    images = Images(image(), image(**HELD), away, image('a,b'))
+
+    result = run(image_show.ShowImages, images, IMAGE, '--wait')
+
+    assert result.code == 0
+    assert result.states == {'a': 'done', 'b': 'done'}
+
+
+def test_glance_that_stays_away():
+    away = exception.GlanceAway('Glance did not answer')
+    images = Images(image(), image(**HELD), away)
+
+    result = run(
+        image_show.ShowImages, images, IMAGE, '--wait', '--timeout', '1'
+    )
+
+    assert (result.code, result.words) == (1, 'Glance did not answer')
+
+
+BEFORE = image('b')
+AFTER = image('a,b')
+
+
+@pytest.mark.parametrize(
+    ('before', 'after', 'words'),
+    [
+        ({}, {'os_hash_value': 'other'}, 'its os_hash_value is other, and'),
+        ({}, {'size': 8}, 'its size is 8, and was 7'),
+        ({}, {'checksum': None}, 'its checksum is None'),
+        ({'checksum': None}, {'checksum': None}, 'its checksum is None'),
+        ({}, {'status': 'deactivated'}, 'it is deactivated'),
+        ({}, {TASK: 't'}, 'another import has begun'),
+        ({}, {'stores': 'b'}, 'does not lie in a any more'),
+    ],
+)
+def test_relocate_what_is_not_certain(before, after, words):
+    """Nothing is deleted."""
+    images = Images(
+        {**BEFORE, **before}, {**BEFORE, **before}, AFTER, {**AFTER, **after}
+    )
+
+    result = run(image_relocate.RelocateImage, images, IMAGE, '--to', 'a')
+
+    assert result.code == 1
+    assert 'was deleted nowhere' in result.words
+    assert words in result.words
+    assert images.asked == []
+
+
+def test_relocate_what_was_cloned():
+    """It has got a hash only now."""
+    nothing = dict.fromkeys(['checksum', 'os_hash_algo', 'os_hash_value'])
+    images = Images({**BEFORE, **nothing}, BEFORE, AFTER)
+
+    result = run(image_relocate.RelocateImage, images, IMAGE, '--to', 'a')
+
+    assert result.code == 0
+    assert result.states == {'a': 'done', 'b': 'deleted'}
+
+
+@pytest.mark.parametrize(
+    ('error', 'code', 'state'),
+    [
+        (exception.GlanceRefused(409, 'in use'), 3, 'kept'),
+        (exception.GlanceRefused(403, 'no'), 3, 'kept'),
+        (exception.LookupFailed('away'), 3, 'kept'),
+        (exception.GlanceRefused(404, 'gone'), 0, 'deleted'),
+    ],
+)
+def test_relocate_what_is_in_use(error, code, state):
+    """Each store is tried."""
+    images = Images(image('a,b,c,other'), delete_from_b=error)
+
+    result = run(image_relocate.RelocateImage, images, IMAGE, '--to', 'a')
+
+    assert result.code == code
+    assert result.states == {
+        'a': 'done',
+        'b': state,
+        'c': 'deleted',
+        'other': 'kept',
+    }
+    assert {row['store']: row['reason'] for row in result.rows}['other'] == (
+        "not one of this Glance's stores"
+    )
+    assert ('still lies in b: ' in result.words) == (code == 3)
+
+
+def test_lines():
+    """What has not changed is not said again, nor how many bytes."""
+    out = io.StringIO()
+    with progress.start(out) as said:
+        said.show([progress.Item('a', 'copying'), progress.Item('b', 'idle')])
+        said.show([progress.Item('a', 'copying', done=1, total=2)])
+        said.show([progress.Item('a', 'done')])
+
+    assert out.getvalue().splitlines() == [
+        'a: copying (0 s)',
+        'b: idle (0 s)',
+        'a: done (0 s)',
+    ]
+
+
+def test_bars(monkeypatch):
+    """A line for each that is replaced; no name is taken for markup."""
+    monkeypatch.setenv('TERM', 'xterm')
+    out = command.Terminal()
+    items = [
+        progress.Item('[red]a', 'copying', True, 3 * MIB, 6 * MIB),
+        progress.Item('b', 'copying', True),
+        progress.Item('c', 'waiting'),
+    ]
+
+    with progress.start(out) as said:
+        said.show(items)
+
+    escapes = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
+    last = escapes.sub('', out.getvalue()).rpartition('\r')[2].splitlines()
+    assert last[0].startswith('[red]a copying ')
+    assert '3.0 MiB/6.0 MiB' in last[0]
+    assert [line.split()[0] for line in last[1:3]] == ['b', 'c']
+    assert '0 s' in last[2]
+
+
+def test_narrow_terminal(monkeypatch):
+    """The bar is shorter; what is told is whole."""
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setenv('COLUMNS', '60')
+    out = command.Terminal()
+
+    with progress.start(out) as said:
+        said.show([progress.Item(f'{IMAGE} dcn0', 'copying', True)])
+
+    assert f'{IMAGE} dcn0 copying ' in out.getvalue()
+    assert '0 s' in out.getvalue()
+
+
+def test_dumb_terminal(monkeypatch):
+    """Nothing can be replaced there."""
+    monkeypatch.setenv('TERM', 'dumb')
+    out = command.Terminal()
+
+    with progress.start(out) as said:
+        said.show([progress.Item('a', 'done')])
+
+    assert out.getvalue() == 'a: done (0 s)\n'
+
+
+@pytest.mark.parametrize(
+    ('amount', 'words'),
+    [
+        (0, '0 B'),
+        (1023, '1023 B'),
+        (1024, '1.0 KiB'),
+        (5 * MIB, '5.0 MiB'),
+        (3 << 40, '3.0 TiB'),
+        (5000 << 50, '5000.0 PiB'),
+        (None, ''),
+    ],
+)
+def test_size(amount, words):
+    column = size.SizeColumn(amount)
+
+    assert column.human_readable() == words
+    assert column.machine_readable() == amount
+
+
+def test_local_file(tmp_path):
+    """It tells how much has been read of it."""
+    path = tmp_path / 'data'
+    path.write_bytes(b'123456')
+    told = []
+
+    with local.LocalFile(str(path)) as file:
+        file.report = told.append
+        assert file.size == 6
+        assert [file.read(4), file.read(4), file.read(4)] == [
+            b'1234',
+            b'56',
+            b'',
+        ]
+
+    assert told == [4, 6, 6]
+
+
+def test_stage():
+    """It is sent once, and not for ever waited for."""
+    sent = {}
+
+    class Glance:
+        def request(self, path, method, **how):
+            sent.update(how)
+            raise auth_exceptions.ConnectFailure('reset')
+
+    images = copies.Images(Glance)
+
+    with pytest.raises(exception.LookupFailed, match='reset'):
+        images.stage(IMAGE, io.BytesIO())
+
+    assert sent['connect_retries'] == sent['status_code_retries'] == 0
+    assert sent['allow_reauth'] is sent['redirect'] is False
+    assert sent['timeout'] > 0
