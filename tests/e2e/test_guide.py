@@ -1,0 +1,182 @@
+"""Images imported into several stores, as the documentation shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import sys
+import threading
+
+import pytest
+
+from tests.cloud import glance as cloud_glance
+from tests.e2e import guide as e2e_guide
+from tests.e2e.guide import Guide
+from tests.functional import broken
+
+IMPORT = ('multistore', 'image', 'import')
+SHOW = ('multistore', 'image', 'show')
+STATES = ('-c', 'store', '-c', 'state')
+SEVERAL = ('--store', 'central', '--store', 'dcn0', '--store', 'dcn1')
+ALL = {'central', 'dcn0', 'dcn1'}
+
+
+@pytest.fixture(scope='module')
+def glance(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[cloud_glance.Glance]:
+    """Return a Glance of three sites, which makes images raw."""
+    with cloud_glance.Glance(
+        tmp_path_factory.mktemp('guide'),
+        stores=dict.fromkeys(e2e_guide.STORES, 'file'),
+        default='central',
+        **{
+            'image_import_opts.image_import_plugins': '[image_conversion]',
+            'image_conversion.output_format': 'raw',
+            'wsgi.python_interpreter': sys.executable,
+        },
+    ) as glance:
+        yield glance
+
+
+@pytest.fixture(scope='module')
+def guide(glance: cloud_glance.Glance) -> Iterator[Guide]:
+    guide = Guide(glance.root, glance)
+    yield guide
+    guide.write()
+
+
+def source(guide: Guide) -> tuple[str, ...]:
+    return ('--uri', guide.uri, '--disk-format', 'qcow2')
+
+
+def test_failures(guide: Guide, glance: cloud_glance.Glance) -> None:
+    """Allowed, they cost one store; not allowed, the image."""
+    with guide.section('failures'):
+        with broken(glance, 'dcn1'):
+            states = guide.run(
+                *(*IMPORT, 'allowed', *source(guide), *SEVERAL),
+                *('--allow-failure', '--wait', *STATES),
+                code=3,
+            )
+            assert states == {
+                'central': 'done',
+                'dcn0': 'done',
+                'dcn1': 'failed',
+            }
+            image = guide.image('allowed')
+            assert image['status'] == 'active'
+            assert image['os_glance_failed_import'] == 'dcn1'
+
+            guide.run(
+                *(*IMPORT, 'strict', *source(guide), *SEVERAL),
+                *('--disallow-failure', '--wait', *STATES),
+                code=1,
+            )
+            image = guide.image('strict')
+            assert image['status'] != 'active'
+            # The plugin that makes images raw names all that were undone.
+            assert image['os_glance_failed_import'] == 'central,dcn0,dcn1'
+            assert guide.lies_in('strict') == set()
+            guide.run('image', 'delete', image['id'])
+        assert guide.lies_in('allowed') == {'central', 'dcn0'}
+        states = guide.run(
+            *('multistore', 'image', 'copy', 'allowed', '--store', 'dcn1'),
+            *('--wait', *STATES),
+        )
+        assert states == {'dcn1': 'done'}
+    assert guide.lies_in('allowed') == ALL
+
+
+def test_several_stores(guide: Guide) -> None:
+    """By their names, all of them, and from a local file."""
+    with guide.section('several stores'):
+        guide.run(
+            *(*IMPORT, 'several', *source(guide), *SEVERAL),
+            *('--wait', *STATES),
+        )
+        guide.run(
+            *(*IMPORT, 'everywhere', *source(guide), '--all-stores'),
+            *('--wait', *STATES),
+        )
+        guide.run(
+            *(*IMPORT, 'local', '--file', 'cirros.qcow2'),
+            *('--disk-format', 'qcow2', '--all-stores', '--wait', *STATES),
+        )
+        guide.run(
+            *('image', 'show', 'several'),
+            *('-c', 'disk_format', '-c', 'size', '-c', 'status'),
+        )
+    for name in ('several', 'everywhere', 'local'):
+        assert guide.lies_in(name) == ALL
+
+
+def test_without_failures(guide: Guide) -> None:
+    """The image is active once it lies in all stores."""
+    with guide.section('without failures'):
+        guide.run(
+            *(*IMPORT, 'whole', *source(guide)),
+            *('--store', 'central', '--store', 'dcn0'),
+            *('--disallow-failure', '--wait', *STATES),
+        )
+        guide.run(*SHOW, 'whole', *STATES, '-c', 'size', '-c', 'default')
+    assert guide.lies_in('whole') == {'central', 'dcn0'}
+    assert guide.image('whole')['status'] == 'active'
+
+
+def test_one_store(guide: Guide) -> None:
+    """It need not be the default store."""
+    with guide.section('one store'):
+        guide.run(
+            *(*IMPORT, 'alone', *source(guide), '--store', 'dcn0'),
+            *('--wait', *STATES),
+        )
+        guide.run(*SHOW, 'alone', *STATES, '-c', 'size', '-c', 'default')
+    assert guide.lies_in('alone') == {'dcn0'}
+
+
+def test_progress(guide: Guide, glance: cloud_glance.Glance) -> None:
+    """It is seen before, without waiting; and afterwards."""
+    with guide.section('progress'), contextlib.ExitStack() as stack:
+        gate = threading.Event()
+        stack.callback(gate.set)
+        stack.enter_context(broken(glance, 'dcn0'))
+        guide.run(
+            *(*IMPORT, 'watched', '--uri', guide.held_uri(gate)),
+            *('--disk-format', 'qcow2', *SEVERAL, '-c', 'image_id'),
+            *('-c', 'store'),
+        )
+        states = guide.run(*SHOW, 'watched', *STATES, '-c', 'status')
+        assert states == {
+            'central': 'copying',
+            'dcn0': 'waiting',
+            'dcn1': 'waiting',
+        }
+        image = guide.image('watched')
+        assert image['os_glance_importing_to_stores'] == 'central,dcn0,dcn1'
+        assert image['os_glance_failed_import'] == ''
+
+        gate.set()
+        states = guide.run(
+            *(*SHOW, 'watched', '--wait', *STATES, '-c', 'status'), code=3
+        )
+        assert states == {'central': 'done', 'dcn1': 'done', 'dcn0': 'failed'}
+        image = guide.image('watched')
+        assert image['os_glance_importing_to_stores'] == ''
+        assert image['os_glance_failed_import'] == 'dcn0'
+    assert guide.lies_in('watched') == {'central', 'dcn1'}
+
+
+def test_another_store(guide: Guide) -> None:
+    """The image is nowhere else then; a second time there is nothing to do."""
+    with guide.section('another store'):
+        for expected in (
+            {'central': 'done', 'dcn0': 'deleted'},
+            {'central': 'done'},
+        ):
+            states = guide.run(
+                *('multistore', 'image', 'relocate', 'alone'),
+                *('--to', 'central', *STATES),
+            )
+            assert states == expected
+    assert guide.lies_in('alone') == {'central'}
