@@ -9,6 +9,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 from typing import Any
+import urllib.parse
 
 from keystoneauth1 import exceptions as auth_exceptions
 
@@ -24,11 +25,17 @@ if TYPE_CHECKING:
 
 #: Names, on an image, the stores that are to have a copy; joined by commas.
 PROPERTY = 'nova_multistore_copy_to'
+#: Statuses from which an image may still become active.
+UNDER_WAY = ('queued', 'saving', 'uploading', 'importing')
 #: How often a store is asked to take a copy, if it fails to.
 TRIES = 3
 #: How often Glance is asked whether it takes the image from an import that
 #: holds it, in seconds: it does so once that has been silent for an hour.
 STALE = 300.0
+#: How many images Glance lists at once, at most; it may be told fewer.
+PAGE = 1000
+#: How long it may take to list them, in seconds.
+PAGE_TIMEOUT = 60.0
 #: The shortest and the longest time between two questions, in seconds.
 PAUSES = 1.0, 30.0
 
@@ -41,8 +48,6 @@ _FAILED = 'os_glance_failed_import'
 # Words of a task that copies; what they count is of one store.
 _COPIED = re.compile(r'Copied (\d+) MiB')
 _MIB = 1 << 20
-# Statuses from which an image may still become active.
-_UNDER_WAY = ('queued', 'saving', 'uploading', 'importing')
 # Refusals that may be a matter of time: another import holds the image, or
 # the copy has been made since the image was looked at.
 _PASSING = (400, 409)
@@ -99,6 +104,25 @@ def is_held(image: dict[str, Any]) -> bool:
     return bool(image.get(_TASK))
 
 
+def holder(
+    image: dict[str, Any], tasks: Iterable[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Return the task of the import that holds an image, None if it is gone.
+
+    :param image: the image, as Glance's API has it
+    :param tasks: its tasks, as Glance's API has them
+    """
+    return next((t for t in tasks if t.get('id') == image.get(_TASK)), None)
+
+
+def has_failed(image: dict[str, Any]) -> bool:
+    """Tell whether an import of an image failed in some store.
+
+    :param image: the image, as Glance's API has it
+    """
+    return bool(split(image.get(_FAILED)))
+
+
 def read(
     image: dict[str, Any],
     wanted: Iterable[str] = (),
@@ -114,8 +138,7 @@ def read(
     present = stores.of_image(image)
     importing = split(image.get(_IMPORTING))
     failed = split(image.get(_FAILED))
-    task = next((t for t in tasks if t.get('id') == image.get(_TASK)), None)
-    copied = _bytes(task)
+    copied = _bytes(holder(image, tasks))
     reason = _failure(tasks)
 
     def copy(store: str) -> Copy:
@@ -129,7 +152,7 @@ def read(
             return Copy(store, State.WAITING)
         if store in failed:
             return Copy(store, State.FAILED, reason=reason)
-        under_way = is_held(image) or image.get('status') in _UNDER_WAY
+        under_way = is_held(image) or image.get('status') in UNDER_WAY
         return Copy(store, State.WAITING if under_way else State.MISSING)
 
     everywhere = (*present, *importing, *failed, *wanted)
@@ -169,16 +192,43 @@ class Images:
         image: dict[str, Any] = self._ask('GET', f'/images/{image_id}')
         return image
 
+    def page(
+        self, marker: str | None = None, **filters: str
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Return one page of a listing, the newest image first.
+
+        :param marker: id of the image after which it begins
+        :param filters: what the images have in common
+        :returns: images, as Glance's API has them, and whether there are more
+        :raises LookupFailed: Glance did not answer, or with nonsense
+        :raises GlanceRefused: it will not, or there is no such marker
+        """
+        query = {'limit': str(PAGE), **filters}
+        if marker is not None:
+            query['marker'] = marker
+        try:
+            body = self._ask(
+                'GET',
+                f'/images?{urllib.parse.urlencode(query)}',
+                timeout=PAGE_TIMEOUT,
+            )
+            return list(body['images']), 'next' in body
+        except (KeyError, TypeError, ValueError) as exc:
+            raise exception.LookupFailed(
+                'the answer holds no list of images'
+            ) from exc
+
     def tasks(self, image_id: str) -> list[dict[str, Any]]:
         """Return the tasks of an image, none if they are not to be seen.
 
         :param image_id: its id
+        :raises LookupFailed: Glance did not answer
         """
         try:
             found: list[dict[str, Any]] = self._ask(
                 'GET', f'/images/{image_id}/tasks'
             )['tasks']
-        except exception.MultistoreError:
+        except exception.GlanceRefused:
             return []
         return found
 
@@ -218,14 +268,20 @@ class Images:
         """
         self._ask('DELETE', f'/stores/{store}/{image_id}')
 
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        timeout: float = stores.TIMEOUT,
+    ) -> Any:
         try:
             answer = self._connect().request(
                 path,
                 method,
                 json=body,
                 raise_exc=False,
-                timeout=stores.TIMEOUT,
+                timeout=timeout,
             )
         except auth_exceptions.ClientException as exc:
             raise exception.LookupFailed(
@@ -285,7 +341,7 @@ class Follower:
         """
         before = self.copies
         self.image = self._images.show(self._id)
-        ask = self._detailed or split(self.image.get(_FAILED))
+        ask = self._detailed or has_failed(self.image)
         tasks = self._images.tasks(self._id) if ask else ()
         self.copies = read(self.image, self._wanted, tasks)
         if before != self.copies:
@@ -298,7 +354,7 @@ class Follower:
         return (
             bool(self.image)
             and not is_held(self.image)
-            and self.image['status'] not in _UNDER_WAY
+            and self.image['status'] not in UNDER_WAY
             and all(copy.settled for copy in self.copies)
         )
 
@@ -396,7 +452,7 @@ class _Copying:
         again = [s for s in lacking if self._tries[s] < TRIES]
         if not again:
             return False
-        if image['status'] in _UNDER_WAY:
+        if image['status'] in UNDER_WAY:
             return True
         if image['status'] != 'active':
             raise exception.GlanceRefused(
