@@ -8,6 +8,7 @@ from typing import Any
 from openstack import exceptions as sdk_exceptions
 from osc_lib import exceptions
 
+from nova_multistore import copies
 from nova_multistore import stores
 
 if TYPE_CHECKING:
@@ -23,8 +24,26 @@ class Cloud:
     """A cloud, through openstacksdk's connection to it."""
 
     def __init__(self, connection: openstack.connection.Connection) -> None:
-        self._compute = connection.compute
-        self._image = connection.image
+        self._connection = connection
+
+    @property
+    def _compute(self) -> Any:
+        # Made at its first use: it fails where Nova does not answer.
+        return self._connection.compute
+
+    @property
+    def _image(self) -> Any:
+        return self._connection.image
+
+    @property
+    def images(self) -> copies.Images:
+        """What may be asked of Glance's image API."""
+        return copies.Images(lambda: self._image)
+
+    @property
+    def project_id(self) -> str | None:
+        """The user's project, None if the token does not tell."""
+        return self._connection.current_project_id
 
     def server(self, name_or_id: str) -> dict[str, Any]:
         """Return a server.

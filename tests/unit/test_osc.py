@@ -116,6 +116,7 @@ def test_entry_points():
         'multistore': 'nova_multistore.osc.plugin',
         'multistore_backup_create': 'CreateBackup',
         'multistore_explain': 'Explain',
+        'multistore_snapshot_audit': 'AuditSnapshots',
         'multistore_snapshot_create': 'CreateSnapshot',
     }
 
