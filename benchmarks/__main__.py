@@ -18,6 +18,7 @@ from tests.cloud import nova as cloud_nova
 
 # isort: split
 
+from benchmarks import audit
 from benchmarks import glance_filter
 from nova_multistore import lookup
 from nova_multistore import opts
@@ -209,7 +210,7 @@ def main() -> None:
     parser.add_argument(
         'what',
         nargs='*',
-        help='uploads, ceph, filter, activation; all if none is named',
+        help='uploads, ceph, filter, audit, activation; all if none is named',
     )
     parser.add_argument(
         '--sizes', type=int, nargs='+', default=[1, 2, 4], metavar='GIB'
@@ -221,6 +222,7 @@ def main() -> None:
         'uploads',
         *(['ceph'] if has_ceph else []),
         'filter',
+        'audit',
         'activation',
     ]
     rows = [('what', 'stock', 'patched', 'patched / stock')]
@@ -242,6 +244,9 @@ def main() -> None:
                     '-',
                 )
             )
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
+        if 'audit' in what:
+            rows += audit.compare(pathlib.Path(root))
     if 'activation' in what:
         rows += activation()
     print(table(rows))

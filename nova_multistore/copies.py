@@ -9,6 +9,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 from typing import Any
+import urllib.parse
 
 from keystoneauth1 import exceptions as auth_exceptions
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Names, on an image, the stores that are to have a copy; joined by commas.
 PROPERTY = 'nova_multistore_copy_to'
+#: Statuses from which an image may still become active.
+UNDER_WAY = ('queued', 'saving', 'uploading', 'importing')
 #: How often a store is asked to take a copy, if it fails to.
 TRIES = 3
 #: How often Glance is asked whether it takes the image from an import that
@@ -32,6 +35,10 @@ TRIES = 3
 STALE = 300.0
 #: How long Glance may take to answer once it has all of a file, in seconds.
 STAGING = 600.0
+#: How many images Glance lists at once, at most; it may be told fewer.
+PAGE = 1000
+#: How long it may take to list them, in seconds.
+PAGE_TIMEOUT = 60.0
 #: The shortest and the longest time between two questions, in seconds.
 PAUSES = 1.0, 30.0
 
@@ -44,8 +51,6 @@ _FAILED = 'os_glance_failed_import'
 # Words of a task that copies; what they count is of one store.
 _COPIED = re.compile(r'Copied (\d+) MiB')
 _MIB = 1 << 20
-# Statuses from which an image may still become active.
-_UNDER_WAY = ('queued', 'saving', 'uploading', 'importing')
 # Refusals that may be a matter of time: another import holds the image, or
 # the copy has been made since the image was looked at.
 _PASSING = (400, 409)
@@ -102,6 +107,26 @@ def is_held(image: dict[str, Any]) -> bool:
     return bool(image.get(_TASK))
 
 
+def has_failed(image: dict[str, Any]) -> bool:
+    """Tell whether an import of an image failed in some store.
+
+    :param image: the image, as Glance's API has it
+    """
+    return bool(split(image.get(_FAILED)))
+
+
+def holder(
+    image: dict[str, Any], tasks: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the task that holds an image, empty if it is not to be seen.
+
+    :param image: the image, as Glance's API has it
+    :param tasks: its tasks, as Glance's API has them
+    """
+    held_by = image.get(_TASK)
+    return next((t for t in tasks if t.get('id') == held_by), {})
+
+
 def is_under_way(
     image: dict[str, Any], tasks: Sequence[dict[str, Any]] = ()
 ) -> bool:
@@ -112,14 +137,14 @@ def is_under_way(
     """
     if is_held(image):
         # Glance does not always let go of what it failed to import.
-        return _running(image, tasks).get('status') != 'failure'
+        return holder(image, tasks).get('status') != 'failure'
     if image.get('status') == 'saving':
         return True
-    if image.get('status') not in _UNDER_WAY:
+    if image.get('status') not in UNDER_WAY:
         return False
     # An import that fails may leave the image in any of them.
     if not tasks:
-        return not split(image.get(_FAILED))
+        return not has_failed(image)
     return max(tasks, key=_time).get('status') != 'failure'
 
 
@@ -139,7 +164,7 @@ def read(
     :returns: one copy for each store, first those where the image lies
     """
     present = stores.of_image(image)
-    task = _running(image, tasks)
+    task = holder(image, tasks)
     queue = _queue(image, task)
     importing = split(image.get(_IMPORTING))
     failed = split(image.get(_FAILED))
@@ -161,14 +186,6 @@ def read(
 
     everywhere = (*present, *queue, *importing, *failed, *wanted)
     return tuple(copy(store) for store in dict.fromkeys(everywhere))
-
-
-def _running(
-    image: dict[str, Any], tasks: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """Return the task that holds an image, empty if it is not to be seen."""
-    held_by = image.get(_TASK)
-    return next((t for t in tasks if t.get('id') == held_by), {})
 
 
 def _time(task: dict[str, Any]) -> str:
@@ -282,16 +299,43 @@ class Images:
         """
         self.ask('DELETE', f'/images/{image_id}')
 
+    def page(
+        self, marker: str | None = None, **filters: str
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Return one page of a listing, the newest image first.
+
+        :param marker: id of the image after which it begins
+        :param filters: what the images have in common
+        :returns: images, as Glance's API has them, and whether there are more
+        :raises LookupFailed: Glance did not answer, or with nonsense
+        :raises GlanceRefused: it will not, or there is no such marker
+        """
+        query = {'limit': str(PAGE), **filters}
+        if marker is not None:
+            query['marker'] = marker
+        try:
+            body = self._send(
+                'GET',
+                f'/images?{urllib.parse.urlencode(query)}',
+                timeout=PAGE_TIMEOUT,
+            )
+            return list(body['images']), 'next' in body
+        except (KeyError, TypeError, ValueError) as exc:
+            raise exception.LookupFailed(
+                'the answer holds no list of images'
+            ) from exc
+
     def tasks(self, image_id: str) -> list[dict[str, Any]]:
         """Return the tasks of an image, none if they are not to be seen.
 
         :param image_id: its id
+        :raises LookupFailed: Glance did not answer
         """
         try:
             found: list[dict[str, Any]] = self.ask(
                 'GET', f'/images/{image_id}/tasks'
             )['tasks']
-        except exception.MultistoreError:
+        except exception.GlanceRefused:
             return []
         return found
 
@@ -415,9 +459,9 @@ class Follower:
         """
         before = self.copies
         self.image = self._images.show(self._id)
-        ask = self._detailed or split(self.image.get(_FAILED))
+        ask = self._detailed or has_failed(self.image)
         self._tasks = self._images.tasks(self._id) if ask else []
-        task = _running(self.image, self._tasks)
+        task = holder(self.image, self._tasks)
         following = _queue(self.image, task)[:1]
         if following != self._next:
             self._next = following

@@ -51,6 +51,7 @@ def run(
     own = command(app, None)
     words = io.StringIO()
     handler = logging.StreamHandler(words)
+    handler.setLevel(logging.INFO)
     own.log.addHandler(handler)
     try:
         parsed_args = own.get_parser('x').parse_args([*args, '-f', 'json'])

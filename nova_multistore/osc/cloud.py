@@ -28,6 +28,7 @@ class Cloud:
 
     @property
     def _compute(self) -> Any:
+        # Made at its first use: it fails where Nova does not answer.
         return self._connection.compute
 
     @property
@@ -36,8 +37,13 @@ class Cloud:
 
     @property
     def images(self) -> copies.Images:
-        """What Glance's image API is asked through."""
+        """What may be asked of Glance's image API."""
         return copies.Images(lambda: self._image)
+
+    @property
+    def project_id(self) -> str | None:
+        """The user's project, None if the token does not tell."""
+        return self._connection.current_project_id
 
     def server(self, name_or_id: str) -> dict[str, Any]:
         """Return a server.

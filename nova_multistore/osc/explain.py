@@ -9,16 +9,15 @@ from typing import Any
 
 from osc_lib import exceptions
 from osc_lib.cli import format_columns
-from oslo_config import cfg
 
 from nova_multistore import exception
-from nova_multistore import opts
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.osc import base
+from nova_multistore.osc import configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from oslo_config import cfg
 
     from nova_multistore.osc.cloud import Cloud
 
@@ -31,11 +30,6 @@ _COLUMNS = (
     'reason',
     'direct_snapshot',
 )
-# Nova's own, as far as they have a say.
-_LIBVIRT_OPTS = [
-    cfg.StrOpt('images_type', default='default'),
-    cfg.StrOpt('images_rbd_glance_store_name'),
-]
 
 
 class _StoresColumn(format_columns.ListColumn):
@@ -81,19 +75,13 @@ class Explain(base.ServerCommand):
             metavar='<store>',
             help='Store of Glance that the request would name',
         )
-        parser.add_argument(
-            '--config-file',
-            metavar='<nova.conf>',
-            action='append',
-            default=[],
-            help="nova.conf of the server's compute host (repeat for several)",
-        )
+        configuration.add_option(parser, "the server's compute host")
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        conf = _configuration(parsed_args.config_file)
+        conf = configuration.read(parsed_args.config_file)
         server = self.cloud.server(parsed_args.server)
         try:
             facts = _gather(self.cloud, conf, server, parsed_args.store)
@@ -112,21 +100,6 @@ class Explain(base.ServerCommand):
         )
 
 
-def _configuration(files: Sequence[str]) -> cfg.ConfigOpts:
-    """Read what there is of Nova's configuration.
-
-    :raises osc_lib.exceptions.CommandError: it cannot be read
-    """
-    conf = cfg.ConfigOpts()
-    opts.register_opts(conf)
-    conf.register_opts(_LIBVIRT_OPTS, group='libvirt')
-    try:
-        conf([], project='nova', default_config_files=list(files))
-    except cfg.Error as exc:
-        raise exceptions.CommandError(str(exc)) from exc
-    return conf
-
-
 def _gather(
     cloud: Cloud,
     conf: cfg.ConfigOpts,
@@ -138,8 +111,6 @@ def _gather(
     :raises LookupFailed: an answer makes no sense
     """
     catalogue = cloud.catalogue()
-    in_ceph = conf.libvirt.images_type == 'rbd'
-    named = conf.libvirt.images_rbd_glance_store_name or None
     facts = selection.Facts(
         operation=selection.Operation.SNAPSHOT,
         # Empty for a volume-backed server.
@@ -148,18 +119,15 @@ def _gather(
         unknown='the base image is deleted or not visible',
         requested=requested,
         configured=conf.glance.store,
-        ceph_store=named if in_ceph else None,
+        ceph_store=configuration.ceph_store(conf),
     )
     places = catalogue.places
     if facts.base_image_ref and (image := cloud.image(facts.base_image_ref)):
         facts = dataclasses.replace(facts, base_stores=stores.of_image(image))
         places = {**stores.places_of_image(image), **places}
-    if in_ceph:
-        own = places.get(named or '')
-        facts = dataclasses.replace(
-            facts, cluster=selection.Cluster(own.fsid if own else None, places)
-        )
-    return facts
+    return dataclasses.replace(
+        facts, cluster=configuration.cluster(conf, places)
+    )
 
 
 def _direct(

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 #: image, in seconds.
 PAUSE = 1.0
 
-# Statuses from which an image may still become active.
-_UNDER_WAY = ('queued', 'saving', 'uploading', 'importing')
-
 
 def server_image(
     cloud: Cloud, server_id: str, image_id: str, stream: TextIO
@@ -51,7 +48,7 @@ def server_image(
             said.show([progress.Item('image', state, moving=True)])
             if image and status == 'active':
                 return image
-            if status not in _UNDER_WAY or not task:
+            if status not in copies.UNDER_WAY or not task:
                 break
             time.sleep(PAUSE)
     raise exceptions.CommandError(

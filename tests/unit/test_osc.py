@@ -114,6 +114,7 @@ def test_entry_points():
         'multistore_image_import': 'ImportImage',
         'multistore_image_relocate': 'RelocateImage',
         'multistore_image_show': 'ShowImages',
+        'multistore_snapshot_audit': 'AuditSnapshots',
         'multistore_snapshot_create': 'CreateSnapshot',
     }
 

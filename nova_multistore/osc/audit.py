@@ -1,0 +1,244 @@
+"""Snapshots and backups against the policy in force."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from typing import TYPE_CHECKING
+from typing import Any
+
+from osc_lib import exceptions
+from osc_lib.cli import format_columns
+
+from nova_multistore import audit
+from nova_multistore import copies
+from nova_multistore import exception
+from nova_multistore import stores
+from nova_multistore.osc import base
+from nova_multistore.osc import choice
+from nova_multistore.osc import configuration
+from nova_multistore.osc import inquiry
+from nova_multistore.osc import totals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from collections.abc import Sequence
+    from typing import TextIO
+
+    from nova_multistore.osc.cloud import Cloud
+
+_COLUMNS = (
+    'id',
+    'name',
+    'project_id',
+    'status',
+    'stores',
+    'problem',
+    'remedy',
+)
+
+
+class AuditSnapshots(base.ListCommand):
+    """List what is wrong with snapshots and backups
+
+    What is right is not listed. Without --config-file the policy is what
+    stands on the images alone: whether they lie in the right store is not
+    known then. The exit code is 0 if nothing is wrong or all of it was mended,
+    1 if nothing was mended, 3 if a part of it was.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--all-projects',
+            action='store_true',
+            help='Those of all projects (administrators only)',
+        )
+        configuration.add_option(parser, 'the compute hosts')
+        parser.add_argument(
+            '--fix',
+            action='store_true',
+            help='Make the copies that are missing; nothing is ever deleted',
+        )
+        parser.add_argument(
+            '--dry-run',
+            action='store_true',
+            help='With --fix: only say what it would do',
+        )
+        choice.add_timeout(parser, 'with --fix, for each image: ')
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        # Only the last row tells how it went.
+        return super().run(parsed_args) or self._audit.end()
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
+        policy = _policy(self.cloud, parsed_args.config_file)
+        self._audit = _Audit(
+            self.cloud, policy, parsed_args, self.app.stdout, self.app.stderr
+        )
+        return _COLUMNS, self._audit.rows()
+
+
+def _policy(cloud: Cloud, files: Sequence[str]) -> audit.Policy:
+    """Return what is in force.
+
+    :raises base.UsageError: the configuration cannot be read
+    :raises LookupFailed: Glance's answer makes no sense
+    """
+    try:
+        conf = configuration.read(files)
+    except exceptions.CommandError as exc:
+        raise base.UsageError(str(exc)) from exc
+    catalogue = cloud.catalogue()
+    return audit.Policy(
+        catalogue,
+        configured=bool(files),
+        store=conf.glance.store,
+        copy_to=tuple(conf.nova_multistore.copy_to),
+        ceph_store=configuration.ceph_store(conf),
+        cluster=configuration.cluster(conf, catalogue.places),
+    )
+
+
+class _Audit:
+    """One audit, from the first image to the exit code.
+
+    :raises base.UsageError: it is not known whose images to look at
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        policy: audit.Policy,
+        parsed_args: argparse.Namespace,
+        stdout: TextIO,
+        stderr: TextIO,
+    ) -> None:
+        self._images = cloud.images
+        self._inquiry = inquiry.Inquiry(cloud)
+        self._policy = policy
+        self._args = parsed_args
+        self._stdout = stdout
+        self._stderr = stderr
+        self._totals = totals.Totals(s.id for s in policy.catalogue.stores)
+        self._problems = 0
+        self._mended = 0
+        self._copied = 0
+        self._error: exception.MultistoreError | None = None
+        self._filters = {}
+        if not parsed_args.all_projects:
+            if cloud.project_id is None:
+                raise base.UsageError(
+                    'the token is of no project: name one, or use '
+                    '--all-projects'
+                )
+            self._filters = {'owner': cloud.project_id}
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Return a row for each problem, as soon as it is found."""
+        try:
+            for page in self._pages():
+                # What is judged is a page as old as this.
+                now = datetime.datetime.now(datetime.timezone.utc)
+                for image in page:
+                    self._totals.add(image)
+                    yield from self._examine(image, now)
+                self._stdout.flush()
+        except exception.MultistoreError as exc:
+            # What has been found is still to be written.
+            self._error = exc
+
+    def _pages(self) -> Iterator[list[dict[str, Any]]]:
+        for image_type in ('snapshot', 'backup'):
+            for hidden in ('false', 'true'):
+                yield from self._inquiry.pages(
+                    image_type=image_type, os_hidden=hidden, **self._filters
+                )
+
+    def _examine(
+        self, image: dict[str, Any], now: datetime.datetime
+    ) -> Iterator[tuple[Any, ...]]:
+        findings = audit.judge(image, self._policy, self._inquiry.records, now)
+        failures = self._mend(image, findings)
+        present = format_columns.ListColumn(list(stores.of_image(image)))
+        for finding in findings:
+            self._problems += 1
+            yield (
+                image['id'],
+                image['name'],
+                image['owner'],
+                image['status'],
+                present,
+                finding.problem,
+                self._remedy(finding, failures),
+            )
+
+    def _mend(
+        self, image: dict[str, Any], findings: list[audit.Finding]
+    ) -> dict[str, str]:
+        """Make the copies that are missing, if that is to be done.
+
+        :returns: by store, why there still is none; empty if there is
+        """
+        lacking = [store for each in findings for store in each.copy_to]
+        if not lacking or self._args.dry_run or not self._args.fix:
+            return {}
+        self._say(f'copying image {image["id"]} to {", ".join(lacking)}')
+        try:
+            made = copies.copy(
+                self._images, image['id'], lacking, self._args.timeout
+            )
+        except exception.MultistoreError as exc:
+            return dict.fromkeys(lacking, str(exc))
+        return {
+            copy.store: ''
+            if copy.state is copies.State.DONE
+            else copy.reason or copy.state.value
+            for copy in made
+        }
+
+    def _remedy(self, finding: audit.Finding, failures: dict[str, str]) -> str:
+        """Say what to run, or what is or was done."""
+        if not finding.copy_to or not self._args.fix:
+            return finding.remedy
+        if self._args.dry_run:
+            return f'to be copied to {", ".join(finding.copy_to)}'
+        copied = [s for s in finding.copy_to if not failures[s]]
+        failed = [s for s in finding.copy_to if failures[s]]
+        self._copied += len(copied)
+        self._mended += not failed
+        said = [f'copied to {store}' for store in copied]
+        said += [
+            f'not copied to {store}: {failures[store]}' for store in failed
+        ]
+        return '; '.join(said)
+
+    def end(self) -> int:
+        """Say how it ended.
+
+        :returns: the exit code
+        :raises osc_lib.exceptions.CommandError: it could not be completed
+        """
+        self._totals.show(self._stderr)
+        self._say(f'{self._problems} problems, {self._mended} of them mended')
+        if self._error is not None:
+            raise exceptions.CommandError(
+                f'{self._error}; not all images were looked at'
+            )
+        if self._inquiry.untold:
+            self._say(
+                f'Nova did not tell of {self._inquiry.untold} servers: what '
+                'hangs on them is not judged'
+            )
+        elif self._mended == self._problems:
+            return base.Outcome.DONE
+        return base.Outcome.PARTLY if self._copied else base.Outcome.FAILED
+
+    def _say(self, words: str) -> None:
+        # Behind the rows that were found before.
+        self._stdout.flush()
+        self._stderr.write(f'{words}\n')
+        self._stderr.flush()

@@ -1,0 +1,839 @@
+"""What is found wrong with a snapshot, and what is not."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import types
+
+import hypothesis
+from hypothesis import strategies as st
+from keystoneauth1 import exceptions as auth_exceptions
+from openstack import exceptions as sdk_exceptions
+import pytest
+
+from nova_multistore import audit
+from nova_multistore import copies
+from nova_multistore import exception
+from nova_multistore import selection
+from nova_multistore import stores
+from nova_multistore.osc import inquiry
+from nova_multistore.osc import totals
+
+NOW = datetime.datetime(2026, 1, 2, 12, 0, tzinfo=datetime.timezone.utc)
+LONG_AGO = '2026-01-02T10:59:59Z'
+OF_LATE = '2026-01-02T11:00:00Z'
+IMAGE = '11111111-1111-4111-8111-111111111111'
+BASE = '22222222-2222-4222-8222-222222222222'
+OTHER = '33333333-3333-4333-8333-333333333333'
+SERVER = '44444444-4444-4444-8444-444444444444'
+TASK = 'a-task'
+CATALOGUE = stores.Catalogue(
+    (
+        stores.Store('central', default=True),
+        stores.Store('dcn0'),
+        stores.Store('dcn1'),
+        stores.Store('web', read_only=True),
+    )
+)
+
+
+def snapshot(**changes):
+    """A snapshot that is all right, changed; what is ... is left out."""
+    image = {
+        'id': IMAGE,
+        'name': 'nightly',
+        'owner': 'demo',
+        'status': 'active',
+        'stores': 'dcn0',
+        'size': 7,
+        'virtual_size': 7,
+        'disk_format': 'raw',
+        'updated_at': LONG_AGO,
+        'image_type': 'snapshot',
+        'instance_uuid': SERVER,
+        'base_image_ref': BASE,
+        **changes,
+    }
+    return {key: value for key, value in image.items() if value is not ...}
+
+
+def base(stores='dcn0', image_id=BASE, **more):
+    return {'id': image_id, 'stores': stores, **more}
+
+
+def server(image=BASE, **changes):
+    """An idle server, changed; what is ... is left out."""
+    found = {
+        'name': 'server',
+        'status': 'ACTIVE',
+        'image': {'id': image} if image else '',
+        'OS-EXT-STS:task_state': None,
+        **changes,
+    }
+    return {key: value for key, value in found.items() if value is not ...}
+
+
+def policy(**changes):
+    return audit.Policy(CATALOGUE, **{'configured': True, **changes})
+
+
+IN_FORCE = policy()
+IDLE = server()
+
+
+def judge(image, policy=IN_FORCE, images=(), owner=IDLE, tasks=()):
+    """Judge an image; what is looked up in vain is not there."""
+    records = audit.Records(
+        {i['id']: i for i in images or [base()]}.get,
+        {SERVER: owner}.get,
+        lambda image_id: tasks,
+    )
+    return audit.judge(image, policy, records, NOW)
+
+
+def problem(*args, **kwargs):
+    """Return the words of the only problem."""
+    [finding] = judge(*args, **kwargs)
+    return finding.problem
+
+
+def unasked(*_args):
+    raise AssertionError('this need not be asked')
+
+
+def test_all_right():
+    assert judge(snapshot()) == []
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        {'status': 'deactivated', 'stores': 'dcn1'},
+        {'size': 0, 'block_device_mapping': '[{}]', 'stores': 'central'},
+    ],
+)
+def test_nothing_asked(changes):
+    """What is right by itself, or nobody's matter, costs no request.
+
+    But for the image that most often is the base image.
+    """
+    records = audit.Records({BASE: base()}.get, unasked, unasked)
+
+    assert audit.judge(snapshot(**changes), policy(), records, NOW) == []
+
+
+def test_nothing_asked_about_an_order():
+    """Not even that image."""
+    records = audit.Records(unasked, unasked, unasked)
+
+    found = audit.judge(snapshot(), policy(store='dcn1'), records, NOW)
+
+    assert len(found) == 1
+
+
+# Under way.
+
+UNDER_WAY = ['queued', 'saving', 'uploading', 'importing']
+
+
+@pytest.mark.parametrize('status', UNDER_WAY)
+@pytest.mark.parametrize(
+    ('owner', 'why'),
+    [(None, 'its server is gone'), (IDLE, 'Nova does nothing')],
+)
+def test_stuck(status, owner, why):
+    [finding] = judge(
+        snapshot(status=status, size=None, stores=...), owner=owner
+    )
+
+    assert finding.problem.startswith(f'{status} since {LONG_AGO}, and {why}')
+    assert finding.remedy == f'openstack image delete {IMAGE}'
+    assert not finding.copy_to
+
+
+@pytest.mark.parametrize('status', UNDER_WAY)
+@pytest.mark.parametrize(
+    ('updated_at', 'owner'),
+    [
+        (OF_LATE, None),
+        (OF_LATE, IDLE),
+        (LONG_AGO, server(**{'OS-EXT-STS:task_state': 'image_uploading'})),
+        # Of a cell that is down Nova tells no more.
+        (LONG_AGO, {'status': 'UNKNOWN'}),
+        (LONG_AGO, {}),
+    ],
+)
+def test_not_stuck(status, updated_at, owner):
+    image = snapshot(status=status, updated_at=updated_at)
+
+    assert judge(image, owner=owner) == []
+
+
+def test_stuck_without_a_server():
+    """A user may have made it."""
+    for value in (..., '', 'no-uuid', 7):
+        image = snapshot(status='queued', instance_uuid=value)
+        assert 'its server is gone' in problem(image)
+
+
+def held(**changes):
+    return snapshot(os_glance_import_task=TASK, **changes)
+
+
+def task(updated_at, status='processing', message=''):
+    return {
+        'id': TASK,
+        'status': status,
+        'message': message,
+        'input': {'backend': ['dcn1']},
+        'updated_at': updated_at,
+    }
+
+
+@pytest.mark.parametrize(
+    ('tasks', 'found'),
+    [
+        ([task(OF_LATE)], False),
+        ([task(LONG_AGO)], True),
+        # One that has not begun holds the image for two hours.
+        ([task(LONG_AGO, 'pending')], False),
+        ([task('2026-01-02T09:59:59Z', 'pending')], True),
+        # Its record is gone: the image's own has to do.
+        ([], True),
+        ([{**task(OF_LATE), 'id': 'another'}], True),
+    ],
+)
+def test_stuck_import(tasks, found):
+    """It is the import's own progress that counts."""
+    image = held(status='importing')
+
+    assert bool(judge(image, tasks=tasks, owner=None)) is found
+
+
+# Its data.
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'size': 0}, 'it is active without data'),
+        ({'size': None}, 'it is active without data'),
+        ({'size': ...}, 'it is active without data'),
+        ({'stores': ''}, 'it is active and lies in no store'),
+        ({'stores': ...}, 'it is active and lies in no store'),
+        ({'size': 6}, 'it has 6 bytes of a disk of 7'),
+        ({'size': 8}, 'it has 8 bytes of a disk of 7'),
+    ],
+)
+def test_not_whole(changes, words):
+    """And it is not worth a copy."""
+    [finding] = judge(snapshot(**changes), policy(copy_to=('central',)))
+
+    assert finding.problem == words
+    assert finding.remedy.startswith(f'openstack image delete {IMAGE}')
+    assert not finding.copy_to
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'disk_format': 'qcow2', 'virtual_size': 99},
+        {'virtual_size': None},
+        {'virtual_size': 0},
+        {'virtual_size': ...},
+    ],
+)
+def test_size_that_tells_nothing(changes):
+    assert judge(snapshot(**changes)) == []
+
+
+def test_one_store():
+    """A Glance without several stores names none."""
+    alone = audit.Policy(stores.Catalogue(), configured=True)
+
+    assert judge(snapshot(stores=...), alone) == []
+
+
+# Its store.
+
+RELOCATE = f'openstack multistore image relocate {IMAGE} --to '
+
+
+def test_order():
+    [finding] = judge(snapshot(), policy(store='dcn1'))
+
+    assert finding.problem == (
+        'it lies in dcn0, not in dcn1: [glance] store names it'
+    )
+    assert finding.remedy == f'{RELOCATE}dcn1'
+    assert not finding.copy_to
+    assert judge(snapshot(stores='dcn1'), policy(store='dcn1')) == []
+    assert judge(snapshot(stores='web,dcn1'), policy(store='dcn1')) == []
+
+
+@pytest.mark.parametrize(
+    ('present', 'command'),
+    [
+        ('dcn0', f'relocate {IMAGE} --to dcn1'),
+        ('dcn0,web', f'relocate {IMAGE} --to dcn1'),
+        ('central,dcn0', f'relocate {IMAGE} --to dcn1 --from dcn0'),
+        ('central', f'copy {IMAGE} --store dcn1'),
+    ],
+)
+@pytest.mark.parametrize(
+    'in_force',
+    [
+        policy(store='dcn1', copy_to=('central',)),
+        # A user's wish, even if it is not granted.
+        policy(store='dcn1'),
+    ],
+)
+def test_copies_are_kept(present, command, in_force):
+    """What mends the store takes no copy away."""
+    image = snapshot(stores=present, **{copies.PROPERTY: 'central'})
+
+    assert f'openstack multistore image {command}' in [
+        finding.remedy for finding in judge(image, in_force)
+    ]
+
+
+@pytest.mark.parametrize('store', ['web', 'nosuch'])
+def test_order_that_cannot_be(store):
+    [finding] = judge(snapshot(), policy(store=store))
+
+    assert f"store '{store}' is" in finding.problem
+    assert 'can be written are central, dcn0, dcn1' in finding.problem
+    assert 'nova.conf' in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ('present', 'base_stores', 'store'),
+    [
+        ('dcn0', 'dcn0', None),
+        ('dcn0,dcn1', 'dcn1', None),
+        ('dcn0', 'dcn1,dcn0', None),
+        ('dcn0', 'dcn1', 'dcn1'),
+        ('dcn0', 'dcn1,central', 'central'),
+        # The base image cannot tell.
+        ('dcn0', 'web', 'central'),
+        ('dcn0', 'elsewhere', 'central'),
+        ('dcn0', '', 'central'),
+        ('central', 'web', None),
+        # A substring is no store.
+        ('dcn0', 'dcn', 'central'),
+    ],
+)
+def test_choice(present, base_stores, store):
+    """It follows the base image, else it goes to the default store."""
+    found = judge(snapshot(stores=present), images=[base(base_stores)])
+
+    assert [f.remedy for f in found] == ([f'{RELOCATE}{store}'] * bool(store))
+
+
+def test_base_image_is_the_servers():
+    """The property names the first ancestor."""
+    images = [base('central'), base('dcn1', OTHER, base_image_ref=BASE)]
+
+    def remedies(present):
+        found = judge(
+            snapshot(stores=present), images=images, owner=server(OTHER)
+        )
+        return [f.remedy for f in found]
+
+    assert remedies('dcn1') == []
+    assert remedies('dcn0') == [f'{RELOCATE}dcn1']
+    # It costs less not to ask, and is never a false alarm.
+    assert remedies('central') == []
+
+
+@pytest.mark.parametrize(
+    ('images', 'owner'),
+    [
+        # The server is gone.
+        ([base('dcn1')], None),
+        # The base image is, or is not to be seen.
+        ([base('dcn1', OTHER)], IDLE),
+        # The server was rebuilt since.
+        ([base('dcn1'), base('dcn1', OTHER)], server(OTHER)),
+        # It runs from a volume; nothing is known of it.
+        ([base('dcn1')], server(None)),
+        ([base('dcn1')], {'status': 'UNKNOWN'}),
+        ([base('dcn1')], {}),
+    ],
+)
+def test_no_verdict(images, owner):
+    """What the rule would need to know is not known."""
+    assert judge(snapshot(), images=images, owner=owner) == []
+
+
+def test_no_verdict_without_configuration():
+    """[glance] store may be set, for all that is known."""
+    assert (
+        judge(snapshot(), audit.Policy(CATALOGUE), images=[base('dcn1')]) == []
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'owner', 'passing'),
+    [
+        ('server-shelved', server(status='SHELVED'), True),
+        ('server-shelved', server(status='SHELVED_OFFLOADED'), True),
+        (
+            'server-resize-temp',
+            server(**{'OS-EXT-STS:task_state': 'resize_migrating'}),
+            True,
+        ),
+        ('server-shelved', server(), False),
+        ('else-shelved', server(status='SHELVED'), False),
+        ('server', server(status='SHELVED'), False),
+        # It cannot be told.
+        ('server-shelved', None, None),
+        ('server-shelved', {'status': 'UNKNOWN'}, None),
+        ('server-shelved', server(name=...), None),
+    ],
+)
+def test_passing(name, owner, passing):
+    """What is Nova's for a while follows the base image, and has no copies."""
+    ordered = policy(store='dcn1', copy_to=('central',))
+    found = {
+        present: [
+            f.problem
+            for f in judge(
+                snapshot(name=name, stores=present), ordered, owner=owner
+            )
+        ]
+        for present in ('dcn0', 'dcn1')
+    }
+
+    if passing is None:
+        assert found == {'dcn0': [], 'dcn1': []}
+    elif passing:
+        assert found['dcn0'] == []
+        [words] = found['dcn1']
+        assert words.endswith('not in dcn0: the base image lies in it')
+    else:
+        assert [len(words) for words in found.values()] == [2, 1]
+        assert found['dcn0'][0].endswith('[glance] store names it')
+        assert found['dcn1'][0].startswith('no copy in central')
+
+
+PLACES = {
+    'cheap': stores.Place('file'),
+    'own': stores.Place('rbd', 'one', 'images'),
+    'beside': stores.Place('rbd', 'one', 'second'),
+    'far': stores.Place('rbd', 'two', 'images'),
+}
+
+
+@pytest.mark.parametrize(
+    ('ceph_store', 'base_stores', 'right'),
+    [
+        # It is not known which is its own: any in Ceph may be.
+        (None, 'cheap', {'cheap', 'own', 'beside', 'far'}),
+        (None, 'own', {'own', 'beside', 'far'}),
+        ('own', 'own', {'own'}),
+        ('own', 'own,cheap', {'own', 'cheap'}),
+        # Nova's own search may have found a pool in the cluster.
+        ('own', 'cheap', {'cheap', 'own', 'beside'}),
+        ('own', 'far', {'far', 'own', 'beside'}),
+        ('own', 'nosuch', {'own'}),
+    ],
+)
+def test_ceph(ceph_store, base_stores, right):
+    catalogue = stores.Catalogue(
+        tuple(
+            stores.Store(name, default=name == 'cheap', place=place)
+            for name, place in PLACES.items()
+        )
+    )
+    own = PLACES.get(ceph_store)
+    in_ceph = audit.Policy(
+        catalogue,
+        configured=True,
+        ceph_store=ceph_store,
+        cluster=selection.Cluster(own.fsid if own else None, PLACES),
+    )
+
+    found = {
+        name
+        for name in PLACES
+        if not judge(
+            snapshot(stores=name), in_ceph, images=[base(base_stores)]
+        )
+    }
+
+    assert found == right
+
+
+# Its copies.
+
+WANTED = {copies.PROPERTY: 'central,dcn1'}
+COPY = f'openstack multistore image copy {IMAGE}'
+
+
+def test_missing_copies():
+    [finding] = judge(snapshot(**WANTED), policy(copy_to=('central', 'dcn1')))
+
+    assert finding.problem == 'no copy in central, dcn1: none is being made'
+    assert finding.remedy == f'{COPY} --store central --store dcn1'
+    assert finding.copy_to == ('central', 'dcn1')
+
+
+@pytest.mark.parametrize(
+    ('named', 'policy', 'copied', 'words'),
+    [
+        # Without a nova.conf, it is the image alone that tells.
+        (..., audit.Policy(CATALOGUE), (), []),
+        ('central', audit.Policy(CATALOGUE), ('central',), ['no copy in c']),
+        # With one, an image of before the option, and one of after it.
+        (..., policy(copy_to=('central',)), ('central',), ['no copy in c']),
+        ('', policy(copy_to=('central',)), (), []),
+        ('dcn0', policy(copy_to=('central', 'dcn0')), (), []),
+        # What a user adds is not obeyed.
+        (
+            'dcn1,central',
+            policy(copy_to=('central',)),
+            ('central',),
+            ['no copy in dcn1: the image alone names it', 'no copy in c'],
+        ),
+        ('dcn1', policy(), (), ['no copy in dcn1: the image alone']),
+        # What is there already is no problem.
+        ('dcn0', policy(), (), []),
+        ('web', policy(copy_to=('web',)), (), ["'web' is read-only"]),
+        ('x', policy(copy_to=('x',)), (), ["'x' is not one of Glance's"]),
+        (..., policy(copy_to=('x',)), (), ["'x' is not one of Glance's"]),
+    ],
+)
+def test_wanted(named, policy, copied, words):
+    found = judge(snapshot(**{copies.PROPERTY: named}), policy)
+
+    assert sum((f.copy_to for f in found), ()) == copied
+    assert len(found) == len(words)
+    for finding, part in zip(found, words):
+        assert part in finding.problem
+
+
+@pytest.mark.parametrize('named', [..., 'x'])
+def test_refused_store(named):
+    """Nothing can mend it but a change of what is wanted."""
+    [finding] = judge(
+        snapshot(**{copies.PROPERTY: named}), policy(copy_to=('x',))
+    )
+
+    assert 'that can be written are central, dcn0, dcn1' in finding.problem
+    assert ('nova.conf' in finding.remedy) is (named is ...)
+
+
+@pytest.mark.parametrize('wanted', [(), ('dcn1',)])
+def test_failed_import(wanted):
+    """It is a problem wherever it was; what is wanted is made."""
+    image = snapshot(
+        os_glance_failed_import='dcn1', **{copies.PROPERTY: ','.join(wanted)}
+    )
+
+    [finding] = judge(
+        image,
+        policy(copy_to=wanted),
+        tasks=[task(OF_LATE, 'failure', 'no room\n')],
+    )
+
+    assert finding.problem == ('no copy in dcn1: the import failed (no room)')
+    assert finding.remedy == f'{COPY} --store dcn1'
+    assert finding.copy_to == wanted
+
+
+@pytest.mark.parametrize('status', ['success', 'processing'])
+def test_failed_import_without_a_reason(status):
+    image = snapshot(os_glance_failed_import='dcn1')
+
+    assert "is in Glance's log" in problem(
+        image, tasks=[task(OF_LATE, status)]
+    )
+
+
+@pytest.mark.parametrize('importing', ['dcn1', 'central', ''])
+def test_held(importing):
+    """An import that goes on is waited for, one that is silent is not."""
+    image = held(os_glance_importing_to_stores=importing, **WANTED)
+    both = policy(copy_to=('central', 'dcn1'))
+
+    assert judge(image, both, tasks=[task(OF_LATE)]) == []
+    [finding] = judge(image, both, tasks=[task(LONG_AGO)])
+    assert f'said nothing since {LONG_AGO}' in finding.problem
+    assert set(finding.copy_to) == {'central', 'dcn1'}
+
+
+def test_silent_import_elsewhere():
+    """It is nobody's wish to have it, but it is named."""
+    image = held(os_glance_importing_to_stores='dcn1')
+
+    [finding] = judge(image, tasks=[task(LONG_AGO)])
+
+    assert finding.remedy == f'{COPY} --store dcn1'
+    assert not finding.copy_to
+
+
+# Anything at all.
+
+NAMES = ['central', 'dcn0', 'dcn1', 'web', 'elsewhere']
+LISTS = st.one_of(
+    st.just(...), st.lists(st.sampled_from(NAMES), max_size=3).map(','.join)
+)
+TIMES = st.sampled_from([LONG_AGO, OF_LATE])
+IMAGES = st.fixed_dictionaries(
+    {
+        'name': st.sampled_from(['nightly', 'server-shelved', None]),
+        'status': st.sampled_from(['active', *UNDER_WAY, 'deactivated']),
+        'stores': LISTS,
+        'size': st.sampled_from([..., None, 0, 7, 9]),
+        'updated_at': TIMES,
+        'instance_uuid': st.sampled_from([..., SERVER, OTHER, 'x']),
+        'base_image_ref': st.sampled_from([..., BASE, OTHER, '../tasks']),
+        'block_device_mapping': st.sampled_from([..., '[]']),
+        'os_glance_import_task': st.sampled_from([..., TASK]),
+        'os_glance_importing_to_stores': LISTS,
+        'os_glance_failed_import': LISTS,
+        copies.PROPERTY: LISTS,
+    }
+).map(lambda changes: snapshot(**changes))
+POLICIES = st.builds(
+    audit.Policy,
+    st.sampled_from([CATALOGUE, stores.Catalogue()]),
+    st.booleans(),
+    st.sampled_from([None, *NAMES]),
+    st.lists(st.sampled_from(NAMES), max_size=3).map(tuple),
+)
+
+
+@hypothesis.given(
+    IMAGES,
+    POLICIES,
+    st.sampled_from([None, IDLE, server(OTHER), server(status='SHELVED')]),
+    LISTS,
+    st.sampled_from([(), (task(OF_LATE),), (task(LONG_AGO, 'failure'),)]),
+)
+def test_promises(image, policy, owner, base_stores, tasks):
+    """Whatever there is, these hold."""
+    images = [base('' if base_stores is ... else base_stores)]
+
+    found = judge(image, policy, images, owner, tasks)
+
+    copied = [store for finding in found for store in finding.copy_to]
+    # Each store once, and only where it is of use.
+    assert len(set(copied)) == len(copied)
+    assert not set(copied) & set(stores.of_image(image))
+    assert set(copied) <= set(policy.catalogue.writable)
+    # No user steers it past nova.conf.
+    if policy.configured:
+        assert set(copied) <= set(policy.copy_to)
+    if copied:
+        assert image['status'] == 'active'
+        assert image['size']
+    for finding in found:
+        assert finding.problem
+        assert finding.remedy
+        assert '\n' not in finding.problem
+
+
+# What the command makes of it.
+
+
+class Images:
+    """Glance, which fails now and then, and whose images vanish."""
+
+    def __init__(self, pages=(), failures=()):
+        self._pages = list(pages)
+        self._failures = list(failures)
+        self.gone = set()
+        self.markers = []
+
+    def page(self, marker=None, **filters):
+        self.markers.append(marker)
+        if self._failures:
+            failure = self._failures.pop(0)
+            if failure:
+                raise failure
+        if marker in self.gone:
+            raise exception.GlanceRefused(400, 'no such image')
+        page = self._pages.pop(0)
+        return [{'id': name} for name in page], bool(self._pages)
+
+    def show(self, image_id):
+        raise self._failures.pop(0)
+
+    def tasks(self, image_id):
+        return []
+
+
+def inquire(images, server_now=unasked):
+    return inquiry.Inquiry(
+        types.SimpleNamespace(images=images, server_now=server_now)
+    )
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Do not wait; return how long it would have been each time."""
+    slept = []
+    clock = types.SimpleNamespace(sleep=slept.append)
+    monkeypatch.setattr(inquiry, 'time', clock)
+    return slept
+
+
+SILENT = exception.LookupFailed('Glance did not answer')
+
+
+def test_pages(pauses):
+    """Each is asked for when it is due."""
+    images = Images(['ab', 'cd', 'e'])
+
+    for page in inquire(images).pages(image_type='snapshot'):
+        if page[0]['id'] == 'a':
+            assert images.markers == [None]
+
+    assert images.markers == [None, 'b', 'd']
+    assert pauses == []
+
+
+def test_page_asked_again(pauses):
+    """From where it stood."""
+    images = Images(['ab', 'cd'], [None, SILENT, SILENT])
+
+    pages = list(inquire(images).pages())
+
+    assert [len(page) for page in pages] == [2, 2]
+    assert images.markers == [None, 'b', 'b', 'b']
+    assert pauses == [1.0, 2.0]
+
+
+def test_glance_stays_away(pauses):
+    """Not for ever."""
+    images = Images(['ab'], [SILENT] * 99)
+
+    with pytest.raises(exception.LookupFailed):
+        list(inquire(images).pages())
+
+    assert sum(pauses) == 63
+
+
+def test_marker_deleted(pauses):
+    """The one before it does as well."""
+    images = Images(['abc', 'de'])
+    images.gone = {'c', 'b'}
+
+    pages = list(inquire(images).pages())
+
+    assert [len(page) for page in pages] == [3, 2]
+    assert images.markers == [None, 'c', 'b', 'a']
+
+
+@pytest.mark.parametrize('gone', [set(), {'a', 'b'}])
+def test_listing_refused(gone, pauses):
+    """It is not asked for over and over."""
+    images = Images(
+        ['ab', 'c'], [] if gone else [exception.GlanceRefused(400, 'no')]
+    )
+    images.gone = gone
+
+    with pytest.raises(exception.GlanceRefused):
+        list(inquire(images).pages())
+
+
+@pytest.mark.parametrize('status', [403, 404])
+def test_base_image_not_to_be_seen(status, pauses):
+    images = Images(failures=[SILENT, exception.GlanceRefused(status, 'x')])
+
+    records = inquire(images).records
+
+    assert records.image(BASE) is None
+    # It is remembered.
+    assert records.image(BASE) is None
+
+
+def test_server():
+    """As much of it as is needed, once for a page."""
+    asked = []
+
+    def server_now(server_id):
+        asked.append(server_id)
+        return None if server_id == 'gone' else {**server(), 'more': 'x'}
+
+    asking = inquire(Images(['a', 'b']), server_now)
+
+    for _page in asking.pages():
+        for _ in range(2):
+            assert asking.records.server(SERVER) == server()
+            assert asking.records.server('gone') is None
+
+    assert asked == [SERVER, 'gone'] * 2
+    assert asking.untold == 0
+
+
+def test_nova_answers_with_an_error(pauses):
+    """Of another server it may tell."""
+    answers = {SERVER: sdk_exceptions.HttpException('no'), 'b': server()}
+
+    def server_now(server_id):
+        if isinstance(answers[server_id], Exception):
+            raise answers[server_id]
+        return answers[server_id]
+
+    asking = inquire(Images(), server_now)
+
+    assert asking.records.server(SERVER) == {}
+    assert asking.records.server('b') == server()
+    assert asking.untold == 1
+    assert pauses == []
+
+
+def test_nova_does_not_answer(pauses):
+    """It is not asked about every further server as well."""
+
+    def server_now(server_id):
+        raise auth_exceptions.ConnectFailure('no')
+
+    asking = inquire(Images(), server_now)
+
+    assert asking.records.server('a') == {}
+    assert asking.records.server('b') == {}
+    assert asking.untold == 2
+    assert sum(pauses) == 63
+
+
+class Terminal(io.StringIO):
+    """What somebody looks at."""
+
+    def isatty(self):
+        return True
+
+
+def test_totals():
+    """A store in which nothing lies is there as well."""
+    sums = totals.Totals(['central', 'dcn0'])
+    sums.add(snapshot(stores='central,far', size=10**9))
+    sums.add(snapshot(stores='central', size=None))
+    plain, terminal = io.StringIO(), Terminal()
+
+    sums.show(plain)
+    sums.show(terminal)
+
+    assert plain.getvalue().splitlines() == [
+        'central: 2 images, 1000000000 bytes',
+        'dcn0: 0 images, 0 bytes',
+        'far: 1 images, 1000000000 bytes',
+    ]
+    lines = terminal.getvalue().splitlines()
+    assert len(lines) == 3
+    assert ['█' in line for line in lines] == [True, False, True]
+    assert '1.0 GB' in lines[0]
+
+
+def test_no_totals():
+    """A Glance without several stores has none."""
+    terminal = Terminal()
+
+    totals.Totals([]).show(terminal)
+
+    assert terminal.getvalue().strip() == ''
