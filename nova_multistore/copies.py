@@ -9,9 +9,6 @@ import re
 import time
 from typing import TYPE_CHECKING
 from typing import Any
-import urllib.parse
-
-from keystoneauth1 import exceptions as auth_exceptions
 
 from nova_multistore import exception
 from nova_multistore import stores
@@ -20,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Iterable
     from collections.abc import Sequence
-    from typing import BinaryIO
 
-    from keystoneauth1 import adapter
+    from nova_multistore import image_api
+
 
 #: Names, on an image, the stores that are to have a copy; joined by commas.
 PROPERTY = 'nova_multistore_copy_to'
@@ -33,12 +30,6 @@ TRIES = 3
 #: How often Glance is asked whether it takes the image from an import that
 #: holds it, in seconds: it does so once that has been silent for an hour.
 STALE = 300.0
-#: How long Glance may take to answer once it has all of a file, in seconds.
-STAGING = 600.0
-#: How many images Glance lists at once, at most; it may be told fewer.
-PAGE = 1000
-#: How long it may take to list them, in seconds.
-PAGE_TIMEOUT = 60.0
 #: The shortest and the longest time between two questions, in seconds.
 PAUSES = 1.0, 30.0
 
@@ -238,188 +229,6 @@ def _failure(tasks: Sequence[dict[str, Any]], store: str) -> str | None:
     return _message(max(failed, key=_time, default={}))
 
 
-class Images:
-    """What is asked of Glance's image API.
-
-    :param connect: returns what sends the next request to the root of
-        version 2 of the API
-    """
-
-    def __init__(self, connect: Callable[[], adapter.Adapter]) -> None:
-        self._connect = connect
-
-    def show(self, image_id: str) -> dict[str, Any]:
-        """Return an image, as Glance's API has it.
-
-        :param image_id: its id
-        :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it is not there or not to be seen
-        """
-        image: dict[str, Any] = self.ask('GET', f'/images/{image_id}')
-        return image
-
-    def create(self, **attributes: str) -> dict[str, Any]:
-        """Create an image that waits for its data.
-
-        :param attributes: what it is to have, in the words of Glance's API
-        :returns: the image, as Glance's API has it
-        :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not
-        """
-        image: dict[str, Any] = self.ask('POST', '/images', attributes)
-        return image
-
-    def stage(self, image_id: str, data: BinaryIO) -> None:
-        """Send the data of an image, for an import by glance-direct.
-
-        :param image_id: the image's id
-        :param data: an open file, whose length is announced
-        :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not take it
-        """
-        self._send(
-            'PUT',
-            f'/images/{image_id}/stage',
-            data=data,
-            headers={'Content-Type': 'application/octet-stream'},
-            timeout=STAGING,
-            # A second time, what has been read of the file would be missing.
-            allow_reauth=False,
-            connect_retries=0,
-            status_code_retries=0,
-            redirect=False,
-        )
-
-    def delete(self, image_id: str) -> None:
-        """Delete an image.
-
-        :param image_id: the image's id
-        :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not
-        """
-        self.ask('DELETE', f'/images/{image_id}')
-
-    def page(
-        self, marker: str | None = None, **filters: str
-    ) -> tuple[list[dict[str, Any]], bool]:
-        """Return one page of a listing, the newest image first.
-
-        :param marker: id of the image after which it begins
-        :param filters: what the images have in common
-        :returns: images, as Glance's API has them, and whether there are more
-        :raises LookupFailed: Glance did not answer, or with nonsense
-        :raises GlanceRefused: it will not, or there is no such marker
-        """
-        query = {'limit': str(PAGE), **filters}
-        if marker is not None:
-            query['marker'] = marker
-        try:
-            body = self._send(
-                'GET',
-                f'/images?{urllib.parse.urlencode(query)}',
-                timeout=PAGE_TIMEOUT,
-            )
-            return list(body['images']), 'next' in body
-        except (KeyError, TypeError, ValueError) as exc:
-            raise exception.LookupFailed(
-                'the answer holds no list of images'
-            ) from exc
-
-    def tasks(self, image_id: str) -> list[dict[str, Any]]:
-        """Return the tasks of an image, none if they are not to be seen.
-
-        :param image_id: its id
-        :raises LookupFailed: Glance did not answer
-        """
-        try:
-            found: list[dict[str, Any]] = self.ask(
-                'GET', f'/images/{image_id}/tasks'
-            )['tasks']
-        except exception.GlanceRefused:
-            return []
-        return found
-
-    def import_data(
-        self,
-        image_id: str,
-        wanted: Sequence[str],
-        must_succeed: bool = False,
-        **method: str,
-    ) -> None:
-        """Ask for an import; Glance does it in the background.
-
-        :param image_id: the image's id
-        :param wanted: store ids
-        :param must_succeed: let one store that fails undo the others
-        :param method: the method, by its ``name``, and what goes with it
-        :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not
-        """
-        self.ask(
-            'POST',
-            f'/images/{image_id}/import',
-            {
-                'method': method,
-                'stores': list(wanted),
-                'all_stores_must_succeed': must_succeed,
-            },
-        )
-
-    def delete_from(self, image_id: str, store: str) -> None:
-        """Delete the data of an image in one store.
-
-        :param image_id: the image's id
-        :param store: store id
-        :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not; it never does for the last store
-        """
-        self.ask('DELETE', f'/stores/{store}/{image_id}')
-
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Send one request.
-
-        :param method: HTTP's
-        :param path: below the root of version 2
-        :param body: what is sent as JSON
-        :returns: the decoded answer, None if it is empty
-        :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not
-        """
-        return self._send(method, path, json=body, timeout=stores.TIMEOUT)
-
-    def _send(self, method: str, path: str, **how: Any) -> Any:
-        try:
-            answer = self._connect().request(
-                path, method, raise_exc=False, **how
-            )
-        except auth_exceptions.ClientException as exc:
-            away = isinstance(
-                exc,
-                (
-                    auth_exceptions.ConnectionError,
-                    auth_exceptions.HttpServerError,
-                ),
-            )
-            kind = exception.GlanceAway if away else exception.LookupFailed
-            raise kind(
-                f'Glance did not answer ({" ".join(str(exc).split())})'
-            ) from exc
-        if answer.status_code >= 500:
-            raise exception.GlanceAway(f'Glance answered {answer.status_code}')
-        if answer.status_code >= 400:
-            raise exception.GlanceRefused(answer.status_code, _words(answer))
-        return answer.json() if answer.content else None
-
-
-def _words(answer: Any) -> str:
-    """Return what Glance says of a refusal, without its decoration."""
-    try:
-        text = str(answer.json()['message'])
-    except (ValueError, KeyError, TypeError):
-        text = re.sub(r'(?s)<head>.*</head>', '', answer.text)
-    return ' '.join(re.sub(r'<[^>]*>', ' ', text).split())
-
-
 class Follower:
     """Looks at an image until nothing is under way there.
 
@@ -432,7 +241,7 @@ class Follower:
 
     def __init__(
         self,
-        images: Images,
+        images: image_api.Images,
         image_id: str,
         wanted: Iterable[str] = (),
         detailed: bool = True,
@@ -490,7 +299,7 @@ class Follower:
 
 
 def copy(
-    images: Images,
+    images: image_api.Images,
     image_id: str,
     wanted: Sequence[str],
     timeout: float,
@@ -517,7 +326,7 @@ def copy(
 class _Copying:
     def __init__(
         self,
-        images: Images,
+        images: image_api.Images,
         image_id: str,
         wanted: Sequence[str],
         report: Callable[[tuple[Copy, ...]], None] | None,

@@ -9,8 +9,8 @@ from keystoneauth1 import exceptions as auth_exceptions
 import nova.conf
 from oslo_upgradecheck import upgradecheck
 
-from nova_multistore import copies
 from nova_multistore import exception
+from nova_multistore import image_api
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import selection
@@ -130,7 +130,7 @@ class GlanceChecks:
 def _ask(path: str, server: str | None = None) -> Any:
     """Ask Glance with the credentials of ``[service_user]``."""
     context = lookup.service_context()
-    images = copies.Images(lambda: lookup.adapter(context, server))
+    images = image_api.Images(lambda: lookup.adapter(context, server))
     return images.ask('GET', path)
 
 
@@ -140,7 +140,7 @@ def _try_to_copy() -> Result:
     :raises LookupFailed: Glance did not answer
     """
     context = lookup.service_context(opts.COPY_GROUP)
-    images = copies.Images(lambda: lookup.adapter(context))
+    images = image_api.Images(lambda: lookup.adapter(context))
     try:
         found = images.ask('GET', '/images?status=active&limit=20')['images']
         image = next((i for i in found if stores.of_image(i)), None)

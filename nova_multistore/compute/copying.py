@@ -10,6 +10,7 @@ from oslo_log import log as logging
 from nova_multistore import bounded
 from nova_multistore import copies
 from nova_multistore import exception
+from nova_multistore import image_api
 from nova_multistore import lookup
 from nova_multistore import opts
 
@@ -75,7 +76,7 @@ def _copy(
 ) -> None:
     privileged = bool(CONF.nova_multistore.auth_type)
     caller = lookup.service_context(opts.COPY_GROUP) if privileged else context
-    images = copies.Images(lambda: lookup.adapter(caller))
+    images = image_api.Images(lambda: lookup.adapter(caller))
     try:
         if privileged:
             _check_owner(images.show(image_id), server)

@@ -8,7 +8,7 @@ from typing import Any
 from openstack import exceptions as sdk_exceptions
 from osc_lib import exceptions
 
-from nova_multistore import copies
+from nova_multistore import image_api
 from nova_multistore import stores
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class Cloud:
         return self._connection.image
 
     @property
-    def images(self) -> copies.Images:
+    def images(self) -> image_api.Images:
         """What may be asked of Glance's image API."""
-        return copies.Images(lambda: self._image)
+        return image_api.Images(lambda: self._image)
 
     @property
     def project_id(self) -> str | None:

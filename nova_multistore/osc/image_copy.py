@@ -8,6 +8,7 @@ from osc_lib import exceptions
 
 from nova_multistore import copies
 from nova_multistore import exception
+from nova_multistore import image_api
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import choice
@@ -90,7 +91,7 @@ def wait(
 
 
 def _ask(
-    images: copies.Images, image_id: str, wanted: Sequence[str]
+    images: image_api.Images, image_id: str, wanted: Sequence[str]
 ) -> tuple[copies.Copy, ...]:
     """Ask for the copies that are missing.
 

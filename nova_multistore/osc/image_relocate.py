@@ -9,6 +9,7 @@ from osc_lib import exceptions
 
 from nova_multistore import copies
 from nova_multistore import exception
+from nova_multistore import image_api
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import choice
@@ -154,7 +155,7 @@ def _why_kept(
     return None if sources is None or store in sources else 'not in --from'
 
 
-def _delete(images: copies.Images, image_id: str, store: str) -> str | None:
+def _delete(images: image_api.Images, image_id: str, store: str) -> str | None:
     """Delete an image from a store.
 
     :returns: why it still lies there, None if it does not

@@ -23,6 +23,7 @@ from osc_lib import exceptions
 import pytest
 
 from nova_multistore import copies
+from nova_multistore import image_api
 from nova_multistore import lookup
 from nova_multistore.osc import audit
 from nova_multistore.osc import cloud as osc_cloud
@@ -600,7 +601,7 @@ def test_usage(audited, caplog, args, words):
 @pytest.fixture
 def many(glance, snapshot, conf, monkeypatch):
     """Ten images on five pages, all of which lie wrong."""
-    monkeypatch.setattr(copies, 'PAGE', 2)
+    monkeypatch.setattr(image_api, 'PAGE', 2)
     monkeypatch.setattr(inquiry, 'PAUSES', (0.5, 0.5, 1.0, 2.0, 4.0))
     return [snapshot('dcn1') for _ in range(10)], conf(store='dcn0')
 
@@ -628,7 +629,7 @@ LISTING = ('GET', r'/v2/images\?.*marker=')
 def test_listing_fails_for_a_while(audited, many, proxy, fault, monkeypatch):
     """It goes on where it stood: each image once."""
     images, order = many
-    monkeypatch.setattr(copies, 'PAGE_TIMEOUT', 1.0)
+    monkeypatch.setattr(image_api, 'PAGE_TIMEOUT', 1.0)
     proxy.fail(*LISTING, fault, times=3)
 
     shown = audited(order, url=proxy.url)

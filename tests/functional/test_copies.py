@@ -19,6 +19,7 @@ import pytest
 
 from nova_multistore import copies
 from nova_multistore import exception
+from nova_multistore import image_api
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore.compute import patch
@@ -44,7 +45,7 @@ def as_admin(glance):
     url = f'{glance.url}/v2'
     auth = token_endpoint.Token(url, ADMIN)
     sender = adapter.Adapter(session.Session(auth), endpoint_override=url)
-    return copies.Images(lambda: sender)
+    return image_api.Images(lambda: sender)
 
 
 def made(glance, size, store):
@@ -404,7 +405,7 @@ def test_image_of_another_project(nova, sites, server, monkeypatch):
     """Credentials that may do more are not used for it."""
     nova.conf(**somebody(sites))
     monkeypatch.setattr(
-        copies.Images, 'show', lambda self, image_id: {'owner': 'other'}
+        image_api.Images, 'show', lambda self, image_id: {'owner': 'other'}
     )
 
     nova.snapshot(server)
@@ -445,13 +446,13 @@ def test_image_that_is_deleted(nova, sites, server):
     nova.conf(**somebody(sites))
     started = threading.Event()
     with pytest.MonkeyPatch.context() as patcher:
-        ask = copies.Images.import_data
+        ask = image_api.Images.import_data
 
         def late(*args, **kwargs):
             started.wait(TIMEOUT)
             return ask(*args, **kwargs)
 
-        patcher.setattr(copies.Images, 'import_data', late)
+        patcher.setattr(image_api.Images, 'import_data', late)
         image_id = nova.snapshot(server)
         sites.delete_image(image_id)
         started.set()

@@ -11,6 +11,7 @@ import openstack
 import pytest
 
 from nova_multistore import copies
+from nova_multistore import image_api
 from nova_multistore.osc import cloud as osc_cloud
 from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_import
@@ -596,7 +597,7 @@ class TestRelocate:
         """Nothing is lost, whenever; another run finishes."""
         for step in ('import_data', 'tasks', 'delete_from'):
             with monkeypatch.context() as patched:
-                patched.setattr(copies.Images, step, stop)
+                patched.setattr(image_api.Images, step, stop)
                 with pytest.raises(KeyboardInterrupt):
                     run(image_relocate.RelocateImage, image, '--to', 'dcn1')
             assert sites.files(image)['central'].read_bytes() == DATA

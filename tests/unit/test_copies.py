@@ -9,6 +9,7 @@ import pytest
 
 from nova_multistore import copies
 from nova_multistore import exception
+from nova_multistore import image_api
 
 IMAGE = '11111111-1111-4111-8111-111111111111'
 TASK = 'os_glance_import_task'
@@ -136,7 +137,7 @@ class Answer:
 
 def connected(*answers):
     glance = Glance(*answers)
-    return copies.Images(lambda: glance), glance
+    return image_api.Images(lambda: glance), glance
 
 
 def test_import_data():
@@ -273,7 +274,7 @@ def test_copy_of_what_somebody_holds(clock):
     held = image('a', **{TASK: 't', IMPORTING: 'b'})
     asked = []
 
-    class Held(copies.Images):
+    class Held(image_api.Images):
         def show(self, image_id):
             return held
 
@@ -292,7 +293,7 @@ def test_copy_that_fails(clock):
     """It is asked three times."""
     asked = []
 
-    class Failing(copies.Images):
+    class Failing(image_api.Images):
         def show(self, image_id):
             return image('a', **{FAILED: 'b,c'})
 

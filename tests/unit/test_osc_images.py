@@ -12,6 +12,7 @@ import pytest
 
 from nova_multistore import copies
 from nova_multistore import exception
+from nova_multistore import image_api
 from nova_multistore import stores
 from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_import
@@ -542,7 +543,7 @@ def test_stage():
             sent.update(how)
             raise auth_exceptions.ConnectFailure('reset')
 
-    images = copies.Images(Glance)
+    images = image_api.Images(Glance)
 
     with pytest.raises(exception.LookupFailed, match='reset'):
         images.stage(IMAGE, io.BytesIO())
