@@ -128,6 +128,23 @@ def nova(patched_nova, glance):
     )
 
 
+@pytest.fixture
+def boot(nova):
+    """Boot a server, with data of its own on its disk."""
+    servers = set()
+
+    def boot(image_id):
+        server = nova.create_server(image_id)
+        servers.add(server)
+        nova.write_disk(server, os.urandom(MIB))
+        return server
+
+    yield boot
+    left = {server['id'] for server in nova.api.get_servers(detail=False)}
+    for server in servers & left:
+        nova.delete_server(server)
+
+
 @pytest.fixture(scope='module')
 def qcow2(root):
     """The file of a base image of 4 MiB."""

@@ -97,20 +97,6 @@ def volume_backed(patched_nova):
     return patched_nova.create_server(volume_backed=True)
 
 
-@pytest.fixture
-def boot(nova):
-    """Boot a server for one test."""
-    servers = []
-
-    def boot(image_id):
-        servers.append(nova.create_server(image_id))
-        return servers[-1]
-
-    yield boot
-    for server in servers:
-        nova.delete_server(server)
-
-
 def headers(nova):
     """Say who is asking."""
     return {

@@ -711,21 +711,6 @@ def base(glance, qcow2):
 
 
 @pytest.fixture
-def boot(nova):
-    """Boot a server."""
-    servers = []
-
-    def boot(image_id):
-        servers.append(nova.create_server(image_id))
-        return servers[-1]
-
-    yield boot
-    for server in servers:
-        with contextlib.suppress(Exception):
-            nova.delete_server(server)
-
-
-@pytest.fixture
 def server(boot, base):
     """A server whose base image lies in ``dcn0``."""
     return boot(base('dcn0'))

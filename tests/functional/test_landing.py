@@ -36,22 +36,6 @@ def base(glance, qcow2):
     return base
 
 
-@pytest.fixture
-def boot(nova):
-    """Boot a server, with data of its own on its disk."""
-    servers = []
-
-    def boot(image_id):
-        server = nova.create_server(image_id)
-        servers.append(server)
-        nova.write_disk(server, os.urandom(MIB))
-        return server
-
-    yield boot
-    for server in servers:
-        nova.delete_server(server)
-
-
 def check(nova, glance, image_id, store, digest):
     """The image is active, whole, and in that store alone."""
     image = glance.image(image_id)
