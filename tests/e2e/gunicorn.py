@@ -7,6 +7,9 @@ bind = os.environ['E2E_BIND']
 worker_class = 'gthread'
 workers = 1
 threads = 16
+# Each request on a connection of its own: a client that asks now and then may
+# find that the last one is being closed.
+keepalive = 0
 # A long upload is no hanging worker.
 timeout = 0
 accesslog = '-'
