@@ -36,6 +36,11 @@ DENIED = (
     glanceclient.exc.HTTPUnauthorized,
     glanceclient.exc.HTTPForbidden,
 )
+#: What an image is that was deleted, or is not there.
+GONE = ('deleted', 'pending_delete')
+#: The longest time between two questions for what becomes of an image, in
+#: seconds.
+_LONGEST_PAUSE = 1.0
 # No answer at all.
 _SILENT = (
     exception.LookupFailed,
@@ -95,6 +100,45 @@ def connect(
 ) -> Any:
     """Return the glanceclient for one request, to the next API server."""
     return client.client or client._create_onetime_client(context, 2)
+
+
+def outcome(
+    ask: Callable[[str, float], Any],
+    image_id: str,
+    under_way: Callable[[dict[str, Any]], bool],
+    patience: float,
+    pause: float,
+) -> dict[str, Any] | None:
+    """Ask what became of an image, until that is settled.
+
+    :param ask: takes a path and a time-out in seconds, as :func:`get` does
+    :param image_id: the image's UUID
+    :param under_way: tells whether the image is to be asked for again
+    :param patience: how long to ask, in seconds
+    :param pause: how long to wait before the second question, in seconds; it
+        doubles, up to a second
+    :returns: the image, as Glance's API has it, with the status ``deleted``
+        if it is not there; None if Glance does not say
+    """
+    deadline = time.monotonic() + patience
+    image = None
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            image = dict(
+                ask(f'/v2/images/{image_id}', min(left, stores.TIMEOUT))
+            )
+        except glanceclient.exc.HTTPNotFound:
+            return {'status': 'deleted'}
+        except DENIED:
+            return None
+        except Exception as exc:
+            LOG.debug('Image %s: %s', image_id, exc)
+        else:
+            if not under_way(image):
+                break
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+    return image
 
 
 def adapter(

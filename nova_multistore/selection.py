@@ -54,6 +54,22 @@ class Cluster:
         here = place and self.fsid and place.fsid == self.fsid
         return place.pool if place and here else None
 
+    def pools(self, catalogue: Catalogue | None) -> frozenset[str] | None:
+        """Return the pools of all stores here, None if one is not known.
+
+        :param catalogue: what Glance lists
+        """
+        if catalogue is None or not catalogue.stores or not self.fsid:
+            return None
+        found = set()
+        for store in catalogue.stores:
+            place = self.places.get(store.id)
+            if place is None or (place.type == 'rbd' and not place.fsid):
+                return None
+            if pool := self.pool(store.id):
+                found.add(pool)
+        return frozenset(found)
+
     def lacks(self, store: str | None) -> bool:
         """Tell whether a store is known to be elsewhere."""
         place = self.places.get(store or '')
@@ -83,6 +99,8 @@ class Facts:
     ceph_store: str | None = None
     #: Where the server's disk is; None if that is not in Ceph.
     cluster: Cluster | None = None
+    #: Whether a clone of the disk can be the image, which needs a raw one.
+    clones: bool = True
 
     @property
     def base_image_ref(self) -> str | None:
@@ -138,6 +156,11 @@ class Selection:
     #: Of a disk in Ceph: whether a direct snapshot goes to the pool that
     #: Nova's own search finds. With neither of the two there is none.
     yields: bool = False
+    #: Pools of the cluster that are some store's; None if they are not known.
+    #: Glance takes no clone in another one.
+    pools: frozenset[str] | None = None
+    #: Whether Glance was told of a clone that is no longer there.
+    location_given_up: bool = False
 
     @property
     def fallback(self) -> str | None:
@@ -180,12 +203,14 @@ def select(facts: Facts) -> Selection:
         selected = _order(facts, *facts.ordered)
     else:
         selected = _derive(facts)
-    if facts.cluster is None:
+    if facts.cluster is None or not facts.clones:
         return selected
-    return _direct(selected, facts.cluster)
+    return _direct(selected, facts.cluster, facts.catalogue)
 
 
-def _direct(selected: Selection, cluster: Cluster) -> Selection:
+def _direct(
+    selected: Selection, cluster: Cluster, catalogue: Catalogue | None
+) -> Selection:
     """Say what a direct snapshot may do.
 
     It goes to the pool of the store. Where that has none in this cluster, an
@@ -195,7 +220,9 @@ def _direct(selected: Selection, cluster: Cluster) -> Selection:
     yields = not pool and not (
         selected.ordered and cluster.lacks(selected.store)
     )
-    return dataclasses.replace(selected, pool=pool, yields=yields)
+    return dataclasses.replace(
+        selected, pool=pool, yields=yields, pools=cluster.pools(catalogue)
+    )
 
 
 def _order(facts: Facts, store: str, reason: str) -> Selection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -16,7 +17,7 @@ import glanceclient.exc
 from nova import exception as nova_exception
 from oslo_log import log as logging
 
-from nova_multistore.compute import ceph
+from nova_multistore import lookup
 from nova_multistore.compute import snapshot
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ _IMAGE_SNAPSHOT = 'snap'
 #: Set on an image while Glance takes its location
 #: (``glance.api.v2.images.ImagesController.add_location``).
 _LOCK = 'os_glance_import_task'
+#: How long Glance may take until an image with a location is active, in
+#: seconds. It has a limited number of threads for that, which may all be busy.
+PATIENCE = 300.0
+#: The time before the first question for it, in seconds.
+_PAUSE = 0.1
+_TAKEN = ('active', 'deactivated')
 
 
 @dataclasses.dataclass
@@ -59,6 +66,8 @@ class _Destination:
     pool: str | None
     #: A pool that has failed.
     failed: str | None = None
+    #: Pools that are some store's, None if they are not known.
+    pools: frozenset[str] | None = None
 
 
 _destination: contextvars.ContextVar[_Destination | None] = (
@@ -87,6 +96,10 @@ def get_parent_pool(
             raise nova_exception.ImageUnacceptable(
                 f'there is no other pool than {pool}'
             )
+        if destination.pools is not None and pool not in destination.pools:
+            raise nova_exception.ImageUnacceptable(
+                f"Ceph pool {pool} is none of Glance's stores"
+            )
         destination.pool = pool
     return destination.pool
 
@@ -99,15 +112,23 @@ def direct_snapshot(
 ) -> Any:
     """Clone the disk into the pool that was selected, or not at all.
 
+    A clone has the bytes of the disk: an image of another format than raw
+    cannot be one, though stock Nova would register it as such.
+
     Wraps ``nova.virt.libvirt.imagebackend.Rbd.direct_snapshot``.
 
     :returns: the location of the clone
     :raises nova.exception.ImageUnacceptable: a standard snapshot has to be
         taken
     """
-    name, image_id = _arguments(*args, **kwargs)
+    name, image_format, image_id = _arguments(*args, **kwargs)
+    if image_format != 'raw':
+        raise nova_exception.ImageUnacceptable(
+            image_id=image_id,
+            reason=f'a clone of the disk is raw, not {image_format}',
+        )
     selected = snapshot.selected(image_id)
-    if selected is None or not ceph.is_used():
+    if selected is None:
         return wrapped(*args, **kwargs)
 
     def clone(destination: _Destination) -> Any:
@@ -131,7 +152,9 @@ def direct_snapshot(
             if selected.ordered:
                 raise
             LOG.warning('%s; Nova searches for another pool', exc)
-    destination = _Destination(None, failed=selected.pool)
+    destination = _Destination(
+        None, failed=selected.pool, pools=selected.pools
+    )
     location = clone(destination)
     LOG.log(
         logging.WARNING if selected.ordered else logging.INFO,
@@ -149,8 +172,8 @@ def _arguments(
     image_id: str,
     *_args: Any,
     **_kwargs: Any,
-) -> tuple[str, str]:
-    return snapshot_name, image_id
+) -> tuple[str, str, str]:
+    return snapshot_name, image_format, image_id
 
 
 def _clone(
@@ -224,7 +247,10 @@ def add_location(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Tell Glance where the clone is.
+    """Tell Glance where the clone is, and see that it takes the clone.
+
+    Glance answers before it has looked at the clone. Until the image is
+    active, nothing may rely on it: shelving deletes the disk next.
 
     Wraps ``nova.image.glance.GlanceImageServiceV2._add_location``.
 
@@ -242,6 +268,8 @@ def add_location(
         raise
     except Exception as exc:
         image = _settle(instance._client, context, image_id, exc)
+    if image.get('status') not in _TAKEN:
+        image = _wait(instance._client, context, image_id)
     _check(selected, image_id, image)
     return image
 
@@ -279,6 +307,38 @@ def _settle(
         image_id=image_id,
         reason=f'Glance did not take its location ({error})',
     ) from error
+
+
+def _wait(
+    client: GlanceClientWrapper, context: RequestContext, image_id: str
+) -> Any:
+    """Wait until Glance has made an image with a location active.
+
+    :returns: the image
+    :raises nova.exception.ImageNotFound: it was deleted meanwhile
+    :raises nova.exception.ImageUnacceptable: it is not active, and Glance is
+        not about to make it so
+    """
+    image = lookup.outcome(
+        functools.partial(lookup.get, client, context),
+        image_id,
+        lambda image: image.get('status') not in _TAKEN and _LOCK in image,
+        PATIENCE,
+        _PAUSE,
+    )
+    status = image and image.get('status')
+    if status in _TAKEN:
+        return image
+    if status in lookup.GONE:
+        raise nova_exception.ImageNotFound(image_id=image_id)
+    snapshot.give_up_location(image_id)
+    raise nova_exception.ImageUnacceptable(
+        image_id=image_id,
+        reason='Glance did not make it active with its location in '
+        f'{PATIENCE:.0f} seconds'
+        if image is None or _LOCK in image
+        else f'Glance did not take its location, the image is {status}',
+    )
 
 
 def _check(selected: Selection, image_id: str, image: Any) -> None:

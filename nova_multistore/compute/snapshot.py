@@ -72,7 +72,8 @@ def snapshot(
     try:
         requested = request.store(context, server, image_id, operation)
         request.write(image_id, copy_to)
-        facts = _gather(context, server, operation, requested)
+        in_ceph = _has_disk_in_ceph(instance, server)
+        facts = _gather(context, server, operation, requested, in_ceph)
         _selections[image_id] = _decide(facts, server, image_id)
         result = wrapped(*args, **kwargs)
     except Exception:
@@ -87,6 +88,28 @@ def snapshot(
         request.forget(image_id)
     copying.start(context, server, image_id, copy_to)
     return result
+
+
+def give_up_location(image_id: str) -> None:
+    """Note that Glance was told of a clone which is no longer there.
+
+    If the image becomes active after that, it has no data.
+
+    :param image_id: the image's UUID
+    """
+    _selections[image_id] = dataclasses.replace(
+        _selections[image_id], location_given_up=True
+    )
+
+
+def _has_disk_in_ceph(driver: Any, server: Instance) -> bool:
+    """Tell whether the disk is in Ceph, and see that its stores are known."""
+    before = ceph.is_used()
+    found = ceph.has_disk(driver, server)
+    if found and not before:
+        # The catalogue was read without a question for places.
+        lookup.forget()
+    return found
 
 
 def _arguments(
@@ -151,6 +174,7 @@ def _gather(
     server: Instance,
     operation: selection.Operation,
     requested: str | None,
+    in_ceph: bool,
 ) -> selection.Facts:
     """Ask for what the rules need, and for nothing else."""
     facts = selection.Facts(
@@ -158,7 +182,8 @@ def _gather(
         image_ref=server.image_ref,
         requested=requested,
         configured=CONF.glance.store,
-        ceph_store=_ceph_store(),
+        ceph_store=_ceph_store() if in_ceph else None,
+        clones=ceph.takes_clones(),
     )
     image = None
     if not facts.image_ref:
@@ -175,24 +200,27 @@ def _gather(
         else:
             catalogue = lookup.catalogue(context, left())
         facts = dataclasses.replace(facts, catalogue=catalogue)
-        if catalogue.stores and _asks_image(facts, catalogue):
+        if catalogue.stores and _asks_image(facts, catalogue, in_ceph):
             image = lookup.image(context, facts.base_image_ref, left())
             facts = dataclasses.replace(
                 facts, base_stores=stores.of_image(image)
             )
     except exception.LookupFailed as exc:
         facts = dataclasses.replace(facts, unknown=str(exc))
-    if ceph.is_used():
+    if in_ceph:
         facts = dataclasses.replace(
             facts, cluster=_cluster(facts.catalogue, image)
         )
     return facts
 
 
-def _asks_image(facts: selection.Facts, catalogue: stores.Catalogue) -> bool:
+def _asks_image(
+    facts: selection.Facts, catalogue: stores.Catalogue, in_ceph: bool
+) -> bool:
     """Tell whether the base image has something to tell."""
     if facts.ordered:
-        return ceph.is_used() and facts.ordered[0] not in catalogue.places
+        place_counts = in_ceph and facts.clones
+        return place_counts and facts.ordered[0] not in catalogue.places
     return True
 
 
@@ -207,7 +235,5 @@ def _cluster(
 
 
 def _ceph_store() -> str | None:
-    if not ceph.is_used():
-        return None
     store: str | None = CONF.libvirt.images_rbd_glance_store_name or None
     return store

@@ -17,7 +17,6 @@ from oslo_log import log as logging
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import selection
-from nova_multistore import stores
 from nova_multistore.compute import body
 from nova_multistore.compute import snapshot
 
@@ -141,11 +140,17 @@ class _Upload:
         if image is None:
             raise _translated(self._client, error)
         status = image.get('status')
-        if status in ('deleted', 'pending_delete'):
+        if status in lookup.GONE:
             raise nova_exception.ImageNotFound(
                 image_id=self._image_id
             ) from error
         if status == 'active':
+            if self._selection.location_given_up:
+                raise nova_exception.ImageUnacceptable(
+                    image_id=self._image_id,
+                    reason='Glance has taken the location of a clone that '
+                    'is no longer there',
+                ) from error
             return True
         if status != 'queued' or not self._body.rewindable:
             raise _translated(self._client, error)
@@ -157,29 +162,13 @@ class _Upload:
         :param passing: statuses in which it is asked for again
         :returns: the image; None if Glance does not say
         """
-        deadline = time.monotonic() + SETTLE
-        image = None
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                image = dict(
-                    lookup.get(
-                        self._client,
-                        self._context,
-                        f'/v2/images/{self._image_id}',
-                        min(left, stores.TIMEOUT),
-                    )
-                )
-            except glanceclient.exc.HTTPNotFound:
-                return {'status': 'deleted'}
-            except lookup.DENIED:
-                return None
-            except Exception as exc:
-                LOG.debug('Image %s: %s', self._image_id, exc)
-            else:
-                if image.get('status') not in passing:
-                    break
-            time.sleep(PAUSE)
-        return image
+        return lookup.outcome(
+            functools.partial(lookup.get, self._client, self._context),
+            self._image_id,
+            lambda image: image.get('status') in passing,
+            SETTLE,
+            PAUSE,
+        )
 
     def _refused(self, error: Exception) -> None:
         """Turn to the store that takes what the selected one refused.
