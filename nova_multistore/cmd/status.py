@@ -70,6 +70,14 @@ class Checks(GlanceChecks, upgradecheck.UpgradeCommands):
     def _check_ceph_store(self) -> Result:
         if not ceph.is_used():
             return Result(Code.SUCCESS)
+        if not ceph.takes_clones():
+            return Result(
+                Code.WARNING,
+                'Disks are in Ceph, but [libvirt] snapshot_image_format is '
+                f"'{CONF.libvirt.snapshot_image_format}', and only a raw "
+                'image can be a clone. Each snapshot and backup is a full '
+                'copy.',
+            )
         try:
             cluster = self._cluster()
         except exception.LookupFailed as exc:

@@ -204,6 +204,9 @@ _CEPH_SEAMS = (
         ('self', 'name', 'pool', 'snapshot'),
     ),
     Seam('nova.storage.rbd_utils', 'RBDDriver.get_fsid', ('self',)),
+    Seam('nova.virt.libvirt.host', 'Host.get_guest', ('self', 'instance')),
+    Seam('nova.virt.libvirt.utils', 'find_disk', ('guest',)),
+    Seam('nova.virt.libvirt.utils', 'get_disk_type_from_path', ('path',)),
     Seam(
         'nova.storage.rbd_utils',
         'RBDDriver.remove_snap',

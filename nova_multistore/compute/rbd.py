@@ -53,7 +53,10 @@ _LOCK = 'os_glance_import_task'
 #: How long Glance may take until an image with a location is active, in
 #: seconds. It has a limited number of threads for that, which may all be busy.
 PATIENCE = 300.0
-#: The time before the first question for it, in seconds.
+#: How long Glance is asked what it has done, where its answer was lost, in
+#: seconds.
+SETTLE = 60.0
+#: The time between the first two questions, in seconds.
 _PAUSE = 0.1
 _TAKEN = ('active', 'deactivated')
 
@@ -258,87 +261,133 @@ def add_location(
     :raises nova.exception.ImageUnacceptable: Glance does not take it; a
         standard snapshot has to be taken
     """
-    context, image_id = _asked(*args, **kwargs)
+    context, image_id, location = _asked(*args, **kwargs)
     selected = snapshot.selected(image_id)
     if selected is None:
         return wrapped(*args, **kwargs)
+    taker = _Taker(instance._client, context, image_id, location)
     try:
         image = wrapped(*args, **kwargs)
     except _FINAL:
         raise
     except Exception as exc:
-        image = _settle(instance._client, context, image_id, exc)
+        image = taker.settle(exc)
     if image.get('status') not in _TAKEN:
-        image = _wait(instance._client, context, image_id)
+        image = taker.wait()
     _check(selected, image_id, image)
     return image
 
 
 def _asked(
-    context: RequestContext, image_id: str, *_args: Any, **_kwargs: Any
-) -> tuple[RequestContext, str]:
-    return context, image_id
-
-
-def _settle(
-    client: GlanceClientWrapper,
     context: RequestContext,
     image_id: str,
-    error: Exception,
-) -> Any:
-    """Find out whether Glance has taken a location after all.
+    location: str,
+    *_args: Any,
+    **_kwargs: Any,
+) -> tuple[RequestContext, str, str]:
+    return context, image_id, location
 
-    An answer may have been lost, and what Nova then asked again is refused.
 
-    :returns: the image
-    :raises Exception: it has not
+class _Taker:
+    """The Glance that is to take a location.
+
+    :param location: URL of the clone
     """
-    try:
-        image = client.call(context, 2, 'get', args=(image_id,))
-    except glanceclient.exc.HTTPNotFound:
-        raise
-    except Exception as exc:
-        if not isinstance(error, _REFUSED):
-            raise error from exc
-    else:
-        if image.get('status') == 'active' or _LOCK in image:
+
+    def __init__(
+        self,
+        client: GlanceClientWrapper,
+        context: RequestContext,
+        image_id: str,
+        location: str,
+    ) -> None:
+        self._client = client
+        self._context = context
+        self._image_id = image_id
+        self._location = location
+
+    def settle(self, error: Exception) -> dict[str, Any]:
+        """Find out whether Glance has taken the location after all.
+
+        An answer may have been lost, and what Nova then asked again is
+        refused.
+
+        :param error: what came instead of an answer
+        :returns: the image, active or about to be
+        :raises nova.exception.ImageNotFound: it was deleted meanwhile
+        :raises nova.exception.ImageUnacceptable: Glance has not taken it
+        :raises Exception: Glance does not say
+        """
+        image = self._ask(SETTLE, lambda image: False)
+        if image is None and not isinstance(error, _REFUSED):
+            self._warn()
+            raise error
+        if image and (image['status'] in _TAKEN or _LOCK in image):
             return image
-    raise nova_exception.ImageUnacceptable(
-        image_id=image_id,
-        reason=f'Glance did not take its location ({error})',
-    ) from error
+        raise nova_exception.ImageUnacceptable(
+            image_id=self._image_id,
+            reason=f'Glance did not take its location ({error})',
+        ) from error
 
+    def wait(self) -> dict[str, Any]:
+        """Wait until Glance has made the image active.
 
-def _wait(
-    client: GlanceClientWrapper, context: RequestContext, image_id: str
-) -> Any:
-    """Wait until Glance has made an image with a location active.
+        :returns: the image
+        :raises nova.exception.ImageNotFound: it was deleted meanwhile
+        :raises nova.exception.ImageUnacceptable: it is not active, and Glance
+            is not about to make it so
+        :raises nova.exception.GlanceConnectionFailed: Glance does not say
+        """
+        image = self._ask(
+            PATIENCE,
+            lambda image: image['status'] not in _TAKEN and _LOCK in image,
+        )
+        if image is None:
+            self._warn()
+            raise nova_exception.GlanceConnectionFailed(
+                server=str(self._client.api_server),
+                reason='it does not say whether it took a location',
+            )
+        if image['status'] in _TAKEN:
+            return image
+        snapshot.give_up_location(self._image_id)
+        raise nova_exception.ImageUnacceptable(
+            image_id=self._image_id,
+            reason=f'Glance did not take its location in {PATIENCE:g} seconds'
+            if _LOCK in image
+            else 'Glance did not take its location, and left it '
+            f'{image["status"]}',
+        )
 
-    :returns: the image
-    :raises nova.exception.ImageNotFound: it was deleted meanwhile
-    :raises nova.exception.ImageUnacceptable: it is not active, and Glance is
-        not about to make it so
-    """
-    image = lookup.outcome(
-        functools.partial(lookup.get, client, context),
-        image_id,
-        lambda image: image.get('status') not in _TAKEN and _LOCK in image,
-        PATIENCE,
-        _PAUSE,
-    )
-    status = image and image.get('status')
-    if status in _TAKEN:
+    def _ask(
+        self, patience: float, under_way: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any] | None:
+        """Ask what became of the image.
+
+        :param patience: how long, in seconds
+        :param under_way: tells whether it is to be asked for again
+        :returns: the image, None if Glance does not say
+        :raises nova.exception.ImageNotFound: it was deleted meanwhile
+        """
+        image = lookup.outcome(
+            functools.partial(lookup.get, self._client, self._context),
+            self._image_id,
+            under_way,
+            patience,
+            _PAUSE,
+        )
+        if image and image['status'] in lookup.GONE:
+            raise nova_exception.ImageNotFound(image_id=self._image_id)
         return image
-    if status in lookup.GONE:
-        raise nova_exception.ImageNotFound(image_id=image_id)
-    snapshot.give_up_location(image_id)
-    raise nova_exception.ImageUnacceptable(
-        image_id=image_id,
-        reason='Glance did not make it active with its location in '
-        f'{PATIENCE:.0f} seconds'
-        if image is None or _LOCK in image
-        else f'Glance did not take its location, the image is {status}',
-    )
+
+    def _warn(self) -> None:
+        """Say what nobody removes, as Glance may have it."""
+        LOG.warning(
+            'Glance does not say whether it took the location of image '
+            '%(image)s. If that image is deleted, and %(location)s is still '
+            'in Ceph, nothing needs it.',
+            {'image': self._image_id, 'location': self._location},
+        )
 
 
 def _check(selected: Selection, image_id: str, image: Any) -> None:

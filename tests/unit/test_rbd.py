@@ -39,6 +39,7 @@ def selected(monkeypatch, image):
     """The image is a snapshot that goes to ``fast``."""
     chosen = selection.Selection('fast', None, 'a test', pool='images')
     monkeypatch.setitem(snapshot._selections, image['id'], chosen)
+    return lambda: snapshot.selected(image['id'])
 
 
 def test_no_snapshot(add, glance):
@@ -90,20 +91,92 @@ def test_refused(add, selected, error):
 
 
 @pytest.mark.parametrize('error', [*REFUSED, *BROKEN])
-@pytest.mark.parametrize(
-    'state', [{'status': 'active'}, {'os_glance_import_task': 'x'}]
-)
-def test_taken_after_all(add, selected, image, error, state):
+def test_taken_after_all(add, selected, image, error):
     """The image is not uploaded beside it."""
-    image.update(state)
+    image.update(status='active')
 
     assert add(error)['id'] == image['id']
 
 
+@pytest.fixture
+def turn(glance, image):
+    """Have the image be something else each time Glance is asked for it."""
+
+    def turn(*states):
+        states = list(states)
+
+        def answer():
+            state = states.pop(0) if len(states) > 1 else states[0]
+            return state if isinstance(state, stub.Answer) else image | state
+
+        glance.answers['GET', f'/v2/images/{image["id"]}'] = answer
+
+    return turn
+
+
+TAKING = {'status': 'queued', 'os_glance_import_task': 'x'}
+ANSWERS = [TAKING, *REFUSED, *BROKEN]
+
+
+@pytest.mark.parametrize('answer', ANSWERS)
+@pytest.mark.parametrize('status', ['active', 'deactivated'])
+def test_taken_later(add, selected, turn, answer, status):
+    """Glance says so, after a failure of its own, too."""
+    turn(TAKING, TAKING, stub.Answer(503), TAKING, {'status': status})
+
+    assert add(answer)['status'] == status
+    assert not selected().location_given_up
+
+
+NOT_TAKEN = {
+    'left queued': ([TAKING, {'status': 'queued'}], 'left it queued'),
+    'still taking': ([TAKING], 'did not take its location in 0.3 seconds'),
+    'away': (
+        [TAKING, TAKING, stub.Answer(503)],
+        'did not take its location in',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', NOT_TAKEN)
+@pytest.mark.parametrize('answer', ANSWERS)
+def test_not_taken(add, selected, turn, monkeypatch, answer, case):
+    """The image is to have its data in the standard way."""
+    monkeypatch.setattr(rbd, 'PATIENCE', 0.3)
+    states, reason = NOT_TAKEN[case]
+    turn(*states)
+
+    with pytest.raises(nova_exception.ImageUnacceptable, match=reason):
+        add(answer)
+
+    assert selected().location_given_up
+
+
+def test_deleted_while_it_is_taken(add, selected, glance, image):
+    """There is nothing to be snapshotted any more."""
+    del glance.images[image['id']]
+
+    with pytest.raises(nova_exception.ImageNotFound):
+        add(TAKING)
+
+
+@pytest.mark.parametrize('status', [401, 403])
+@pytest.mark.parametrize('answer', ANSWERS)
+def test_may_not_ask_any_more(add, selected, turn, caplog, answer, status):
+    """Nothing is uploaded beside a location, and the log names that."""
+    turn(TAKING, TAKING, stub.Answer(status))
+
+    with pytest.raises(nova_exception.GlanceConnectionFailed):
+        add(answer)
+
+    assert LOCATION in caplog.text
+
+
 @pytest.mark.parametrize('error', [*REFUSED, *BROKEN])
-def test_glance_does_not_tell(add, selected, glance, image, error):
+def test_glance_does_not_tell(add, selected, turn, monkeypatch, caplog, error):
     """A refusal is one; else nothing is uploaded beside a location."""
-    glance.answers['GET', f'/v2/images/{image["id"]}'] = stub.Answer(500)
+    monkeypatch.setattr(rbd, 'SETTLE', 0.3)
+    turn(stub.Answer(500))
     refused = error in REFUSED
 
     with pytest.raises(
@@ -111,13 +184,15 @@ def test_glance_does_not_tell(add, selected, glance, image, error):
     ):
         add(error)
 
+    assert (LOCATION in caplog.text) != refused
+
 
 @pytest.mark.parametrize('error', [*REFUSED, *BROKEN])
 def test_deleted_meanwhile(add, selected, glance, image, error):
     """Nova hears of it."""
     del glance.images[image['id']]
 
-    with pytest.raises(glanceclient.exc.HTTPNotFound):
+    with pytest.raises(nova_exception.ImageNotFound):
         add(error)
 
 
