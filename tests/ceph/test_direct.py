@@ -6,7 +6,10 @@ fixture of the cloud sees to the latter after every test.
 
 from __future__ import annotations
 
+from concurrent import futures
+import hashlib
 import logging
+import subprocess
 import threading
 import time
 from unittest import mock
@@ -17,7 +20,9 @@ import pytest
 import rbd
 
 from nova_multistore import opts
+from nova_multistore.compute import ceph
 from nova_multistore.compute import patch
+from nova_multistore.compute import rbd as compute_rbd
 from tests.ceph.matrix import Landing
 from tests.ceph.matrix import look
 from tests.ceph.matrix import take
@@ -210,23 +215,35 @@ class TestDetailsDenied:
 
 
 def test_requests(cloud, clone, stock):
-    """At most one more than stock Nova's, once the catalogue is known."""
+    """At most one more than stock Nova's, once the catalogue is known.
+
+    That is but for the questions whether Glance has taken the location.
+    """
 
     def requests():
         cloud.glance.forget_requests()
         image_id = cloud.nova.snapshot(clone)
-        count = len(cloud.glance.requests())
+        made = cloud.glance.requests()
         cloud.glance.finish_tasks(image_id)
         cloud.glance.delete_image(image_id)
-        return count
+        [location] = [r for r in made if r.path.endswith('/locations')]
+        questions = [
+            r
+            for r in made
+            if r.time > location.time
+            and (r.method, r.path) == ('GET', f'/v2/images/{image_id}')
+        ]
+        return len(made) - len(questions), len(questions)
 
-    before = requests()
+    before, _ = requests()
     patch.apply()
     cloud.nova.restart_compute()
     requests()
-    assert requests() <= before + 1
+    after, questions = requests()
+    assert after <= before + 1
+    assert 1 <= questions <= 6
     cloud.nova.conf(**{'glance.store': 'second'})
-    assert requests() == before
+    assert requests()[0] == before
 
 
 # What Nova says of the image goes the same way as a location, and before it.
@@ -474,3 +491,200 @@ def test_full_pool(cloud, in_second, full):
         'Ceph pool other did not take it' in line
         for line in cloud.nova.log_lines(logging.WARNING)
     )
+
+
+class TestFormat:
+    """A clone is raw: an image of another format is made as Nova makes it."""
+
+    @pytest.fixture(autouse=True)
+    def _qcow2(self, cloud):
+        cloud.nova.conf(**{'libvirt.snapshot_image_format': 'qcow2'})
+        yield
+        cloud.nova.conf(**{'libvirt.snapshot_image_format': None})
+
+    @pytest.fixture
+    def contents(self, cloud, tmp_path):
+        """Return what kind of image it is, and the digest of its disk."""
+
+        def contents(image_id):
+            path = f'/v2/images/{image_id}/file'
+            status, data = cloud.glance.request('GET', path)
+            assert status == 200
+            image, disk = tmp_path / 'image', tmp_path / 'disk'
+            image.write_bytes(data)
+            kind = cloud.glance.image(image_id)['disk_format']
+            subprocess.run(
+                ['qemu-img', 'convert', '-f', kind, '-O', 'raw', image, disk],
+                check=True,
+            )
+            return kind, hashlib.sha256(disk.read_bytes()).hexdigest()
+
+        return contents
+
+    @pytest.mark.parametrize('order', [None, 'second', 'cheap'])
+    def test_snapshot(self, cloud, clone, contents, order):
+        """It is in its store, and a server boots from it."""
+        cloud.nova.conf(**{'glance.store': order})
+        digest = cloud.ceph.sha256(cloud.disk(clone))
+
+        image_id = cloud.nova.snapshot(clone)
+
+        assert cloud.glance.stores_of(image_id) == [order or 'fast']
+        assert contents(image_id) == ('qcow2', digest)
+        other = cloud.nova.create_server(image_id)
+        assert cloud.ceph.sha256(cloud.disk(other)) == digest
+        cloud.nova.delete_server(other)
+        cloud.glance.delete_image(image_id)
+
+    def test_shelve(self, cloud, boot, contents):
+        """The disk, which is deleted, comes back."""
+        server = boot('fast')
+        digest = cloud.ceph.sha256(cloud.disk(server))
+
+        image_id = cloud.nova.shelve(server)
+
+        assert cloud.glance.stores_of(image_id) == ['fast']
+        assert contents(image_id) == ('qcow2', digest)
+        cloud.nova.unshelve(server)
+        assert cloud.ceph.sha256(cloud.disk(server)) == digest
+
+    def test_stock_mislabels(self, cloud, clone, stock):
+        """Where it clones, the image is raw, whatever Glance says."""
+        digest = cloud.ceph.sha256(cloud.disk(clone))
+
+        image_id = cloud.nova.snapshot(clone)
+
+        cloud.glance.finish_tasks(image_id)
+        assert cloud.glance.image(image_id)['disk_format'] == 'qcow2'
+        assert cloud.data(image_id) == {'fast': digest}
+        cloud.glance.delete_image(image_id)
+
+
+class TestLocationThatComesToNothing:
+    """Glance answers 202, and never makes the image active."""
+
+    @pytest.fixture
+    def make(self, cloud, proxy, monkeypatch):
+        """Make an image; Glance ends while it looks at the clone for it."""
+        monkeypatch.setattr(compute_rbd, 'PATIENCE', 8.0)
+        reached, go_on = threading.Event(), threading.Event()
+        proxy.fail(*POST, cloud_proxy.Pause(None, reached, go_on))
+        cloud.glance.forget_requests()
+
+        def make(operation, server):
+            with futures.ThreadPoolExecutor() as executor:
+                made = executor.submit(getattr(cloud.nova, operation), server)
+                assert reached.wait(60)
+                # Glance takes the location, and then waits for Ceph.
+                cloud.ceph.ceph('osd', 'pause')
+                go_on.set()
+                deadline = time.monotonic() + 60
+                while not any(
+                    r.path.endswith('/locations') and r.status == 202
+                    for r in cloud.glance.requests()
+                ):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+                cloud.glance.kill()
+                cloud.ceph.ceph('osd', 'unpause')
+                cloud.glance.start()
+                return made.result()
+
+        return make
+
+    @pytest.mark.parametrize('operation', ['snapshot', 'backup'])
+    def test_upload(self, cloud, clone, make, operation):
+        """The data is sent, to the same store."""
+        digest = cloud.ceph.sha256(cloud.disk(clone))
+
+        image_id = make(operation, clone)
+
+        assert any(r.is_upload for r in cloud.glance.requests())
+        assert cloud.glance.stores_of(image_id) == ['fast']
+        assert cloud.data(image_id) == {'fast': digest}
+        cloud.glance.delete_image(image_id)
+
+    def test_shelve(self, cloud, boot, make):
+        """The disk, which is deleted, comes back."""
+        server = boot('fast')
+        digest = cloud.ceph.sha256(cloud.disk(server))
+
+        image_id = make('shelve', server)
+
+        assert cloud.glance.image(image_id)['status'] == 'active'
+        cloud.nova.unshelve(server)
+        assert cloud.ceph.sha256(cloud.disk(server)) == digest
+
+
+class TestStrayPool:
+    """Nova's own search finds a pool that is no store's."""
+
+    @pytest.fixture
+    def stray(self, cloud, boot):
+        """A server whose disk is a clone of what is in such a pool."""
+        cloud.ceph.ceph('osd', 'pool', 'create', 'stray', '8')
+        cloud.ceph.rbd('pool', 'init', 'stray')
+        server = boot('cheap')
+        disk = cloud.disk(server)
+        cloud.ceph.rbd('cp', '--no-progress', disk, 'stray/base')
+        cloud.ceph.rbd('snap', 'create', '--no-progress', 'stray/base@snap')
+        cloud.ceph.rbd('snap', 'protect', 'stray/base@snap')
+        cloud.ceph.rbd('rm', '--no-progress', disk)
+        cloud.ceph.rbd('clone', 'stray/base@snap', disk)
+        yield server
+        assert cloud.ceph.images('stray') == ['base']
+        cloud.ceph.ceph(
+            'tell', 'mon.*', 'injectargs', '--mon-allow-pool-delete=true'
+        )
+        cloud.ceph.ceph(
+            *('osd', 'pool', 'delete', 'stray', 'stray'),
+            '--yes-i-really-really-mean-it',
+        )
+
+    @pytest.mark.parametrize('operation', ['snapshot', 'backup', 'shelve'])
+    def test_upload(self, cloud, stray, operation):
+        """Glance could not read what is there."""
+        landing = take(cloud, stray, operation)
+
+        assert Landing('cheap', direct=False, whole=True) == landing
+
+    def test_unshelve(self, cloud, stray):
+        """The disk, which was deleted, comes back."""
+        digest = cloud.ceph.sha256(cloud.disk(stray))
+        cloud.nova.shelve(stray)
+
+        cloud.nova.unshelve(stray)
+
+        assert cloud.ceph.sha256(cloud.disk(stray)) == digest
+
+
+class TestDisksThatStayed:
+    """New disks are files, those from before are still in Ceph."""
+
+    @pytest.fixture(autouse=True)
+    def _files(self, cloud, clone):
+        cloud.nova.conf(**{'libvirt.images_type': 'qcow2'})
+        cloud.nova.restart_compute()
+        ceph.forget()
+        yield
+        cloud.nova.conf(**{'libvirt.images_type': 'rbd'})
+        cloud.nova.restart_compute()
+        ceph.forget()
+
+    @pytest.mark.parametrize(
+        ('order', 'store', 'direct'),
+        [
+            (None, 'fast', True),
+            ('fast', 'fast', True),
+            ('second', 'second', True),
+            ('cheap', 'cheap', False),
+        ],
+    )
+    @pytest.mark.parametrize('operation', ['snapshot', 'backup'])
+    def test_snapshot(self, cloud, clone, operation, order, store, direct):
+        """It is decided by the disk: an order is obeyed."""
+        cloud.nova.conf(**{'glance.store': order})
+
+        landing = take(cloud, clone, operation)
+
+        assert Landing(store, direct=direct, whole=True) == landing

@@ -31,3 +31,21 @@ def test_store(stock_cloud, tmp_path, store, code, words):
 
     assert told[0] == code, told[1]
     assert words in told[1]
+
+
+@pytest.mark.parametrize(
+    ('form', 'code', 'words'),
+    [('raw', 0, 'Result: Success'), ('qcow2', 1, 'only a raw image')],
+)
+def test_format(stock_cloud, tmp_path, form, code, words):
+    """Whoever does not have raw images gets no clones."""
+    told = upgrade_check(
+        tmp_path,
+        stock_cloud.glance.url,
+        f'[libvirt]\nimages_type = rbd\nsnapshot_image_format = {form}\n'
+        f'images_rbd_pool = {ceph_cloud.DISKS}\n'
+        f'images_rbd_ceph_conf = {stock_cloud.ceph.configuration}\n',
+    )
+
+    assert told[0] == code, told[1]
+    assert words in told[1]
