@@ -243,6 +243,24 @@ def test_ordered_store_takes_them(
         assert landing == journey.Landing(store, whole=True), image
 
 
+@pytest.mark.parametrize('compute', COMPUTES[3:], ids=str, indirect=True)
+def test_images_in_a_format_that_is_not_raw(
+    cloud: fixture.Cloud, compute: Compute, base: Path
+) -> None:
+    """A clone cannot be one: they are uploaded, and a server comes back."""
+    cloud.run_compute(
+        compute.patched,
+        compute.images_type,
+        **{'libvirt.snapshot_image_format': 'qcow2'},
+    )
+    tour = Tour(cloud, f'{compute}-format', MEMBERS, base)
+    assert tour.landings == {
+        image: journey.Landing(compute.expected(MEMBERS), whole=True)
+        for image in ('snapshot', 'backup', 'shelve', AGAIN)
+    }
+    assert journey.remains(cloud.site, cloud.tenant('admin')) == {}
+
+
 def test_unknown_store_is_refused(
     cloud: fixture.Cloud, compute: Compute, base: Path, results: table.Table
 ) -> None:
