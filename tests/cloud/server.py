@@ -23,11 +23,14 @@ class Server(fixtures.Fixture):
         server = http.server.ThreadingHTTPServer(
             ('127.0.0.1', 0), self._handler
         )
+        # An answer's head and body leave in two pieces. The second would wait
+        # until the client's system acknowledges the first, 40 ms later.
+        self._handler.disable_nagle_algorithm = True
         server.daemon_threads = True
         # A client that went away is what a test has arranged.
         server.handle_error = lambda *args: None  # type: ignore[method-assign]
         self.url = f'http://127.0.0.1:{server.server_port}'
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.005,))
         thread.start()
         self.addCleanup(thread.join)
         self.addCleanup(server.server_close)

@@ -18,8 +18,10 @@ LOCATION = 'rbd://fsid/images/x/snap'
 
 
 @pytest.fixture
-def add(conf, context, image):
+def add(conf, context, image, monkeypatch):
     """Add a location; Nova's own code answers, or raises, what is given."""
+
+    monkeypatch.setattr(rbd, '_PAUSE', 0.001)
 
     def add(answer):
         def wrapped(*args):
