@@ -47,5 +47,5 @@ def wait(future: concurrent.futures.Future[T], timeout: float) -> T:
     """
     concurrent.futures.wait([future], timeout=max(0.0, timeout))
     if not future.done():
-        raise exception.LookupFailed('Glance did not answer in time')
+        raise exception.LookupFailed('no answer came in time')
     return future.result()

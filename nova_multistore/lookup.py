@@ -5,6 +5,8 @@ It is for what runs inside Nova: nova-compute and nova-api.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import time
 from typing import TYPE_CHECKING
 from typing import Any
@@ -13,6 +15,7 @@ import glanceclient.exc
 from keystoneauth1 import adapter as ks_adapter
 from keystoneauth1 import exceptions as auth_exceptions
 from keystoneauth1 import loading
+from keystoneauth1 import session as ks_session
 from nova import context as nova_context
 import nova.conf
 from nova.image import glance
@@ -41,6 +44,15 @@ GONE = ('deleted', 'pending_delete')
 #: The longest time between two questions for what becomes of an image, in
 #: seconds.
 _LONGEST_PAUSE = 1.0
+# Answers to a question for places that stay the same: Glance's own, those of a
+# Glance that is older than the question, and Keystone's.
+_DETAILS_DENIED = (
+    *DENIED,
+    glanceclient.exc.HTTPNotFound,
+    auth_exceptions.Unauthorized,
+    auth_exceptions.Forbidden,
+    auth_exceptions.NotFound,
+)
 # No answer at all.
 _SILENT = (
     exception.LookupFailed,
@@ -91,8 +103,27 @@ def _ask(
     timeout: float,
 ) -> Any:
     context.update_store()
-    http = connect(client, context).http_client
-    return http.get(path, timeout=timeout)[1]
+    return _bounded(client, context, timeout).get(path, timeout=timeout)[1]
+
+
+def _bounded(
+    client: glance.GlanceClientWrapper, context: RequestContext, timeout: float
+) -> Any:
+    """Return what sends a request, and does not wait for Keystone for ever.
+
+    Nova's own session does. Connections are taken from that one's pool.
+
+    :param timeout: for each of Keystone's answers, in seconds
+    :returns: an adapter of keystoneauth, as glanceclient uses it
+    """
+    http = copy.copy(connect(client, context).http_client)
+    http.session = ks_session.Session(
+        session=http.session.session,
+        verify=http.session.verify,
+        cert=http.session.cert,
+        timeout=timeout,
+    )
+    return http
 
 
 def connect(
@@ -150,7 +181,7 @@ def adapter(
     :param server: URL of the API server, None for the next one
     """
     context.update_store()
-    http = connect(glance.GlanceClientWrapper(), context).http_client
+    http = _bounded(glance.GlanceClientWrapper(), context, stores.TIMEOUT)
     root = (server or http.endpoint_override).rstrip('/')
     return ks_adapter.Adapter(
         http.session, auth=http.auth, endpoint_override=f'{root}/v2'
@@ -183,7 +214,7 @@ def catalogue(
                 )
             )
             if found.stores and ceph.is_used():
-                return _detailed(context, deadline) or found
+                return _detailed(context, deadline, found)
             return found
         except glanceclient.exc.HTTPNotFound:
             return stores.Catalogue()
@@ -220,8 +251,8 @@ def catalogue_for(
 
 
 def _detailed(
-    context: RequestContext, deadline: float
-) -> stores.Catalogue | None:
+    context: RequestContext, deadline: float, found: stores.Catalogue
+) -> stores.Catalogue:
     """Ask where the stores are, as the user and then as Nova itself.
 
     By default Glance tells it to administrators and, since 2025.1, to
@@ -229,25 +260,34 @@ def _detailed(
 
     :param deadline: on the monotonic clock; each question takes half of the
         time that is left at most
-    :returns: the catalogue with places, None if neither is told
+    :param found: the catalogue without places
+    :returns: the catalogue with places; ``found`` if both are denied them,
+        and it is unsettled if the reason may pass
     """
+    unsettled = False
     callers: tuple[Callable[[], RequestContext], ...] = (
         lambda: context,
         service_context,
     )
     for caller in callers:
         try:
+            asker = caller()
+        except exception.LookupFailed as exc:
+            LOG.debug("Details of Glance's stores: %s", exc)
+            continue
+        try:
             return stores.parse(
                 get(
                     glance.GlanceClientWrapper(),
-                    caller(),
+                    asker,
                     '/v2/info/stores/detail',
                     (deadline - time.monotonic()) / 2,
                 )
             )
         except Exception as exc:
             LOG.debug("Details of Glance's stores: %s", _words(exc))
-    return None
+            unsettled = unsettled or not isinstance(exc, _DETAILS_DENIED)
+    return dataclasses.replace(found, unsettled=unsettled)
 
 
 def image(
@@ -270,7 +310,7 @@ def image(
             'moment ago)'
         )
     try:
-        return get(
+        found = get(
             glance.GlanceClientWrapper(),
             context,
             f'/v2/images/{image_id}',
@@ -286,6 +326,13 @@ def image(
         raise exception.LookupFailed(
             f'the base image could not be looked up ({_words(exc)})'
         ) from exc
+    try:
+        stores.of_image(found)
+    except exception.LookupFailed as exc:
+        raise exception.LookupFailed(
+            f'the base image could not be looked up ({exc})'
+        ) from exc
+    return found
 
 
 def _words(exc: Exception) -> str:

@@ -214,11 +214,17 @@ def _direct(
     """Say what a direct snapshot may do.
 
     It goes to the pool of the store. Where that has none in this cluster, an
-    order rules it out, and a derived choice is no reason to lose it.
+    order rules it out, and a derived choice is no reason to lose it. An order
+    also rules it out as long as it is only for a moment that nobody knows.
     """
     pool = cluster.pool(selected.store)
+    place = cluster.places.get(selected.store or '')
+    if catalogue is None or (place and place.fsid and not cluster.fsid):
+        unsettled = True
+    else:
+        unsettled = catalogue.unsettled and place is None
     yields = not pool and not (
-        selected.ordered and cluster.lacks(selected.store)
+        selected.ordered and (unsettled or cluster.lacks(selected.store))
     )
     return dataclasses.replace(
         selected, pool=pool, yields=yields, pools=cluster.pools(catalogue)

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 #: How long a catalogue is good for, in seconds.
 FRESH = 300.0
+#: How long it stays in use if Glance does not give a newer one, in seconds.
+KEPT = 3600.0
 #: How long a failure to read it is remembered, in seconds.
 FAILED = 30.0
+#: The shortest time between two questions for a store that is missing from
+#: it, in seconds.
+REFRESH = 5.0
 #: How long Glance may take to answer, in seconds.
 TIMEOUT = 10.0
 
@@ -54,6 +59,9 @@ class Catalogue:
     """
 
     stores: tuple[Store, ...] = ()
+    #: Whether Glance did not say just now where the stores are, and may say
+    #: so a moment later. It is false where Glance denies it.
+    unsettled: bool = False
 
     @property
     def writable(self) -> tuple[str, ...]:
@@ -69,6 +77,24 @@ class Catalogue:
     def places(self) -> dict[str, Place]:
         """Where the stores keep their images, by store id; what is known."""
         return {s.id: s.place for s in self.stores if s.place}
+
+    def after(self, earlier: Catalogue | None) -> Catalogue:
+        """Return the catalogue with what an earlier one knows better.
+
+        Those are the places of its stores, if Glance did not say just now.
+
+        :param earlier: the one before, if there was one
+        """
+        if not self.unsettled or earlier is None:
+            return self
+        places = earlier.places
+        return dataclasses.replace(
+            self,
+            stores=tuple(
+                dataclasses.replace(s, place=s.place or places.get(s.id))
+                for s in self.stores
+            ),
+        )
 
     def check_writable(self, store: str) -> None:
         """Make sure that a store takes data.
@@ -141,9 +167,7 @@ def of_image(image: object) -> tuple[str, ...]:
     """
     value = image.get('stores', '') if isinstance(image, dict) else None
     if not isinstance(value, str):
-        raise exception.LookupFailed(
-            'the base image could not be looked up (the answer is no image)'
-        )
+        raise exception.LookupFailed('the answer is no image')
     return tuple(s.strip() for s in value.split(',') if s.strip())
 
 
@@ -181,11 +205,19 @@ def _place(url: str) -> Place:
 
 
 class Cache:
-    """One catalogue for many threads, fetched by one of them at a time."""
+    """One catalogue for many threads, asked for by one of them at a time.
+
+    The last good one stays in use until a newer one has arrived. Whatever
+    keeps one caller from a newer one is no trouble to the others.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._fetch: _Fetch | None = None
+        #: The last question that was sent, answered or not.
+        self._question: _Question | None = None
+        #: The last good catalogue, and when it was asked for and arrived.
+        self._good: Catalogue | None = None
+        self._asked = self._arrived = 0.0
 
     def get(
         self,
@@ -193,46 +225,107 @@ class Cache:
         timeout: float = TIMEOUT,
         stale: Catalogue | None = None,
     ) -> Catalogue:
-        """Return the catalogue, fetching it if the last one is too old.
+        """Return the catalogue, asking for it if the last one is too old.
 
         :param fetch: asks Glance; called in a thread of its own. A
             LookupFailed that it raises is remembered for 30 seconds, any
-            other exception reaches only those who are waiting now.
+            other exception is the caller's own.
         :param timeout: how long to wait for the answer, in seconds
-        :param stale: a catalogue that proved wrong: fetch a newer one
+        :param stale: a catalogue in which the caller misses something: ask
+            for a newer one, unless somebody did so a moment ago
         :returns: the catalogue
-        :raises LookupFailed: Glance did not answer, now or a moment ago
+        :raises LookupFailed: Glance did not answer, now or a moment ago, and
+            there is no good one from the last hour, or that is ``stale``
+        :raises Exception: as ``fetch`` raised it, in the same case
         """
-        with self._lock:
-            if self._fetch is None or not self._fetch.usable(stale):
-                self._fetch = _Fetch(fetch)
-            current = self._fetch
-        return current.result(timeout)
+        deadline = time.monotonic() + timeout
+        while True:
+            with self._lock:
+                if self._good and self._is_fresh(stale):
+                    return self._good
+                question = self._question
+                own = question is None or not question.serves(stale)
+                if own or question is None:
+                    question = self._ask(fetch, stale)
+            try:
+                return question.answer(deadline)
+            except Exception as exc:
+                with self._lock:
+                    if self._good and self._is_kept(stale):
+                        return self._good
+                if own or isinstance(exc, exception.LookupFailed):
+                    raise
+                # It is another caller who may not ask.
+
+    def _age(self) -> float:
+        return time.monotonic() - self._arrived
+
+    def _is_fresh(self, stale: Catalogue | None) -> bool:
+        settled = self._good and not self._good.unsettled
+        limit = FRESH if settled else FAILED
+        return self._good is not stale and self._age() < limit
+
+    def _is_kept(self, stale: Catalogue | None) -> bool:
+        return self._good is not stale and self._age() < KEPT
+
+    def _ask(
+        self, fetch: Callable[[], Catalogue], stale: Catalogue | None
+    ) -> _Question:
+        began = time.monotonic()
+
+        def ask() -> Catalogue:
+            found = fetch()
+            with self._lock:
+                # One that was long on its way is not the newest any more.
+                if self._good is None or began >= self._asked:
+                    self._good = found.after(self._good)
+                    self._asked, self._arrived = began, time.monotonic()
+                return self._good
+
+        self._question = _Question(ask, began, stale is not None)
+        return self._question
 
 
-class _Fetch:
-    """One request for the catalogue, and what came of it."""
+class _Question:
+    """One request for the catalogue, and what came of it.
 
-    def __init__(self, fetch: Callable[[], Catalogue]) -> None:
-        self._time = time.monotonic()
-        self._answer = bounded.start(fetch)
+    :param ask: sends it
+    :param began: when, on the monotonic clock
+    :param refresh: whether somebody missed something in the last catalogue
+    """
+
+    def __init__(
+        self, ask: Callable[[], Catalogue], began: float, refresh: bool
+    ) -> None:
+        self._began = self._ended = began
+        self._refresh = refresh
+        self._answer = bounded.start(ask)
         self._answer.add_done_callback(self._done)
 
     def _done(self, _answer: object) -> None:
-        self._time = time.monotonic()
+        self._ended = time.monotonic()
 
-    def usable(self, stale: Catalogue | None) -> bool:
-        """Tell whether this is what :meth:`Cache.get` should go by."""
-        age = time.monotonic() - self._time
+    def serves(self, stale: Catalogue | None) -> bool:
+        """Tell whether its answer, or failure, counts for a caller.
+
+        That caller has found the last good catalogue too old, or wrong.
+        """
         if not self._answer.done():
-            return age < TIMEOUT + FAILED
+            return time.monotonic() - self._began < TIMEOUT + FAILED
+        age = time.monotonic() - self._ended
         error = self._answer.exception()
         if error is None:
-            return age < FRESH and self._answer.result() is not stale
-        return isinstance(error, exception.LookupFailed) and age < FAILED
+            return stale is not None and self._refresh and age < REFRESH
+        if not isinstance(error, exception.LookupFailed):
+            return False
+        return age < (FAILED if stale is None else REFRESH)
 
-    def result(self, timeout: float) -> Catalogue:
-        """Wait for the catalogue, as :meth:`Cache.get` says."""
+    def answer(self, deadline: float) -> Catalogue:
+        """Wait for the catalogue.
+
+        :param deadline: on the monotonic clock
+        :raises Exception: as :meth:`Cache.get` says
+        """
         if not self._answer.done():
-            timeout = min(timeout, self._time + TIMEOUT - time.monotonic())
-        return bounded.wait(self._answer, timeout)
+            deadline = min(deadline, self._began + TIMEOUT)
+        return bounded.wait(self._answer, deadline - time.monotonic())

@@ -146,7 +146,8 @@ def direct_snapshot(
     if not selected.pool and not selected.yields:
         raise nova_exception.ImageUnacceptable(
             image_id=image_id,
-            reason=f'store {selected.store} is not in the Ceph of the disk',
+            reason=f'store {selected.store} is not known to be in the Ceph of '
+            'the disk',
         )
     if selected.pool:
         try:

@@ -20,6 +20,7 @@ import pytest
 import rbd
 
 from nova_multistore import opts
+from nova_multistore import stores
 from nova_multistore.compute import ceph
 from nova_multistore.compute import patch
 from nova_multistore.compute import rbd as compute_rbd
@@ -212,6 +213,48 @@ class TestDetailsDenied:
             Landing('fast', direct=True, whole=True),
             Landing('cheap', direct=False, whole=True),
         ]
+
+
+class TestDetailsFail:
+    """Glance does not tell Nova which store is where, just now."""
+
+    @pytest.fixture(autouse=True)
+    def _away(self, proxy):
+        # As the user, and as Nova itself.
+        proxy.fail(*DETAIL, cloud_proxy.Answer(503), times=2)
+
+    @pytest.mark.parametrize('order', ['fast', 'second', 'cheap'])
+    def test_orders(self, cloud, clone, proxy, order):
+        """They are obeyed: nobody knows that they may be lost."""
+        cloud.nova.conf(**{'glance.store': order})
+
+        landings = [take(cloud, clone) for _ in range(3)]
+
+        assert proxy.met == 2
+        assert landings == [Landing(order, direct=False, whole=True)] * 3
+
+    def test_asked_again(self, cloud, clone, monkeypatch):
+        """Half a minute later they are clones."""
+        monkeypatch.setattr(stores, 'FAILED', 0.5)
+        cloud.nova.conf(**{'glance.store': 'second'})
+        landings = [take(cloud, clone) for _ in range(2)]
+        time.sleep(0.5)
+
+        landings.append(take(cloud, clone))
+
+        assert Landing('second', direct=True, whole=True) == landings[-1]
+
+    def test_last_known(self, cloud, clone, proxy, monkeypatch):
+        """What was told before is still true."""
+        monkeypatch.setattr(stores, 'FRESH', 0.0)
+        cloud.nova.conf(**{'glance.store': 'second'})
+        proxy.heal()
+        found = [take(cloud, clone)]
+        proxy.fail(*DETAIL, cloud_proxy.Answer(503), times=None)
+        found.append(take(cloud, clone))
+
+        assert proxy.met
+        assert found == [Landing('second', direct=True, whole=True)] * 2
 
 
 def test_requests(cloud, clone, stock):

@@ -344,6 +344,9 @@ class TestOwnStore:
         assert (chosen.store, chosen.pool) == ('ceph', 'images')
 
 
+UNSETTLED = {'catalogue': dataclasses.replace(CATALOGUE, unsettled=True)}
+
+
 @pytest.mark.parametrize(
     ('changes', 'pool', 'yields'),
     [
@@ -358,7 +361,6 @@ class TestOwnStore:
         ({'base_stores': ('cheap',)}, None, True),
         ({'base_stores': ('far',)}, None, True),
         # Nobody knows: Nova's own way.
-        ({'configured': 'far', 'fsid': None}, None, True),
         ({'configured': 'ceph', 'places': {}}, None, True),
         (
             {
@@ -370,6 +372,12 @@ class TestOwnStore:
         ),
         ({'base_stores': ('ceph',), 'places': {}}, None, True),
         ({'catalogue': None}, None, True),
+        # Nobody knows just now: an order is not lost over that.
+        ({'catalogue': None, 'configured': 'ceph'}, None, False),
+        ({'configured': 'ceph', 'places': {}, **UNSETTLED}, None, False),
+        ({'configured': 'far', 'fsid': None}, None, False),
+        ({'places': {}, **UNSETTLED}, None, True),
+        ({'configured': 'ceph', **UNSETTLED}, 'images', False),
         # A shelved server obeys no order.
         (
             {

@@ -211,6 +211,144 @@ def test_other_errors_are_not_remembered(clock):
     assert cache.get(fetch) is ONE
 
 
+AWAY = exception.LookupFailed('HTTP 503')
+DENIED = RuntimeError('HTTP 401')
+
+
+def test_catalogue_is_kept_for_an_hour(clock):
+    """As long as Glance gives no newer one; it is asked each 30 seconds."""
+    cache, fetch = stores.Cache(), Fetches(ONE, *[AWAY] * 3)
+    cache.get(fetch)
+
+    for seconds, count in ((301, 2), (29, 2), (2, 3)):
+        clock.now += seconds
+        assert cache.get(fetch) is ONE
+        assert fetch.count == count
+    clock.now += 3600 - 301 - 29 - 2 + 1
+    with pytest.raises(exception.LookupFailed, match='HTTP 503'):
+        cache.get(fetch)
+
+
+def test_denied_caller_has_what_was_kept(clock):
+    """It is only a refresh that a bad token keeps from."""
+    cache, fetch = stores.Cache(), Fetches(ONE, DENIED, TWO)
+    cache.get(fetch)
+    clock.now += 301
+
+    assert cache.get(fetch) is ONE
+    assert cache.get(fetch) is TWO
+
+
+@pytest.mark.parametrize('error', [AWAY, DENIED])
+def test_missing_store_is_one_callers_trouble(clock, error):
+    """The others have the catalogue, while it is refreshed and after."""
+    cache, go = stores.Cache(), threading.Event()
+    assert cache.get(Fetches(ONE)) is ONE
+
+    def fail():
+        go.wait(30)
+        raise error
+
+    alone = bounded.start(lambda: cache.get(fail, stale=ONE))
+    assert cache.get(Fetches()) is ONE
+    go.set()
+    with pytest.raises(type(error)):
+        bounded.wait(alone, 30)
+    assert cache.get(Fetches()) is ONE
+
+
+@pytest.mark.parametrize('answer', [ONE, AWAY])
+def test_missing_store_is_asked_for_now_and_then(clock, answer):
+    """Whoever names nonsense in a loop does not have Glance asked as often."""
+    fetch = Fetches(ONE, answer, TWO)
+    cache = stores.Cache()
+    stale = cache.get(fetch)
+
+    for seconds in (0, 1, 3.9):
+        clock.now += seconds
+        if answer is AWAY:
+            with pytest.raises(exception.LookupFailed):
+                cache.get(fetch, stale=stale)
+        else:
+            assert cache.get(fetch, stale=stale) is ONE
+        assert fetch.count == 2
+    clock.now += 0.2
+    assert cache.get(fetch, stale=stale) is TWO
+
+
+def test_waiting_caller_asks_with_its_own_token():
+    """Another one's may have expired."""
+    cache, asked, go = stores.Cache(), threading.Event(), threading.Event()
+
+    def deny():
+        asked.set()
+        go.wait(30)
+        raise DENIED
+
+    denied = bounded.start(lambda: cache.get(deny))
+    assert asked.wait(30)
+    fetch = Fetches(ONE)
+    waiting = [bounded.start(lambda: cache.get(fetch)) for _ in range(5)]
+    while threading.active_count() < 7:
+        time.sleep(0.001)
+    go.set()
+
+    assert [bounded.wait(future, 30) for future in waiting] == [ONE] * 5
+    assert fetch.count == 1
+    with pytest.raises(RuntimeError):
+        bounded.wait(denied, 30)
+
+
+RBD = stores.Place('rbd', 'fsid', 'images')
+
+
+def placed(place, **more):
+    return stores.Catalogue((stores.Store('fast', place=place),), **more)
+
+
+def test_places_that_are_not_told_for_a_moment(clock):
+    """The last known ones stay, and are asked for after 30 seconds."""
+    cache = stores.Cache()
+    fetch = Fetches(
+        placed(RBD),
+        placed(None, unsettled=True),
+        placed(None, unsettled=True),
+        placed(None),
+        placed(RBD),
+    )
+    for seconds, count in ((0, 1), (301, 2), (29, 2), (2, 3)):
+        clock.now += seconds
+        assert cache.get(fetch).places == {'fast': RBD}
+        assert fetch.count == count
+    clock.now += 31
+
+    # They are denied: that is settled.
+    assert cache.get(fetch).places == {}
+    clock.now += 299
+    assert cache.get(fetch).places == {}
+    clock.now += 2
+    assert cache.get(fetch).places == {'fast': RBD}
+
+
+def test_answer_that_comes_late_is_not_the_newest(clock):
+    """What was asked for after it has arrived before it."""
+    cache, go = stores.Cache(), threading.Event()
+
+    def hang():
+        go.wait(30)
+        return ONE
+
+    with pytest.raises(exception.LookupFailed):
+        cache.get(hang, timeout=0)
+    late = cache._question._answer
+    clock.now += 41
+    assert cache.get(Fetches(TWO)) is TWO
+    go.set()
+    bounded.wait(late, 30)
+
+    assert cache.get(Fetches()) is TWO
+
+
 def test_stale_catalogue_is_refreshed_once(clock):
     """Also where two callers find the same catalogue wrong."""
     cache, fetch = stores.Cache(), Fetches(ONE, TWO)

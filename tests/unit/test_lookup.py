@@ -1,0 +1,44 @@
+"""What is asked of Glance from inside Nova, where nobody answers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+from keystoneauth1.identity import v3
+from nova import context as nova_context
+from nova.image import glance as nova_glance
+import pytest
+
+from nova_multistore import exception
+from nova_multistore import lookup
+
+QUESTIONS = 20
+
+
+@pytest.fixture
+def context(glance):
+    """Its token is Keystone's, who takes connections and says nothing."""
+    with socket.create_server(('127.0.0.1', 0), backlog=64) as server:
+        auth = v3.Password(
+            f'http://127.0.0.1:{server.getsockname()[1]}/v3',
+            username='nova',
+            password='secret',
+        )
+        yield nova_context.RequestContext(user_auth_plugin=auth)
+
+
+def test_keystone_that_never_answers(context):
+    """No thread is left of the questions, nor a connection."""
+    before = threading.active_count()
+    client = nova_glance.GlanceClientWrapper()
+    for _ in range(QUESTIONS):
+        with pytest.raises(exception.LookupFailed, match='in time'):
+            lookup.get(client, context, '/v2/info/stores', 0.05)
+
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    assert threading.active_count() <= before
