@@ -44,7 +44,8 @@ class StoreRefused(MultistoreError):
             stores = f'the stores that can be written are {", ".join(valid)}'
         else:
             stores = 'Glance is not configured with several stores'
-        super().__init__(f"store '{store}' {reason}; {stores}")
+        # A user may have written it.
+        super().__init__(f'store {store!r} {reason}; {stores}')
         #: Id of the store that was ordered.
         self.store = store
         #: Ids of the stores that can be written, in Glance's order.

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 BASE_IMAGE_REF_HEADER = 'X-OpenStack-Base-Image-Ref'
 #: Names the store; Glance's Image API, "Upload binary image data".
 STORE_HEADER = 'X-Image-Meta-Store'
-#: Names the store that a request asks for, on the record of the image that is
-#: to be made: from nova-api to nova-compute, which removes it.
+#: Names the store in the metadata of a request for a snapshot or a backup.
+#: nova-api's filter takes it out: on an image it means nothing.
 STORE_PROPERTY = 'nova_multistore_store'
 
 

@@ -1,32 +1,36 @@
 """A store for each request: a paste filter for nova-api.
 
-`createImage` and `createBackup` may have `"store": "<id>"`. What Nova gets to
-see of it is a property for the image, as a request's `metadata` may hold.
+`createImage` and `createBackup` may have `"store": "<id>"`. The filter marks
+the requests that pass through it. What they ask for is looked at once Nova has
+found the action and decoded the body: no request is parsed but by Nova.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
-import re
+import functools
+import threading
 from typing import TYPE_CHECKING
 from typing import Any
 
 from nova import exception as nova_exception
-from nova import utils
+from nova import version as nova_version
 from nova.api.openstack import common
-from nova.api.openstack import wsgi
 from nova.compute import api as compute
 from nova.compute import utils as compute_utils
 import nova.conf
 from oslo_log import log as logging
 import webob.exc
+import wrapt
 
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import policy
+from nova_multistore import requested
 from nova_multistore import selection
+from nova_multistore.seam import Seam
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,12 +44,14 @@ KEY = 'store'
 #: How long the id of a store may be: as long as what `metadata` may hold.
 LONGEST = 255
 
-# With the id of the project in the URL or without it, as Nova's own routes.
-_ACTION = re.compile(r'(?:/[0-9a-f-]+)?/servers/([^/]+)/action/?')
+# In the WSGI environment of a request that came through the filter.
+_MARK = 'nova_multistore.store'
 _OPERATIONS = {
     'createImage': selection.Operation.SNAPSHOT,
     'createBackup': selection.Operation.BACKUP,
 }
+_lock = threading.Lock()
+_applied = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +60,20 @@ class _Action:
 
     context: Any
     server_id: str
-    operation: selection.Operation
-    #: The decoded body, and what it holds of the action.
-    body: dict[str, Any]
+    #: The action, such as `createImage`.
+    name: str
+    #: What the body holds of it.
     entity: dict[str, Any]
-    #: What becomes properties of the image.
-    metadata: dict[str, Any]
+
+    @property
+    def operation(self) -> selection.Operation:
+        return _OPERATIONS[self.name]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What becomes properties of the image."""
+        metadata = self.entity.get('metadata')
+        return metadata if isinstance(metadata, dict) else {}
 
     @property
     def named(self) -> list[Any]:
@@ -73,142 +87,153 @@ class _Action:
             if key in place
         ]
 
+    @property
+    def body(self) -> dict[str, Any]:
+        """The body for Nova, which does not know of stores."""
+        entity = {k: v for k, v in self.entity.items() if k != KEY}
+        if selection.STORE_PROPERTY in self.metadata:
+            entity['metadata'] = {
+                k: v
+                for k, v in self.metadata.items()
+                if k != selection.STORE_PROPERTY
+            }
+        return {self.name: entity}
+
+    def instance(self) -> Any:
+        """Return the server.
+
+        :raises webob.exc.HTTPNotFound: there is none
+        """
+        return common.get_instance(_compute(), self.context, self.server_id)
+
+
+@functools.cache
+def _compute() -> compute.API:
+    return compute.API()
+
 
 class StoreFilter:
-    """Lets a request name the store of a snapshot or a backup.
-
-    It belongs behind Nova's own `keystonecontext`: that tells whose request
-    it is.
-    """
+    """Lets a request name the store of a snapshot or a backup."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
-        self._compute = compute.API()
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Pass the request on, unless it is such a one and refused."""
-        application = self._application
-        if environ['REQUEST_METHOD'] == 'POST' and (
-            path := _ACTION.fullmatch(environ['PATH_INFO'])
-        ):
-            request = wsgi.Request(environ)
-            action = _read(request, path[1])
-            if action is not None:
-                try:
-                    self._check(request, action)
-                except webob.exc.HTTPException as exc:
-                    application = wsgi.Fault(exc)
-        return application(environ, start_response)
-
-    def _check(self, request: wsgi.Request, action: _Action) -> None:
-        if action.named:
-            self._check_request(action)
-            _hand_on(request, action)
-        elif CONF.glance.store:
-            self._check_option(action, CONF.glance.store)
-
-    def _check_request(self, action: _Action) -> None:
-        """See that the store is one, and that the user may name it.
-
-        :raises webob.exc.HTTPException: the answer, if not
-        """
-        store = _valid(action.named)
-        instance = self._instance(action)
-        try:
-            policy.authorize(
-                action.context, action.operation, instance.project_id
-            )
-        except nova_exception.Forbidden as exc:
-            raise webob.exc.HTTPForbidden(
-                explanation=exc.format_message()
-            ) from exc
-        if compute_utils.is_volume_backed_instance(action.context, instance):
-            raise webob.exc.HTTPBadRequest(
-                explanation='The server is volume-backed: the image would '
-                "hold no data, and no store has a say in where its volumes' "
-                'snapshots go.'
-            )
-        try:
-            _look_up(action.context, store)
-        except exception.ReadOnlyStore as exc:
-            raise webob.exc.HTTPBadRequest(explanation=_said(exc)) from exc
-        except exception.UnknownStore as exc:
-            raise webob.exc.HTTPNotFound(explanation=_said(exc)) from exc
-        except exception.LookupFailed as exc:
-            LOG.warning(
-                "A request for a snapshot in store '%(store)s' is refused: "
-                '%(reason)s',
-                {'store': store, 'reason': exc},
-            )
-            raise webob.exc.HTTPServiceUnavailable(
-                explanation='The image service does not tell its stores at '
-                'the moment.'
-            ) from exc
-        _disown(instance)
-
-    def _check_option(self, action: _Action, store: str) -> None:
-        """Say now what would fail later, where nobody tells the user.
-
-        :raises webob.exc.HTTPException: no snapshot can be made
-        """
-        try:
-            _look_up(action.context, store)
-        except exception.LookupFailed as exc:
-            LOG.debug('[glance] store is not checked: %s', exc)
-        except exception.StoreRefused as exc:
-            instance = self._instance(action)
-            if compute_utils.is_volume_backed_instance(
-                action.context, instance
-            ):
-                return
-            LOG.error(
-                '[glance] store is wrong, a %(operation)s is refused: '
-                '%(reason)s',
-                {'operation': action.operation.value, 'reason': exc},
-                instance=instance,
-            )
-            raise webob.exc.HTTPInternalServerError(
-                explanation='Images of servers cannot be stored: the cloud '
-                'is misconfigured. Its administrators can read the reason in '
-                'the log.'
-            ) from exc
-
-    def _instance(self, action: _Action) -> Any:
-        return common.get_instance(
-            self._compute, action.context, action.server_id
-        )
+        """Mark the request, and pass it on."""
+        environ[_MARK] = True
+        return self._application(environ, start_response)
 
 
-def _read(request: wsgi.Request, server_id: str) -> _Action | None:
+def dispatch(
+    wrapped: Callable[..., Any],
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Check and take out the store before Nova looks at a body.
+
+    Wraps ``nova.api.openstack.wsgi.Resource.dispatch``, which calls what Nova
+    has found for a request.
+
+    :returns: what that returns
+    :raises webob.exc.HTTPException: the request is refused
+    """
+    method, request, action_args = args
+    action = None
+    if _MARK in request.environ:
+        action = _read(method, request, action_args)
+    if action is None:
+        return wrapped(*args, **kwargs)
+    naming: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if action.named:
+        store = _check_request(action)
+        action_args = {**action_args, 'body': action.body}
+        naming = requested.named(action.context, store)
+    elif CONF.glance.store:
+        _check_option(action, CONF.glance.store)
+    with naming:
+        return wrapped(method, request, action_args)
+
+
+def _read(
+    method: Any, request: Any, action_args: dict[str, Any]
+) -> _Action | None:
     """Read a request for a snapshot or a backup.
 
     :returns: None if it is none, or one that Nova is going to refuse
     """
-    try:
-        request.set_api_version_request()
-        request.get_content_type()
-        body = json.loads(request.body)
-        [(name, entity)] = body.items()
-        operation = _OPERATIONS[name]
-        metadata = entity.get('metadata', {})
-        metadata.keys()
-    except (
-        # In this order: Nova's own, the size limit's, a client that has gone.
-        nova_exception.NovaException,
-        webob.exc.HTTPException,
-        OSError,
-        # What is no such JSON.
-        AttributeError,
-        KeyError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ):
+    name = getattr(method, 'wsgi_action', None)
+    body = action_args.get('body')
+    entity = body.get(name) if isinstance(body, dict) else None
+    if name not in _OPERATIONS or not isinstance(entity, dict):
         return None
     context = request.environ['nova.context']
-    return _Action(context, server_id, operation, body, entity, metadata)
+    return _Action(context, action_args['id'], name, entity)
+
+
+def _check_request(action: _Action) -> str:
+    """See that the store is one, and that the user may name it.
+
+    :returns: its id
+    :raises webob.exc.HTTPException: the answer, if not
+    """
+    store = _valid(action.named)
+    instance = action.instance()
+    try:
+        policy.authorize(action.context, action.operation, instance.project_id)
+    except nova_exception.Forbidden as exc:
+        raise webob.exc.HTTPForbidden(
+            explanation=exc.format_message()
+        ) from exc
+    if compute_utils.is_volume_backed_instance(action.context, instance):
+        raise webob.exc.HTTPBadRequest(
+            explanation='The server is volume-backed: the image would hold no '
+            "data, and no store has a say in where its volumes' snapshots go."
+        )
+    try:
+        _look_up(action.context, store)
+    except exception.ReadOnlyStore as exc:
+        raise webob.exc.HTTPBadRequest(explanation=_said(exc)) from exc
+    except exception.UnknownStore as exc:
+        raise webob.exc.HTTPNotFound(explanation=_said(exc)) from exc
+    except exception.LookupFailed as exc:
+        LOG.warning(
+            'A request for a snapshot in store %(store)r is refused: '
+            '%(reason)s',
+            {'store': store, 'reason': exc},
+        )
+        raise webob.exc.HTTPServiceUnavailable(
+            explanation='The image service does not tell its stores at the '
+            'moment.'
+        ) from exc
+    return store
+
+
+def _check_option(action: _Action, store: str) -> None:
+    """Say now what would fail later, where nobody tells the user.
+
+    :raises webob.exc.HTTPException: no snapshot can be made
+    """
+    try:
+        _look_up(action.context, store)
+    except exception.LookupFailed as exc:
+        LOG.debug('[glance] store is not checked: %s', exc)
+    except exception.StoreRefused as exc:
+        instance = action.instance()
+        if compute_utils.is_volume_backed_instance(action.context, instance):
+            return
+        LOG.error(
+            '[glance] store is wrong, a %(operation)s is refused: %(reason)s',
+            {'operation': action.operation.value, 'reason': exc},
+            instance=instance,
+        )
+        raise webob.exc.HTTPInternalServerError(
+            explanation='Images of servers cannot be stored: the cloud is '
+            'misconfigured. Its administrators can read the reason in the '
+            'log.'
+        ) from exc
 
 
 def _valid(named: list[Any]) -> str:
@@ -217,8 +242,15 @@ def _valid(named: list[Any]) -> str:
     :raises webob.exc.HTTPBadRequest: it is not
     """
     store = named[0]
-    if not isinstance(store, str) or not 0 < len(store) <= LONGEST:
-        reason = f'has to be a string of 1 to {LONGEST} characters'
+    if (
+        not isinstance(store, str)
+        or not 0 < len(store) <= LONGEST
+        or not store.isprintable()
+    ):
+        reason = (
+            f'has to be a string of 1 to {LONGEST} characters that can be '
+            'printed'
+        )
     elif store != named[-1]:
         reason = f"differs from '{selection.STORE_PROPERTY}' in 'metadata'"
     else:
@@ -243,27 +275,58 @@ def _said(error: exception.StoreRefused) -> str:
     return f'{text[:1].upper()}{text[1:]}.'
 
 
-def _disown(instance: Any) -> None:
-    """Take from a server what it has from its image.
+_DISPATCH = Seam(
+    'nova.api.openstack.wsgi',
+    'Resource.dispatch',
+    ('self', 'method', 'request', 'action_args'),
+    dispatch,
+)
+_CONTROLLERS = {
+    'createImage': ('nova.api.openstack.compute.servers', 'ServersController'),
+    'createBackup': (
+        'nova.api.openstack.compute.create_backup',
+        'CreateBackupController',
+    ),
+}
 
-    That is never a request's own, and nova-compute ignores a store that is
-    the same. It was started by a nova-api without this filter.
+
+def _problems() -> list[str]:
+    """Compare the installed Nova with what the filter expects.
+
+    :returns: what does not fit, in words; empty if all does
     """
-    inherited = utils.SM_IMAGE_PROP_PREFIX + selection.STORE_PROPERTY
-    if instance.system_metadata.pop(inherited, None) is not None:
-        instance.save()
+    found = [_DISPATCH.problem()]
+    for action, (module, name) in _CONTROLLERS.items():
+        try:
+            controller: Any = wrapt.resolve_path(module, name)[2]
+            method = controller.wsgi_actions[action]
+            marked = getattr(controller, method).wsgi_action
+        except (ImportError, AttributeError, KeyError) as exc:
+            found.append(f'{module}.{name} does not have {action} ({exc!r})')
+            continue
+        seam = Seam(module, f'{name}.{method}', ('self', 'req', 'id', 'body'))
+        found.append(seam.problem())
+        if marked != action:
+            found.append(f'{module}.{name}.{method} is marked as {marked}')
+    return [problem for problem in found if problem]
 
 
-def _hand_on(request: wsgi.Request, action: _Action) -> None:
-    """Put the store where Nova passes it on."""
-    [store, *_] = action.named
-    entity = {k: v for k, v in action.entity.items() if k != KEY}
-    entity['metadata'] = {
-        **action.metadata,
-        selection.STORE_PROPERTY: store,
-    }
-    [name] = action.body
-    request.body = json.dumps({name: entity}).encode()
+def _apply() -> None:
+    """Have Nova's actions checked, once in a process.
+
+    :raises UnsupportedNova: the installed Nova is not as expected
+    """
+    global _applied
+    with _lock:
+        if _applied:
+            return
+        if found := _problems():
+            raise exception.UnsupportedNova(
+                nova_version.version_string(), found
+            )
+        parent, attribute, _original = _DISPATCH.find()
+        wrapt.wrap_function_wrapper(parent, attribute, dispatch)
+        _applied = True
 
 
 def filter_factory(
@@ -272,10 +335,8 @@ def filter_factory(
     """Make the filter for paste.
 
     :returns: what puts it in front of an application
+    :raises UnsupportedNova: the installed Nova is not as expected
     """
     opts.register_opts(CONF)
-    # What Nova neither keeps of the image of a server nor hands down to those
-    # that are made of it.
-    if selection.STORE_PROPERTY not in utils.SM_SKIP_KEYS:
-        utils.SM_SKIP_KEYS = (*utils.SM_SKIP_KEYS, selection.STORE_PROPERTY)
+    _apply()
     return StoreFilter

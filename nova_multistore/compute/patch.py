@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -25,6 +23,7 @@ from nova_multistore.compute import request
 from nova_multistore.compute import snapshot
 from nova_multistore.compute import upload
 from nova_multistore.compute import validation
+from nova_multistore.seam import Seam
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,36 +32,6 @@ LOG = logging.getLogger(__name__)
 
 #: The oldest Nova that is supported, and the newest that was tried.
 OLDEST, NEWEST = 27, 34
-
-
-@dataclasses.dataclass(frozen=True)
-class Seam:
-    """A callable of Nova that the package wraps or relies on."""
-
-    module: str
-    name: str
-    parameters: tuple[str, ...]
-    wrapper: Callable[..., Any] | None = None
-
-    def find(self) -> tuple[Any, str, Any]:
-        """Return what holds it, its name there, and the callable itself."""
-        parent, attribute, original = wrapt.resolve_path(
-            self.module, self.name
-        )
-        return parent, attribute, original
-
-    def problem(self) -> str | None:
-        """Say how it differs from what is expected, None if it does not."""
-        try:
-            found = tuple(inspect.signature(self.find()[2]).parameters)
-        except (ImportError, AttributeError, TypeError, ValueError) as exc:
-            return f'{self.module}.{self.name} is not there ({exc})'
-        if found == self.parameters:
-            return None
-        return (
-            f'{self.module}.{self.name} takes ({", ".join(found)}), not '
-            f'({", ".join(self.parameters)})'
-        )
 
 
 def _load_compute_driver(
@@ -114,18 +83,6 @@ _SEAMS = (
     ),
     Seam(
         'nova.image.glance',
-        'GlanceImageServiceV2.show',
-        ('self', 'context', 'image_id', 'include_locations', 'show_deleted'),
-        request.show,
-    ),
-    Seam(
-        'nova.image.glance',
-        'GlanceImageServiceV2._update_v2',
-        ('self', 'context', 'sent_service_image_meta', 'data'),
-        request.update,
-    ),
-    Seam(
-        'nova.image.glance',
         'GlanceImageServiceV2._upload_data',
         ('self', 'context', 'image_id', 'data'),
         upload.upload_data,
@@ -148,22 +105,12 @@ _SEAMS = (
             'args',
             'kwargs',
         ),
+        request.call,
     ),
     Seam(
         'nova.image.glance',
         'GlanceClientWrapper._create_onetime_client',
         ('self', 'context', 'version'),
-    ),
-    Seam(
-        'nova.image.glance',
-        'API.get',
-        (
-            'self',
-            'context',
-            'id_or_uri',
-            'include_locations',
-            'show_deleted',
-        ),
     ),
     Seam(
         'nova.compute.utils',

@@ -70,7 +70,7 @@ def snapshot(
     operation = _OPERATIONS.get(server.task_state, selection.Operation.OTHER)
     copy_to = copying.wanted(operation)
     try:
-        requested = request.store(context, server, image_id, operation)
+        requested = request.store(server, image_id, operation)
         request.write(image_id, copy_to)
         in_ceph = _has_disk_in_ceph(instance, server)
         facts = _gather(context, server, operation, requested, in_ceph)

@@ -369,6 +369,15 @@ class Nova(fixtures.Fixture):
             )
         return dict(instance.system_metadata)
 
+    def write_system_metadata(self, server_id: str, **changed: str) -> None:
+        """Change what Nova keeps, as nova-compute may at any time."""
+        with self._cell() as context:
+            instance = objects.Instance.get_by_uuid(
+                context, server_id, expected_attrs=['system_metadata']
+            )
+            instance.system_metadata.update(changed)
+            instance.save()
+
     def _cell(self) -> Any:
         return nova_context.target_cell(
             nova_context.get_admin_context(), self._case.cell_mappings['cell1']
