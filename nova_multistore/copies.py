@@ -30,6 +30,9 @@ TRIES = 3
 #: How often Glance is asked whether it takes the image from an import that
 #: holds it, in seconds: it does so once that has been silent for an hour.
 STALE = 300.0
+#: How long an image without data is waited for if nobody sends any, in
+#: seconds.
+IDLE = 300.0
 #: The shortest and the longest time between two questions, in seconds.
 PAUSES = 1.0, 30.0
 
@@ -288,6 +291,22 @@ class Follower:
         return bool(self.image) and not is_under_way(self.image, self._tasks)
 
     @property
+    def abandoned(self) -> bool:
+        """Whether the image has waited long for data that nobody sends.
+
+        :raises LookupFailed: Glance did not answer
+        """
+        idle = time.monotonic() - self._changed >= IDLE
+        if not idle or is_held(self.image):
+            return False
+        if self.image.get('status') not in ('queued', 'importing'):
+            return False
+        return not any(
+            task.get('status') in ('pending', 'processing')
+            for task in self._images.tasks(self._id)
+        )
+
+    @property
     def pause(self) -> float:
         """How long to wait before the next look, in seconds.
 
@@ -319,6 +338,7 @@ def copy(
         was not enough
     :raises LookupFailed: Glance did not answer, for all of that time
     :raises GlanceRefused: it will not copy the image
+    :raises CopyInterrupted: either, while Glance makes copies
     """
     return _Copying(images, image_id, wanted, report).run(timeout)
 
@@ -349,10 +369,13 @@ class _Copying:
             try:
                 if not self._step() or time.monotonic() >= deadline:
                     return self._found()
-            except exception.GlanceAway:
+            except (exception.GlanceRefused, exception.LookupFailed) as exc:
                 # It may be restarting.
-                if time.monotonic() >= deadline:
-                    raise
+                away = isinstance(exc, exception.GlanceAway)
+                if not away or time.monotonic() >= deadline:
+                    if not self._asked:
+                        raise
+                    raise exception.CopyInterrupted(self._asked, exc) from exc
             left = max(0.0, deadline - time.monotonic())
             time.sleep(min(self._follower.pause, left))
 
@@ -380,6 +403,12 @@ class _Copying:
         if not again:
             return False
         if image['status'] != 'active':
+            if self._follower.abandoned:
+                raise exception.GlanceRefused(
+                    409,
+                    f'the image is {image["status"]}, and nobody has sent '
+                    f'its data for {IDLE:.0f} seconds',
+                )
             if not self._follower.settled:
                 return True
             raise exception.GlanceRefused(

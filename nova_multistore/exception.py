@@ -36,6 +36,30 @@ class GlanceRefused(MultistoreError):
         self.reason = reason
 
 
+class CopyInterrupted(MultistoreError):
+    """Raised if Glance makes copies of an image that cannot be followed."""
+
+    def __init__(
+        self, stores: Sequence[str], cause: GlanceRefused | LookupFailed
+    ) -> None:
+        #: Whether the image was deleted meanwhile.
+        self.deleted = isinstance(cause, GlanceRefused) and (
+            cause.status in (404, 410)
+        )
+        where = ', '.join(stores)
+        super().__init__(
+            'the image was deleted while Glance copied it, and its data may '
+            f'be left in {where}'
+            if self.deleted
+            else f'it is not known whether Glance copies it to {where} '
+            f'({cause})'
+        )
+        #: Ids of the stores to which it is copied.
+        self.stores = tuple(stores)
+        #: What keeps from following.
+        self.cause = cause
+
+
 class StoreRefused(MultistoreError):
     """Raised if a store that was ordered cannot take the data."""
 

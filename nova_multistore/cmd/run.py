@@ -49,13 +49,14 @@ def main() -> Any:
 
     try:
         from nova_multistore.compute import patch
-
-        patch.apply()
     except ImportError as exc:
         return _say(f'Nova is not as expected: {exc}', 1)
+    try:
+        patch.apply()
+        return run()
     except exception.UnsupportedNova as exc:
+        # It may show only when Nova has read nova.conf and loaded its driver.
         return _say(str(exc), 1)
-    return run()
 
 
 def _say(message: str, code: int) -> int:

@@ -79,9 +79,12 @@ def _copy(
     images = image_api.Images(lambda: lookup.adapter(caller))
     try:
         if privileged:
-            _check_owner(images.show(image_id), server)
+            _check_owner(images.show(image_id), context, server)
         known = _known(context, server, image_id, stores)
         found = copies.copy(images, image_id, known, PATIENCE)
+    except exception.CopyInterrupted as exc:
+        _interrupted(server, image_id, exc)
+        return
     except exception.GlanceRefused as exc:
         if exc.status not in (404, 410):
             raise
@@ -106,15 +109,42 @@ def _copy(
             )
 
 
-def _check_owner(image: dict[str, object], server: Instance) -> None:
+def _check_owner(
+    image: dict[str, object], context: RequestContext, server: Instance
+) -> None:
     """See that what is done with more rights is done for the right tenant.
+
+    That is the project of the server, or that of an administrator who asked
+    for the snapshot.
 
     :raises LookupFailed: the image is another project's
     """
-    if image.get('owner') != server.project_id:
+    if image.get('owner') not in (server.project_id, context.project_id):
         raise exception.LookupFailed(
             f'it belongs to project {image.get("owner")}, its server to '
             f'{server.project_id}'
+        )
+
+
+def _interrupted(
+    server: Instance, image_id: str, error: exception.CopyInterrupted
+) -> None:
+    values = {'image': image_id, 'stores': ', '.join(error.stores)}
+    if error.deleted:
+        LOG.warning(
+            'Image %(image)s was deleted while Glance copied it to '
+            '%(stores)s. Glance may have left its data there, which nobody '
+            'can use or delete through Glance.',
+            values,
+            instance=server,
+        )
+    else:
+        LOG.warning(
+            'It is not known whether image %(image)s has a copy in '
+            '%(stores)s (%(reason)s). To see: openstack multistore image '
+            'show %(image)s',
+            {**values, 'reason': error.cause},
+            instance=server,
         )
 
 

@@ -43,14 +43,23 @@ def _load_compute_driver(
     """Load the driver, and let its snapshots be decided on.
 
     Wraps ``nova.virt.driver.load_compute_driver``.
+
+    :raises UnsupportedNova: the driver is not as expected; nothing is patched
+        then
     """
     driver = wrapped(*args, **kwargs)
+    # Checked and wrapped only now: they come with one driver of many, and
+    # nova.conf says whether it has disks in Ceph.
+    try:
+        with _lock:
+            _activate(_ceph_seams())
+    except exception.UnsupportedNova as exc:
+        LOG.critical('nova-compute is not started: %s', exc)
+        remove()
+        raise
     # Where it is defined: what is put there later counts as without this.
     owner = next(c for c in type(driver).__mro__ if 'snapshot' in vars(c))
     _wrap(owner, 'snapshot', snapshot.snapshot)
-    # Checked and wrapped only now, as they come with one driver of many.
-    with _lock:
-        _activate(_ceph_seams())
     versions = nova_multistore.__version__, nova_version.version_string()
     LOG.info('nova-multistore %s is active on Nova %s', *versions)
     if is_newer():

@@ -181,7 +181,7 @@ class _Audit:
     ) -> dict[str, str]:
         """Make the copies that are missing, if that is to be done.
 
-        :returns: by store, why there still is none; empty if there is
+        :returns: by store, what became of it in words; empty if it is there
         """
         lacking = [store for each in findings for store in each.copy_to]
         if not lacking or self._args.dry_run or not self._args.fix:
@@ -191,12 +191,15 @@ class _Audit:
             made = copies.copy(
                 self._images, image['id'], lacking, self._args.timeout
             )
-        except exception.MultistoreError as exc:
+        except exception.CopyInterrupted as exc:
             return dict.fromkeys(lacking, str(exc))
+        except exception.MultistoreError as exc:
+            return {s: f'not copied to {s}: {exc}' for s in lacking}
         return {
             copy.store: ''
             if copy.state is copies.State.DONE
-            else copy.reason or copy.state.value
+            else f'not copied to {copy.store}: '
+            f'{copy.reason or copy.state.value}'
             for copy in made
         }
 
@@ -211,10 +214,8 @@ class _Audit:
         self._copied += len(copied)
         self._mended += not failed
         said = [f'copied to {store}' for store in copied]
-        said += [
-            f'not copied to {store}: {failures[store]}' for store in failed
-        ]
-        return '; '.join(said)
+        said += [failures[store] for store in failed]
+        return '; '.join(dict.fromkeys(said))
 
     def end(self) -> int:
         """Say how it ended.

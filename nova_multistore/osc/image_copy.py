@@ -40,6 +40,8 @@ class CopyImage(base.ListCommand):
                 found = _ask(self.cloud.images, image_id, wanted)
         except exception.GlanceRefused as exc:
             raise exceptions.CommandError(words(exc)) from exc
+        except exception.CopyInterrupted as exc:
+            raise exceptions.CommandError(f'{image_id}: {exc}') from exc
         return listing.of_copies(image_id, found)
 
 
@@ -73,6 +75,7 @@ def wait(
     :returns: how far it is in each of the stores
     :raises LookupFailed: Glance did not answer, for all of that time
     :raises GlanceRefused: it will not copy the image
+    :raises CopyInterrupted: either, while Glance makes copies
     """
     images = command.cloud.images
     image = images.show(image_id)

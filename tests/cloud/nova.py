@@ -9,6 +9,7 @@ Importing this module imports Nova, as `tests.cloud.threads` says.
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 import subprocess
@@ -164,6 +165,12 @@ class Nova(fixtures.Fixture):
     def api(self) -> Any:
         """Nova's own test client, as the project's member."""
         return self._case.api
+
+    def administrator(self, project: str) -> Any:
+        """Nova's own test client, as an administrator of a project."""
+        client = copy.copy(self._case.admin_api)
+        client.project_id = project
+        return client
 
     @property
     def application(self) -> Any:

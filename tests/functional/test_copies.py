@@ -25,6 +25,7 @@ from nova_multistore import opts
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
+from tests.cloud import proxy as cloud_proxy
 from tests.functional import broken
 from tests.functional import expected_digest
 from tests.functional import upgrade_check
@@ -414,6 +415,20 @@ def test_image_of_another_project(nova, sites, server, monkeypatch):
     assert imports(sites) == []
 
 
+def test_administrator_of_another_project(nova, sites, server):
+    """The snapshot is in that project: it is copied all the same."""
+    nova.conf(**somebody(sites))
+    answer = nova.administrator('elsewhere').post_server_action(
+        server, {'createImage': {'name': 'x'}}
+    )
+    image_id = answer['image_id']
+
+    nova.wait_for_line(f'Image {image_id} has a copy in store dcn1')
+
+    assert sites.image(image_id, project='elsewhere')['owner'] == 'elsewhere'
+    nova.wait_until_idle()
+
+
 def test_store_that_cannot_be_copied_to(nova, sites, server):
     """It is said which are there; the others are copied to."""
     nova.conf(
@@ -461,6 +476,59 @@ def test_image_that_is_deleted(nova, sites, server):
     assert not any(
         image_id in line for line in nova.log_lines(logging.WARNING)
     )
+
+
+@pytest.fixture
+def once_asked(monkeypatch):
+    """Do something as soon as Glance has been asked for copies."""
+    functions = []
+    ask = image_api.Images.import_data
+
+    def asked(self, image_id, *args, **kwargs):
+        ask(self, image_id, *args, **kwargs)
+        while functions:
+            functions.pop()(image_id)
+
+    monkeypatch.setattr(image_api.Images, 'import_data', asked)
+    return functions.append
+
+
+def test_image_that_is_deleted_while_it_is_copied(
+    nova, sites, server, once_asked
+):
+    """Glance may leave data behind: the stores are named."""
+    nova.conf(**somebody(sites))
+    once_asked(sites.delete_image)
+
+    image_id = nova.snapshot(server)
+
+    line = nova.wait_for_line('was deleted while Glance', logging.WARNING)
+    assert f'Image {image_id} ' in line
+    assert 'central, dcn1' in line
+
+
+def test_token_that_ends(nova, sites, server, policy, once_asked):
+    """Glance goes on with what it was asked for: nobody says otherwise."""
+    policy(copy_image='role:member')
+    with cloud_proxy.Proxy(sites.url) as proxy:
+        nova.conf(**{'glance.api_servers': [proxy.url]})
+        once_asked(
+            lambda image_id: proxy.fail(
+                'GET',
+                f'/v2/images/{image_id}$',
+                cloud_proxy.Answer(401),
+                times=None,
+            )
+        )
+        image_id = nova.snapshot(server)
+        line = nova.wait_for_line('It is not known', logging.WARNING)
+        nova.conf(**{'glance.api_servers': [sites.url]})
+
+    assert 'central, dcn1' in line
+    assert f'image show {image_id}' in line
+    assert not any('has no copy' in line for line in nova.log_lines())
+    sites.finish_tasks(image_id)
+    assert sorted(sites.stores_of(image_id)) == ['central', 'dcn0', 'dcn1']
 
 
 @pytest.mark.parametrize(

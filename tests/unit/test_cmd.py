@@ -180,6 +180,61 @@ sys.exit(run.main())
     )
 
 
+BROKEN_BACKEND = """
+import importlib.metadata
+import sys
+
+load = importlib.metadata.EntryPoint.load
+
+def loaded(self):
+    found = load(self)
+    from nova.virt import fake
+    start = fake.FakeDriver.__init__
+
+    def late(self, *args, **kwargs):
+        from nova.virt.libvirt import imagebackend
+        imagebackend.Rbd._get_parent_pool = lambda self, context: None
+        start(self, *args, **kwargs)
+
+    fake.FakeDriver.__init__ = late
+    return found
+
+importlib.metadata.EntryPoint.load = loaded
+from nova_multistore.cmd import run
+sys.argv = ['nova-multistore-run', 'nova-compute', *sys.argv[1:]]
+sys.exit(run.main())
+"""
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_image_backend_is_unsupported(mode, tmp_path):
+    """It shows once Nova has loaded its driver, and stops nova-compute."""
+    log = tmp_path / 'nova-compute.log'
+    conf = tmp_path / 'nova.conf'
+    conf.write_text(
+        '[DEFAULT]\ncompute_driver = fake.FakeDriver\n'
+        f'transport_url = fake:/\nstate_path = {tmp_path}\n'
+        f'log_file = {log}\n'
+        f'[oslo_concurrency]\nlock_path = {tmp_path}\n'
+        '[placement]\nauth_type = none\nendpoint = http://127.0.0.1:9\n'
+    )
+
+    done = subprocess.run(
+        [sys.executable, '-c', BROKEN_BACKEND, '--config-file', conf],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, 'OS_NOVA_DISABLE_EVENTLET_PATCHING': MODES[mode]},
+    )
+
+    assert done.returncode == 1, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith('nova-multistore-run: Nova ')
+    assert '_get_parent_pool' in line
+    assert ' CRITICAL ' in log.read_text()
+
+
 def test_nothing_of_nova_is_imported_too_early():
     """Nova monkey-patches first: only the standard library may come before."""
     done = python("""

@@ -337,3 +337,83 @@ def test_copy_with_a_glance_that_is_away(clock):
 
     assert 60 <= clock.now - begin < 70
     assert len(glance.asked) < 61
+
+
+class TestWithoutData:
+    """An image that is not active, and that nothing holds."""
+
+    @pytest.fixture(autouse=True)
+    def _quick(self, monkeypatch):
+        monkeypatch.setattr(copies, 'PAUSES', (0.0, 0.0))
+        monkeypatch.setattr(copies, 'IDLE', 0.0)
+
+    @pytest.mark.parametrize('status', ['queued', 'importing'])
+    def test_nobody_sends_them(self, status):
+        """It is given up within minutes, not after a day."""
+        images, _ = connected(
+            Answer(200, image(status=status)), Answer(200, {'tasks': []})
+        )
+
+        with pytest.raises(exception.GlanceRefused, match='nobody has sent'):
+            copies.copy(images, 'x', ['b'], 60)
+
+    def test_before_it_is_given_up(self, monkeypatch):
+        """Whoever sends them may need a moment to begin."""
+        monkeypatch.setattr(copies, 'IDLE', 60.0)
+        images, _ = connected(
+            Answer(200, image(status='queued')), Answer(200, image('a,b'))
+        )
+
+        [found] = copies.copy(images, 'x', ['b'], 60)
+
+        assert found.state is copies.State.DONE
+
+    @pytest.mark.parametrize(
+        'answers',
+        [
+            [Answer(200, image(status='saving'))],
+            [
+                Answer(200, image(status='importing')),
+                Answer(200, {'tasks': [task(status='processing')]}),
+            ],
+        ],
+    )
+    def test_somebody_sends_them(self, answers):
+        """That may take hours."""
+        images, _ = connected(*answers, Answer(200, image('a,b')))
+
+        [found] = copies.copy(images, 'x', ['b'], 60)
+
+        assert found.state is copies.State.DONE
+
+
+@pytest.mark.parametrize(
+    ('answer', 'words'),
+    [
+        (Answer(401, {'message': 'expired'}), 'it is not known whether'),
+        (Answer(403, {'message': 'no'}), 'it is not known whether'),
+        (Answer(404, {'message': 'gone'}), 'its data may be left in b, c'),
+    ],
+)
+@pytest.mark.parametrize('held', [False, True])
+def test_copies_that_cannot_be_followed(monkeypatch, answer, words, held):
+    """What Glance was asked for is under way, whoever looks."""
+    monkeypatch.setattr(copies, 'PAUSES', (0.0, 0.0))
+    looks = [Answer(200, image('a', **{TASK: 't', IMPORTING: 'b,c'}))]
+    images, _ = connected(
+        Answer(200, image('a')), Answer(202), *(looks if held else []), answer
+    )
+
+    with pytest.raises(exception.CopyInterrupted, match=words) as caught:
+        copies.copy(images, 'x', ['b', 'c'], 60)
+
+    assert caught.value.stores == ('b', 'c')
+
+
+@pytest.mark.parametrize('status', [401, 403, 404])
+def test_copies_that_were_not_asked_for(status):
+    """It is a refusal like any other."""
+    images, _ = connected(Answer(status, {'message': 'no'}))
+
+    with pytest.raises(exception.GlanceRefused):
+        copies.copy(images, 'x', ['b'], 60)

@@ -166,6 +166,30 @@ class TestCeph:
         patch.remove()
         assert vars(backend.Rbd)['direct_snapshot'] is before
 
+    def test_seam_that_differs_is_found_with_the_driver(
+        self, monkeypatch, backend, caplog
+    ):
+        """Nova is as it was, and nova-compute is told why it ends."""
+        monkeypatch.setattr(
+            'oslo_utils.importutils.import_object',
+            lambda name, *args: Own(*args),
+        )
+        monkeypatch.setattr(
+            backend.Rbd, '_get_parent_pool', lambda self, context: None
+        )
+        before, snapshot = attributes(), vars(Own)['snapshot']
+        monkeypatch.delitem(sys.modules, IMAGE_BACKEND)
+        patch.apply()
+        monkeypatch.setitem(sys.modules, IMAGE_BACKEND, backend)
+
+        with pytest.raises(exception.UnsupportedNova, match='_parent_pool'):
+            virt_driver.load_compute_driver(None, 'a.driver')
+
+        assert all(a is b for a, b in zip(before, attributes()))
+        assert vars(Own)['snapshot'] is snapshot
+        [record] = [r for r in caplog.records if r.levelname == 'CRITICAL']
+        assert '_parent_pool' in record.getMessage()
+
     def test_seam_that_differs(self, monkeypatch, backend):
         """nova-compute does not run."""
         monkeypatch.setattr(

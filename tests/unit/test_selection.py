@@ -373,7 +373,11 @@ UNSETTLED = {'catalogue': dataclasses.replace(CATALOGUE, unsettled=True)}
         ({'base_stores': ('ceph',), 'places': {}}, None, True),
         ({'catalogue': None}, None, True),
         # Nobody knows just now: an order is not lost over that.
-        ({'catalogue': None, 'configured': 'ceph'}, None, False),
+        (
+            {'catalogue': None, 'configured': 'ceph', 'places': {}},
+            None,
+            False,
+        ),
         ({'configured': 'ceph', 'places': {}, **UNSETTLED}, None, False),
         ({'configured': 'far', 'fsid': None}, None, False),
         ({'places': {}, **UNSETTLED}, None, True),

@@ -303,15 +303,15 @@ def test_no_thread_to_be_had(monkeypatch, take):
 
 
 def test_glance_that_is_away(conf, driver, take):
-    """The snapshot fails as it would where the driver looks for its image."""
+    """It is the driver's own look at its image that fails then."""
     conf.config(
         group='glance', api_servers=['http://127.0.0.1:9'], num_retries=0
     )
 
-    with pytest.raises(nova_exception.GlanceConnectionFailed):
-        take()
+    chosen = take()
 
-    assert driver.selections == []
+    assert chosen.store is None
+    assert "Glance's stores are unknown" in chosen.reason
 
 
 def configure_credentials(conf, glance):
