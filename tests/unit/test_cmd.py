@@ -188,6 +188,9 @@ load = importlib.metadata.EntryPoint.load
 
 def loaded(self):
     found = load(self)
+    # There is no conductor to be waited for.
+    from nova.conductor import api
+    api.API.wait_until_ready = lambda *args, **kwargs: None
     from nova.virt import fake
     start = fake.FakeDriver.__init__
 
@@ -206,8 +209,25 @@ sys.exit(run.main())
 """
 
 
+@pytest.fixture
+def placement():
+    """What Nova asks for its version before it loads a driver."""
+    version = {
+        'id': 'v1.0',
+        'min_version': '1.0',
+        'max_version': '1.39',
+        'status': 'CURRENT',
+        'links': [{'rel': 'self', 'href': ''}],
+    }
+    with stub.Glance() as server:
+        answer = stub.Answer(200, {'versions': [version]})
+        server.answers['GET', '/'] = answer
+        server.answers['GET', ''] = answer
+        yield server.url
+
+
 @pytest.mark.parametrize('mode', MODES)
-def test_image_backend_is_unsupported(mode, tmp_path):
+def test_image_backend_is_unsupported(mode, tmp_path, placement):
     """It shows once Nova has loaded its driver, and stops nova-compute."""
     log = tmp_path / 'nova-compute.log'
     conf = tmp_path / 'nova.conf'
@@ -216,7 +236,7 @@ def test_image_backend_is_unsupported(mode, tmp_path):
         f'transport_url = fake:/\nstate_path = {tmp_path}\n'
         f'log_file = {log}\n'
         f'[oslo_concurrency]\nlock_path = {tmp_path}\n'
-        '[placement]\nauth_type = none\nendpoint = http://127.0.0.1:9\n'
+        f'[placement]\nauth_type = none\nendpoint = {placement}\n'
     )
 
     done = subprocess.run(
@@ -229,8 +249,11 @@ def test_image_backend_is_unsupported(mode, tmp_path):
     )
 
     assert done.returncode == 1, done.stderr
-    line = done.stderr.splitlines()[-1]
-    assert line.startswith('nova-multistore-run: Nova ')
+    [line] = [
+        line
+        for line in done.stderr.splitlines()
+        if line.startswith('nova-multistore-run: Nova ')
+    ]
     assert '_get_parent_pool' in line
     assert ' CRITICAL ' in log.read_text()
 
