@@ -23,7 +23,7 @@ KEPT = 3600.0
 FAILED = 30.0
 #: The shortest time between two questions for a store that is missing from
 #: it, in seconds.
-REFRESH = 5.0
+REFRESH = 2.0
 #: How long Glance may take to answer, in seconds.
 TIMEOUT = 10.0
 
@@ -232,21 +232,30 @@ class Cache:
             other exception is the caller's own.
         :param timeout: how long to wait for the answer, in seconds
         :param stale: a catalogue in which the caller misses something: ask
-            for a newer one, unless somebody did so a moment ago
+            for a newer one, and wait if that was done a moment ago
         :returns: the catalogue
         :raises LookupFailed: Glance did not answer, now or a moment ago, and
             there is no good one from the last hour, or that is ``stale``
         :raises Exception: as ``fetch`` raised it, in the same case
         """
         deadline = time.monotonic() + timeout
+        before = self._question
         while True:
             with self._lock:
                 if self._good and self._is_fresh(stale):
                     return self._good
                 question = self._question
-                own = question is None or not question.serves(stale)
-                if own or question is None:
+                own = question is None or not question.serves(stale, before)
+                wait = 0.0
+                if own and question and stale is not None:
+                    wait = question.turn - time.monotonic()
+                if own and wait <= 0:
                     question = self._ask(fetch, stale)
+            if question is None or wait > 0:
+                if time.monotonic() + wait > deadline:
+                    raise exception.LookupFailed('it was asked a moment ago')
+                time.sleep(wait)
+                continue
             try:
                 return question.answer(deadline)
             except Exception as exc:
@@ -305,20 +314,36 @@ class _Question:
     def _done(self, _answer: object) -> None:
         self._ended = time.monotonic()
 
-    def serves(self, stale: Catalogue | None) -> bool:
+    @property
+    def turn(self) -> float:
+        """When the next question for something missing may be sent.
+
+        Whom Glance denies an answer keeps nobody waiting.
+        """
+        denied = self._answer.done() and not (
+            self._answer.exception() is None
+            or isinstance(self._answer.exception(), exception.LookupFailed)
+        )
+        return self._began + REFRESH * (self._refresh and not denied)
+
+    def serves(
+        self, stale: Catalogue | None, before: _Question | None
+    ) -> bool:
         """Tell whether its answer, or failure, counts for a caller.
 
         That caller has found the last good catalogue too old, or wrong.
+
+        :param stale: the catalogue that is wrong
+        :param before: the last question when the caller came
         """
         if not self._answer.done():
             return time.monotonic() - self._began < TIMEOUT + FAILED
-        age = time.monotonic() - self._ended
         error = self._answer.exception()
-        if error is None:
-            return stale is not None and self._refresh and age < REFRESH
-        if not isinstance(error, exception.LookupFailed):
+        if error is not None and not isinstance(error, exception.LookupFailed):
             return False
-        return age < (FAILED if stale is None else REFRESH)
+        if stale is not None:
+            return self is not before
+        return error is not None and time.monotonic() - self._ended < FAILED
 
     def answer(self, deadline: float) -> Catalogue:
         """Wait for the catalogue.

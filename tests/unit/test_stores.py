@@ -153,6 +153,9 @@ class Clock:
     def monotonic(self):
         return self.now
 
+    def sleep(self, seconds):
+        self.now += seconds
+
 
 @pytest.fixture
 def clock(monkeypatch):
@@ -259,21 +262,23 @@ def test_missing_store_is_one_callers_trouble(clock, error):
 
 @pytest.mark.parametrize('answer', [ONE, AWAY])
 def test_missing_store_is_asked_for_now_and_then(clock, answer):
-    """Whoever names nonsense in a loop does not have Glance asked as often."""
-    fetch = Fetches(ONE, answer, TWO)
+    """Who names nonsense in a loop waits; and what has come is found."""
+    fetch = Fetches(ONE, *[answer] * 3, TWO)
     cache = stores.Cache()
     stale = cache.get(fetch)
+    begin = clock.now
 
-    for seconds in (0, 1, 3.9):
-        clock.now += seconds
+    for count in (2, 3, 4):
         if answer is AWAY:
             with pytest.raises(exception.LookupFailed):
                 cache.get(fetch, stale=stale)
         else:
             assert cache.get(fetch, stale=stale) is ONE
-        assert fetch.count == 2
-    clock.now += 0.2
+        assert fetch.count == count
+        assert clock.now == begin + 2 * (count - 2)
     assert cache.get(fetch, stale=stale) is TWO
+    with pytest.raises(exception.LookupFailed, match='a moment ago'):
+        cache.get(fetch, stale=TWO, timeout=1)
 
 
 def test_waiting_caller_asks_with_its_own_token():
