@@ -54,6 +54,7 @@ def stock(cloud):
     cloud.nova.restart_compute()
 
 
+@pytest.mark.eventlet
 @pytest.mark.parametrize('operation', ['snapshot', 'backup', 'shelve'])
 def test_operations(cloud, boot, operation):
     """Each is a clone."""
@@ -342,6 +343,7 @@ def test_locations_refused_to_users(cloud, server):
     assert Landing('fast', direct=False, whole=True) == landing
 
 
+@pytest.mark.eventlet
 def test_answer_lost(cloud, server, proxy):
     """The location was taken, though what Nova asks next is refused."""
     proxy.fail(*POST, cloud_proxy.LoseAnswer())
@@ -393,6 +395,7 @@ def break_at(monkeypatch):
     return break_at
 
 
+@pytest.mark.eventlet
 @pytest.mark.parametrize('store', [None, 'second'])
 @pytest.mark.parametrize('step', STEPS)
 def test_broken_step(cloud, server, break_at, step, store):
@@ -436,6 +439,7 @@ def test_no_permission(cloud, server, break_at):
     assert Landing('second', direct=False, whole=True) == landing
 
 
+@pytest.mark.eventlet
 @pytest.mark.parametrize(
     ('order', 'expected'),
     [

@@ -31,6 +31,8 @@ from tests.cloud import nova as cloud_nova
 from tests.cloud import proxy as cloud_proxy
 from tests.functional import expected_digest
 
+pytestmark = pytest.mark.eventlet
+
 MIB = 1 << 20
 PROPERTY = selection.STORE_PROPERTY
 FAULTS = {

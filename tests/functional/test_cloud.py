@@ -15,6 +15,8 @@ import pytest
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
 
+pytestmark = pytest.mark.eventlet
+
 MIB = 1 << 20
 
 

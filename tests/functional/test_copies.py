@@ -30,6 +30,8 @@ from tests.functional import broken
 from tests.functional import expected_digest
 from tests.functional import upgrade_check
 
+pytestmark = pytest.mark.eventlet
+
 MIB = 1 << 20
 GLANCE = int(importlib.metadata.version('glance').split('.')[0])
 ADMIN = cloud_glance.token('admin', ('admin', 'member', 'reader'))

@@ -23,6 +23,8 @@ from tests.functional import notes
 from tests.functional import small
 from tests.functional import unwritable
 
+pytestmark = pytest.mark.eventlet
+
 MIB = 1 << 20
 UPLOAD = ('PUT', '/file$')
 DISCOVERY = ('GET', '/v2/info/stores$')

@@ -718,6 +718,7 @@ class TestCinder:
             assert upload(stock, '--base', lasting(stock)) == 'cheap'
 
 
+@pytest.mark.eventlet
 class TestNova:
     """Nova's own code for snapshots, patched."""
 

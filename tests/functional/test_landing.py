@@ -15,6 +15,8 @@ from tests.cloud import nova as cloud_nova
 from tests.functional import FOLLOWED
 from tests.functional import expected_digest
 
+pytestmark = pytest.mark.eventlet
+
 MIB = 1 << 20
 
 

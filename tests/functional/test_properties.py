@@ -11,6 +11,8 @@ from nova_multistore import copies
 from nova_multistore import lookup
 from tests.functional import expected_digest
 
+pytestmark = pytest.mark.eventlet
+
 #: What the protection denies to everybody.
 DENIED = ['create', 'update', 'delete']
 OLD = 'reliable'

@@ -19,6 +19,8 @@ from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
 
+pytestmark = pytest.mark.eventlet
+
 SIZE = 16 << 20
 UPLOAD = ('PUT', '/file$')
 PLACES = [1, 13, 50, 99]

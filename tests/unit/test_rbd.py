@@ -131,12 +131,9 @@ def test_taken_later(add, selected, turn, answer, status):
 
 
 NOT_TAKEN = {
-    'left queued': ([TAKING, {'status': 'queued'}], 'left it queued'),
-    'still taking': ([TAKING], 'did not take its location in 0.3 seconds'),
-    'away': (
-        [TAKING, TAKING, stub.Answer(503)],
-        'did not take its location in',
-    ),
+    'left queued': ([TAKING, {'status': 'queued'}], 60, 'left it queued'),
+    'still taking': ([TAKING], 0.05, 'did not take its location in 0.05 s'),
+    'away': ([TAKING, TAKING, stub.Answer(503)], 0.05, 'did not take'),
 }
 
 
@@ -144,8 +141,8 @@ NOT_TAKEN = {
 @pytest.mark.parametrize('answer', ANSWERS)
 def test_not_taken(add, selected, turn, monkeypatch, answer, case):
     """The image is to have its data in the standard way."""
-    monkeypatch.setattr(rbd, 'PATIENCE', 0.3)
-    states, reason = NOT_TAKEN[case]
+    states, patience, reason = NOT_TAKEN[case]
+    monkeypatch.setattr(rbd, 'PATIENCE', patience)
     turn(*states)
 
     with pytest.raises(nova_exception.ImageUnacceptable, match=reason):
@@ -177,7 +174,7 @@ def test_may_not_ask_any_more(add, selected, turn, caplog, answer, status):
 @pytest.mark.parametrize('error', [*REFUSED, *BROKEN])
 def test_glance_does_not_tell(add, selected, turn, monkeypatch, caplog, error):
     """A refusal is one; else nothing is uploaded beside a location."""
-    monkeypatch.setattr(rbd, 'SETTLE', 0.3)
+    monkeypatch.setattr(rbd, 'SETTLE', 0.05)
     turn(stub.Answer(500))
     refused = error in REFUSED
 
