@@ -125,14 +125,14 @@ def direct_snapshot(
         taken
     """
     name, image_format, image_id = _arguments(*args, **kwargs)
+    selected = snapshot.selected(image_id)
+    if selected is None:
+        return wrapped(*args, **kwargs)
     if image_format != 'raw':
         raise nova_exception.ImageUnacceptable(
             image_id=image_id,
             reason=f'a clone of the disk is raw, not {image_format}',
         )
-    selected = snapshot.selected(image_id)
-    if selected is None:
-        return wrapped(*args, **kwargs)
 
     def clone(destination: _Destination) -> Any:
         return _clone(

@@ -382,7 +382,7 @@ class TestRefused:
 
 
 def test_allowed_role(nova, glance, ask, rules, server):
-    """Whoever has the role may, on nova-compute too."""
+    """Whoever has the role may."""
     rules(**{f'{RULES["createImage"]}:store': 'role:archivist'})
 
     answer = ask(
