@@ -370,12 +370,14 @@ class _Copying:
                 if not self._step() or time.monotonic() >= deadline:
                     return self._found()
             except (exception.GlanceRefused, exception.LookupFailed) as exc:
-                # It may be restarting.
                 away = isinstance(exc, exception.GlanceAway)
-                if not away or time.monotonic() >= deadline:
-                    if not self._asked:
-                        raise
+                if away and time.monotonic() < deadline:
+                    # It may be restarting.
+                    pass
+                elif self._asked:
                     raise exception.CopyInterrupted(self._asked, exc) from exc
+                else:
+                    raise
             left = max(0.0, deadline - time.monotonic())
             time.sleep(min(self._follower.pause, left))
 

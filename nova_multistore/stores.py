@@ -244,14 +244,16 @@ class Cache:
             with self._lock:
                 if self._good and self._is_fresh(stale):
                     return self._good
-                question = self._question
+                question, wait = self._question, 0.0
                 own = question is None or not question.serves(stale, before)
-                wait = 0.0
-                if own and question and stale is not None:
-                    wait = question.turn - time.monotonic()
-                if own and wait <= 0:
+                if question is None:
                     question = self._ask(fetch, stale)
-            if question is None or wait > 0:
+                elif own:
+                    if stale is not None:
+                        wait = question.turn - time.monotonic()
+                    if wait <= 0:
+                        question = self._ask(fetch, stale)
+            if wait > 0:
                 if time.monotonic() + wait > deadline:
                     raise exception.LookupFailed('it was asked a moment ago')
                 time.sleep(wait)
@@ -315,16 +317,23 @@ class _Question:
         self._ended = time.monotonic()
 
     @property
+    def _denied(self) -> bool:
+        """Whether Glance denied an answer to whoever asked."""
+        if not self._answer.done():
+            return False
+        error = self._answer.exception()
+        return error is not None and not isinstance(
+            error, exception.LookupFailed
+        )
+
+    @property
     def turn(self) -> float:
         """When the next question for something missing may be sent.
 
         Whom Glance denies an answer keeps nobody waiting.
         """
-        denied = self._answer.done() and not (
-            self._answer.exception() is None
-            or isinstance(self._answer.exception(), exception.LookupFailed)
-        )
-        return self._began + REFRESH * (self._refresh and not denied)
+        waits = self._refresh and not self._denied
+        return self._began + (REFRESH if waits else 0.0)
 
     def serves(
         self, stale: Catalogue | None, before: _Question | None
@@ -338,12 +347,12 @@ class _Question:
         """
         if not self._answer.done():
             return time.monotonic() - self._began < TIMEOUT + FAILED
-        error = self._answer.exception()
-        if error is not None and not isinstance(error, exception.LookupFailed):
+        if self._denied:
             return False
         if stale is not None:
             return self is not before
-        return error is not None and time.monotonic() - self._ended < FAILED
+        failed = self._answer.exception() is not None
+        return failed and time.monotonic() - self._ended < FAILED
 
     def answer(self, deadline: float) -> Catalogue:
         """Wait for the catalogue.

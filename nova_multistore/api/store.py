@@ -279,7 +279,6 @@ _DISPATCH = Seam(
     'nova.api.openstack.wsgi',
     'Resource.dispatch',
     ('self', 'method', 'request', 'action_args'),
-    dispatch,
 )
 _CONTROLLERS = {
     'createImage': ('nova.api.openstack.compute.servers', 'ServersController'),

@@ -17,6 +17,7 @@ import glanceclient.exc
 from nova import exception as nova_exception
 from oslo_log import log as logging
 
+from nova_multistore import copies
 from nova_multistore import lookup
 from nova_multistore.compute import snapshot
 
@@ -47,9 +48,6 @@ _FINAL = (
 )
 #: Name of the snapshot that makes an image of Glance one that can be cloned.
 _IMAGE_SNAPSHOT = 'snap'
-#: Set on an image while Glance takes its location
-#: (``glance.api.v2.images.ImagesController.add_location``).
-_LOCK = 'os_glance_import_task'
 #: How long Glance may take until an image with a location is active, in
 #: seconds. It has a limited number of threads for that, which may all be busy.
 PATIENCE = 300.0
@@ -323,7 +321,7 @@ class _Taker:
         if image is None and not isinstance(error, _REFUSED):
             self._warn()
             raise error
-        if image and (image['status'] in _TAKEN or _LOCK in image):
+        if image and (image['status'] in _TAKEN or copies.is_held(image)):
             return image
         raise nova_exception.ImageUnacceptable(
             image_id=self._image_id,
@@ -341,7 +339,9 @@ class _Taker:
         """
         image = self._ask(
             PATIENCE,
-            lambda image: image['status'] not in _TAKEN and _LOCK in image,
+            lambda image: (
+                image['status'] not in _TAKEN and copies.is_held(image)
+            ),
         )
         if image is None:
             self._warn()
@@ -355,7 +355,7 @@ class _Taker:
         raise nova_exception.ImageUnacceptable(
             image_id=self._image_id,
             reason=f'Glance did not take its location in {PATIENCE:g} seconds'
-            if _LOCK in image
+            if copies.is_held(image)
             else 'Glance did not take its location, and left it '
             f'{image["status"]}',
         )

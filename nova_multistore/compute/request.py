@@ -120,14 +120,9 @@ def call(
         *(changes.get('remove_props') or []),
         *(name for name in _OWN if name not in written),
     ]
-    context, version, method, *_ = args
+    own = {**changes, **written, 'remove_props': removed}
     try:
-        return wrapped(
-            context,
-            version,
-            method,
-            kwargs={**changes, **written, 'remove_props': removed},
-        )
+        return wrapped(*args, **{**kwargs, 'kwargs': own})
     except _PROPERTIES_REFUSED as exc:
         # If it is Nova's own part that is refused, this is refused, too.
         image = wrapped(*args, **kwargs)

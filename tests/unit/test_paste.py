@@ -23,22 +23,21 @@ def run(tmp_path):
     def run(snippet, stock, times):
         file = tmp_path / stock.name
         shutil.copy(stock, file)
-        for _ in range(times):
-            # It may have been switched off meanwhile.
-            file.write_text(file.read_text().replace(' multistore', ''))
+
+        def put():
             subprocess.run(
                 ['sh', '-e', ROOT / 'doc' / 'source' / snippet],
                 cwd=tmp_path,
                 check=True,
             )
-        once = file.read_text()
-        subprocess.run(
-            ['sh', '-e', ROOT / 'doc' / 'source' / snippet],
-            cwd=tmp_path,
-            check=True,
-        )
-        assert file.read_text() == once
-        return file.read_text()
+            return file.read_text()
+
+        for _ in range(times):
+            # It may have been switched off meanwhile.
+            file.write_text(file.read_text().replace(' multistore', ''))
+            once = put()
+        assert put() == once
+        return once
 
     return run
 
