@@ -61,7 +61,7 @@ class Records:
     def fill(self, count: int) -> None:
         """See that there are so many snapshots and backups.
 
-        Each lies beside its base image; one of a hundred lacks a copy.
+        Each is beside its base image; one of a hundred lacks a copy.
         """
         numbers = range(self._count, count)
         with contextlib.closing(sqlite3.connect(self._path)) as database:
@@ -174,7 +174,7 @@ def audit(url: str, conf: str) -> int:
 
     connection = openstack.connection.Connection(
         session=ks_session.Session(auth=token_endpoint.Token(url, TOKEN)),
-        # Nova is not asked: each image lies beside the base image it names.
+        # Nova is not asked: each image is beside the base image it names.
         compute_endpoint_override=url,
         compute_api_version='2',
         image_endpoint_override=url,

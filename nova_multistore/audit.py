@@ -1,4 +1,4 @@
-"""Whether a snapshot is what it is to be: the rules, and nothing else."""
+"""What is wrong with a snapshot: the rules of the audit. They ask nobody."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Sequence
 
-#: How long nothing may change where something is under way. After that time
-#: Glance takes an image from an import that holds it, and after twice that
-#: time from one that has not begun.
+#: How long something may be under way without a change. After that time
+#: Glance ends an import, and after twice that time one that has not begun.
 SILENCE = datetime.timedelta(hours=1)
 
-# How Glance writes a time.
+# The format of times in Glance's API.
 _TIME = '%Y-%m-%dT%H:%M:%SZ'
 _TASK_STATE = 'OS-EXT-STS:task_state'
-# How Nova ends the names of images that are its own for a while: those of
-# shelved servers, and of servers that are resized to another cell.
-_PASSING = ('-shelved', '-resize-temp')
+# Endings of the names of images that Nova makes and deletes itself: for a
+# shelved server, and for a resize to another cell.
+_TEMPORARY = ('-shelved', '-resize-temp')
 
 
 @dataclasses.dataclass(frozen=True)
-class Policy:
-    """What is in force."""
+class Settings:
+    """What Glance and ``nova.conf`` say of stores."""
 
     #: What Glance lists.
     catalogue: stores.Catalogue
-    #: Whether a ``nova.conf`` was read. Without one, what follows is unknown.
+    #: Whether a ``nova.conf`` was read. If not, the rest is not known.
     configured: bool = False
     #: Store of ``[glance] store``.
     store: str | None = None
@@ -45,19 +44,19 @@ class Policy:
     copy_to: tuple[str, ...] = ()
     #: What ``nova.conf`` names as the compute's own Ceph store.
     ceph_store: str | None = None
-    #: Where the disks of servers are; None if that is not in Ceph.
+    #: The Ceph cluster that has the disks of servers; None if none has.
     cluster: selection.Cluster | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """What else there is, looked up only where a judgement hangs on it."""
+    """How to look up what a judgement depends on, when it does."""
 
-    #: Returns an image, as Glance's API has it; None if it is not there or
-    #: not to be seen.
+    #: Returns an image, as Glance's API has it; None if it does not exist or
+    #: is not visible.
     image: Callable[[str], dict[str, Any] | None]
-    #: Returns a server, as Nova's API has it; None if it is gone. What is
-    #: not known of it is left out.
+    #: Returns a server, as Nova's API has it; None if it was deleted. What is
+    #: not known of it is missing.
     server: Callable[[str], dict[str, Any] | None]
     #: Returns the tasks of an image, as Glance's API has them.
     tasks: Callable[[str], Sequence[dict[str, Any]]]
@@ -65,11 +64,11 @@ class Records:
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """The stores to which an image is to be copied."""
+    """The stores that are to have a copy of an image."""
 
-    #: Those where a copy is to be.
+    #: Those that are to have one.
     stores: tuple[str, ...] = ()
-    #: Those that the image alone names, where ``nova.conf`` names others.
+    #: Those that the image names, and ``nova.conf`` does not.
     beyond: tuple[str, ...] = ()
 
 
@@ -77,47 +76,46 @@ class Wanted:
 class Finding:
     """One thing that is wrong with an image."""
 
-    #: In words.
+    #: What is wrong, in words.
     problem: str
     #: What to run, or what to do.
     remedy: str
-    #: The stores to which the image is to be copied, if that mends it.
+    #: Stores that the image has to be copied to, if that is the remedy.
     copy_to: tuple[str, ...] = ()
 
 
 def judge(
     image: dict[str, Any],
-    policy: Policy,
+    settings: Settings,
     records: Records,
     now: datetime.datetime,
 ) -> list[Finding]:
     """Judge a snapshot or backup.
 
     :param image: the image, as Glance's API has it
-    :param policy: what is in force
-    :param records: what else there is
-    :param now: when the image was looked at, in UTC
+    :param settings: what Glance and ``nova.conf`` say
+    :param records: how to look up the rest
+    :param now: when the image was listed, in UTC
     :returns: what is wrong with it
-    :raises LookupFailed: the image has no form that is known, or a lookup
-        raised it
+    :raises LookupFailed: the image cannot be read, or a lookup raised it
     """
     if image['status'] in copies.UNDER_WAY:
         return list(_judge_progress(image, records, now))
     if image['status'] != 'active' or _is_volume_backed(image):
         return []
-    found = list(_judge_data(image, policy))
+    found = list(_judge_data(image, settings))
     if found:
-        # What is not whole is not worth a copy.
+        # An image that is not whole is not worth a copy.
         return found
-    wanted = _wanted(image, policy, records)
+    wanted = _wanted(image, settings, records)
     return [
-        *_judge_store(image, policy, records, wanted),
-        *_judge_copies(image, policy, records, wanted, now),
+        *_judge_store(image, settings, records, wanted),
+        *_judge_copies(image, settings, records, wanted, now),
     ]
 
 
 def _is_volume_backed(image: dict[str, Any]) -> bool:
-    """Tell whether the data are snapshots of volumes, which Cinder has."""
+    """Tell whether Cinder has the data, as snapshots of volumes."""
     return not image.get('size') and bool(image.get('block_device_mapping'))
 
 
@@ -132,7 +130,7 @@ def _judge_progress(
     if server is None:
         why = 'its server is gone'
     elif server.get(_TASK_STATE, 'unknown') is None:
-        why = 'Nova does nothing with its server'
+        why = 'Nova is not busy with its server'
     else:
         return
     yield Finding(
@@ -141,12 +139,14 @@ def _judge_progress(
     )
 
 
-def _judge_data(image: dict[str, Any], policy: Policy) -> Iterator[Finding]:
+def _judge_data(
+    image: dict[str, Any], settings: Settings
+) -> Iterator[Finding]:
     size, virtual_size = image.get('size'), image.get('virtual_size')
     if not size:
         problem = 'it is active without data'
-    elif policy.catalogue.stores and not stores.of_image(image):
-        problem = 'it is active and lies in no store'
+    elif settings.catalogue.stores and not stores.of_image(image):
+        problem = 'it is active and is in no store'
     elif (
         image.get('disk_format') == 'raw'
         and virtual_size
@@ -162,30 +162,30 @@ def _judge_data(image: dict[str, Any], policy: Policy) -> Iterator[Finding]:
 
 
 def _judge_store(
-    image: dict[str, Any], policy: Policy, records: Records, wanted: Wanted
+    image: dict[str, Any], settings: Settings, records: Records, wanted: Wanted
 ) -> Iterator[Finding]:
-    """See that the image lies where it was to go."""
-    if not policy.configured or not policy.catalogue.stores:
+    """Check that the right store has the image."""
+    if not settings.configured or not settings.catalogue.stores:
         return
-    passing = _is_passing(image, records)
-    if passing is None:
+    temporary = _is_temporary(image, records)
+    if temporary is None:
         return
-    if policy.store and not passing:
-        yield from _judge_order(image, policy.store, policy, wanted)
+    if settings.store and not temporary:
+        yield from _judge_order(image, settings.store, settings, wanted)
     else:
-        yield from _judge_choice(image, policy, records, wanted)
+        yield from _judge_choice(image, settings, records, wanted)
 
 
 def _judge_order(
-    image: dict[str, Any], store: str, policy: Policy, wanted: Wanted
+    image: dict[str, Any], store: str, settings: Settings, wanted: Wanted
 ) -> Iterator[Finding]:
     present = stores.of_image(image)
     if store in present:
         return
-    refusal = _refusal(store, policy.catalogue)
+    refusal = _refusal(store, settings.catalogue)
     if refusal:
         yield Finding(
-            f'it lies in {", ".join(present)}; [glance] store: {refusal}',
+            f'it is in {", ".join(present)}; [glance] store: {refusal}',
             'change [glance] store in nova.conf',
         )
     else:
@@ -193,11 +193,11 @@ def _judge_order(
 
 
 def _judge_choice(
-    image: dict[str, Any], policy: Policy, records: Records, wanted: Wanted
+    image: dict[str, Any], settings: Settings, records: Records, wanted: Wanted
 ) -> Iterator[Finding]:
     present = set(stores.of_image(image))
-    # The first ancestor of the image. Most often it is the base image, and
-    # most snapshots are right: this saves asking Nova for each of them.
+    # The first ancestor of the image. In most cases that is the base image,
+    # and the snapshot is right: then Nova need not be asked for the server.
     ancestor_id = _uuid(image.get('base_image_ref'))
     ancestor = records.image(ancestor_id) if ancestor_id else None
     if ancestor and present & set(stores.of_image(ancestor)):
@@ -206,16 +206,16 @@ def _judge_choice(
     if base is None:
         return
     facts = selection.Facts(
-        # No store was ordered, whatever it was made for.
+        # Nobody asked for a store, whatever the image was made for.
         selection.Operation.OTHER,
         image_ref=base['id'],
-        catalogue=policy.catalogue,
+        catalogue=settings.catalogue,
         base_stores=stores.of_image(base),
-        ceph_store=policy.ceph_store,
-        cluster=policy.cluster,
+        ceph_store=settings.ceph_store,
+        cluster=settings.cluster,
     )
     selected = selection.select(facts)
-    store = selected.store or policy.catalogue.default
+    store = selected.store or settings.catalogue.default
     if store and not present & {store, *_as_right(selected, facts)}:
         yield _relocation(image, store, wanted, selected.reason)
 
@@ -223,9 +223,13 @@ def _judge_choice(
 def _as_right(
     selected: selection.Selection, facts: selection.Facts
 ) -> Iterator[str]:
-    """Return the stores that are as right as the one of the rules."""
+    """Return the stores that are right, too."""
     yield from facts.base_stores or ()
-    if selected.yields and facts.cluster and facts.catalogue:
+    if (
+        selected.direct is selection.Direct.SEARCH
+        and facts.cluster
+        and facts.catalogue
+    ):
         # Nova's own search may have found any pool in Ceph.
         for store in facts.catalogue.writable:
             if not facts.cluster.lacks(store):
@@ -239,15 +243,15 @@ def _relocation(
     copied = {*wanted.stores, *wanted.beyond}
     wrong = [s for s in present if s not in copied]
     if not wrong:
-        # It lies only where it is copied to.
+        # Only stores that are to have a copy have it.
         remedy = f'copy {image["id"]} --store {store}'
     else:
         remedy = f'relocate {image["id"]} --to {store}'
         if len(wrong) < len(present):
-            # Without it, the copies would go.
+            # Without --from, the copies would be deleted.
             remedy += ''.join(f' --from {s}' for s in wrong)
     return Finding(
-        f'it lies in {", ".join(present)}, not in {store}: {reason}',
+        f'it is in {", ".join(present)}, not in {store}: {reason}',
         f'openstack multistore image {remedy}',
     )
 
@@ -255,14 +259,16 @@ def _relocation(
 def _base_image(
     image: dict[str, Any], records: Records
 ) -> dict[str, Any] | None:
-    """Return what the image's server runs from, None if that is not known.
+    """Return the image that the server was started from.
 
-    It is not the property ``base_image_ref`` that tells: that names the first
-    ancestor, and a user may set it. But where the two have nothing to do with
-    each other, the server was rebuilt since, and ran from another image then.
+    The property ``base_image_ref`` does not tell: it names the first ancestor,
+    and a user may set it. But if the two images are not related, the server
+    was rebuilt from another image since the snapshot.
+
+    :returns: the image, None if it is not known
     """
     server = _server(image, records)
-    # Empty for a volume-backed server.
+    # The image is empty for a volume-backed server.
     base_id = ((server or {}).get('image') or {}).get('id')
     base = records.image(base_id) if base_id else None
     if base is None:
@@ -276,37 +282,37 @@ def _server(image: dict[str, Any], records: Records) -> dict[str, Any] | None:
     return records.server(server_id) if server_id else None
 
 
-def _is_passing(image: dict[str, Any], records: Records) -> bool | None:
-    """Tell whether the image is Nova's own for a while.
+def _is_temporary(image: dict[str, Any], records: Records) -> bool | None:
+    """Tell whether Nova made the image for itself, and will delete it.
 
-    Such an image follows the base image, and is not copied.
+    Such an image goes to the store of the base image, and is not copied.
 
     :returns: None if it is not known
     """
     name = image.get('name') or ''
-    if not name.endswith(_PASSING):
+    if not name.endswith(_TEMPORARY):
         return False
     server = _server(image, records)
     if server is None or not {'name', 'status', _TASK_STATE} <= set(server):
         return None
-    if name not in {server['name'] + ending for ending in _PASSING}:
+    if name not in {server['name'] + ending for ending in _TEMPORARY}:
         return False
     return server['status'].startswith('SHELVED') or bool(server[_TASK_STATE])
 
 
 def _judge_copies(
     image: dict[str, Any],
-    policy: Policy,
+    settings: Settings,
     records: Records,
     wanted: Wanted,
     now: datetime.datetime,
 ) -> Iterator[Finding]:
-    """See that the image lies everywhere it was to be copied to."""
+    """Check that all stores have the image that are to have a copy."""
     tasks: Sequence[dict[str, Any]] = ()
     if copies.is_held(image) or copies.has_failed(image):
         tasks = records.tasks(image['id'])
     since = _silent_since(image, tasks, now)
-    # What is wrong alike in several stores is one finding.
+    # The same problem in several stores is one finding.
     alike: dict[tuple[str, bool], list[str]] = {}
     for copy in copies.read(image, (*wanted.stores, *wanted.beyond), tasks):
         lack = _lack(copy, since)
@@ -314,7 +320,7 @@ def _judge_copies(
             continue
         missing = copy.state is copies.State.MISSING
         mendable = copy.store in wanted.stores
-        refusal = mendable and _refusal(copy.store, policy.catalogue)
+        refusal = mendable and _refusal(copy.store, settings.catalogue)
         if refusal:
             yield _refused(image, copy.store, refusal)
         elif missing and copy.store in wanted.beyond:
@@ -331,9 +337,9 @@ def _judge_copies(
 
 
 def _lack(copy: copies.Copy, since: str | None) -> str | None:
-    """Return why there is no copy, None if there is one or will be.
+    """Return why there is no copy; None if there is one, or will be.
 
-    :param since: when last something changed, None if that is not long ago
+    :param since: time of the last change, None if that is not long ago
     """
     if copy.state is copies.State.DONE:
         return None
@@ -353,24 +359,26 @@ def _refusal(store: str, catalogue: stores.Catalogue) -> str | None:
     return None
 
 
-def _wanted(image: dict[str, Any], policy: Policy, records: Records) -> Wanted:
-    """Return to which stores the image is to be copied.
+def _wanted(
+    image: dict[str, Any], settings: Settings, records: Records
+) -> Wanted:
+    """Return the stores that are to have a copy.
 
-    What stands on the image, a user may write: where ``nova.conf`` is known,
-    it has the last word.
+    A user can write the property of the image. So if ``nova.conf`` is known,
+    only stores that it names count.
     """
-    passing = _is_passing(image, records)
-    if passing:
+    temporary = _is_temporary(image, records)
+    if temporary:
         return Wanted()
     named = copies.split(image.get(copies.PROPERTY))
-    if not policy.configured:
+    if not settings.configured:
         return Wanted(named)
     if copies.PROPERTY in image:
         return Wanted(
-            tuple(s for s in named if s in policy.copy_to),
-            tuple(s for s in named if s not in policy.copy_to),
+            tuple(s for s in named if s in settings.copy_to),
+            tuple(s for s in named if s not in settings.copy_to),
         )
-    return Wanted(policy.copy_to if passing is False else ())
+    return Wanted(settings.copy_to if temporary is False else ())
 
 
 def _beyond(image: dict[str, Any], store: str) -> Finding:
@@ -394,19 +402,19 @@ def _silent_since(
     tasks: Sequence[dict[str, Any]],
     now: datetime.datetime,
 ) -> str | None:
-    """Return when last something changed, if that is too long ago.
+    """Return the time of the last change, if that is too long ago.
 
     :param tasks: the tasks of an image that an import holds
     """
     task = copies.holder(image, tasks) or {}
     patience = SILENCE * 2 if task.get('status') == 'pending' else SILENCE
     changed = str(task.get('updated_at') or image['updated_at'])
-    # All are in the same form, and in UTC.
+    # All times have the same format, and are in UTC.
     return changed if changed < (now - patience).strftime(_TIME) else None
 
 
 def _uuid(value: object) -> str | None:
-    """Return an id that a user may have written, None if it is none."""
+    """Return an id in its usual form, None if it is not a UUID."""
     try:
         return str(uuid.UUID(value)) if isinstance(value, str) else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""Calls that may hang, waited for no longer than is said."""
+"""Calls that may hang, and a limit for how long to wait for them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ T = TypeVar('T')
 
 
 def start(func: Callable[[], T]) -> concurrent.futures.Future[T]:
-    """Call a function in a thread of its own.
+    """Call a function in a new thread.
 
-    The thread is a daemon: one that hangs does not keep the process alive.
-    Under eventlet it is a green thread.
+    The thread is a daemon, so that a call which hangs does not keep the
+    process alive. Under eventlet it is a green thread.
 
     :param func: the function
     :returns: its future
@@ -37,15 +37,23 @@ def start(func: Callable[[], T]) -> concurrent.futures.Future[T]:
 
 
 def wait(future: concurrent.futures.Future[T], timeout: float) -> T:
-    """Wait for what a function returns.
+    """Wait for the result of a function.
 
     :param future: the function's future
-    :param timeout: how long to wait, in seconds; nothing waits below zero
-    :returns: the function's result
-    :raises LookupFailed: it has not returned by then
-    :raises Exception: whatever the function raised
+    :param timeout: how long to wait, in seconds; not at all if it is negative
+    :returns: what the function returned
+    :raises ServiceAway: it has not returned in that time
+    :raises Exception: what the function raised
     """
     concurrent.futures.wait([future], timeout=max(0.0, timeout))
     if not future.done():
-        raise exception.LookupFailed('no answer came in time')
+        raise exception.ServiceAway('no answer came in time')
     return future.result()
+
+
+def call(func: Callable[[], T], timeout: float) -> T:
+    """Call a function in a new thread, and wait for its result.
+
+    The arguments and errors are those of :func:`start` and :func:`wait`.
+    """
+    return wait(start(func), timeout)

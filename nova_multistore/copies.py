@@ -1,4 +1,4 @@
-"""Copies of an image in several stores: ask for them, follow them."""
+"""Copies of an image in several stores: how to ask for and to watch them."""
 
 from __future__ import annotations
 
@@ -21,47 +21,48 @@ if TYPE_CHECKING:
     from nova_multistore import image_api
 
 
-#: Names, on an image, the stores that are to have a copy; joined by commas.
+#: Property of an image: ids of the stores that are to have a copy, joined by
+#: commas.
 PROPERTY = 'nova_multistore_copy_to'
 #: Statuses from which an image may still become active.
 UNDER_WAY = ('queued', 'saving', 'uploading', 'importing')
-#: How often a store is asked to take a copy, if it fails to.
+#: How often a copy to one store is tried.
 TRIES = 3
-#: How often Glance is asked whether it takes the image from an import that
-#: holds it, in seconds: it does so once that has been silent for an hour.
+#: The pause between two requests for an image that another import holds, in
+#: seconds. Glance ends an import that has said nothing for an hour.
 STALE = 300.0
-#: How long an image without data is waited for if nobody sends any, in
-#: seconds.
+#: How long to wait for an image that has no data and that nobody sends any,
+#: in seconds.
 IDLE = 300.0
-#: The shortest and the longest time between two questions, in seconds.
+#: The shortest and the longest pause between two questions, in seconds.
 PAUSES = 1.0, 30.0
 
-# What Glance keeps on an image (glance.async_.flows.api_image_import): the
-# task that holds it, the stores that do not have it yet, and those that
-# failed to take it.
+# Properties that Glance sets on an image (in
+# glance.async_.flows.api_image_import): the task that imports it, the stores
+# that do not have it yet, and the stores in which the import failed.
 _TASK = 'os_glance_import_task'
 _IMPORTING = 'os_glance_importing_to_stores'
 _FAILED = 'os_glance_failed_import'
-# Words of a task that copies; what they count is of one store.
+# The message of a task that copies. It counts the data of one store.
 _COPIED = re.compile(r'Copied (\d+) MiB')
 _MIB = 1 << 20
-# Refusals that may be a matter of time: another import holds the image, or
-# the copy has been made since the image was looked at.
-_PASSING = (400, 409)
+# Statuses of refusals that may not last: another import holds the image, or
+# the copy was made since the image was looked at.
+_TEMPORARY = (400, 409)
 
 
 class State(enum.Enum):
-    """How far an image is in one store."""
+    """The state of an image in one store."""
 
-    #: It is to be imported.
+    #: It is going to be imported.
     WAITING = 'waiting'
     #: It is being imported.
     COPYING = 'copying'
-    #: It lies there, whole.
+    #: The store has all of it.
     DONE = 'done'
     #: The last import failed there.
     FAILED = 'failed'
-    #: It is to lie there, and nothing is under way.
+    #: The store is to have it, and nothing is under way.
     MISSING = 'missing'
 
 
@@ -71,15 +72,15 @@ class Copy:
 
     store: str
     state: State
-    #: How many bytes are there while it is copied; None if Glance does not
-    #: tell, which it does once a minute.
+    #: While it is copied: how many bytes the store has. Glance says so once a
+    #: minute; None before that.
     copied: int | None = None
-    #: Why it failed, in words; None if Glance does not tell.
+    #: Why it failed, in words; None if Glance does not say.
     reason: str | None = None
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is under way that could change it."""
+        """Whether the state is final: nothing is under way."""
         return self.state not in (State.WAITING, State.COPYING)
 
 
@@ -112,7 +113,7 @@ def has_failed(image: dict[str, Any]) -> bool:
 def holder(
     image: dict[str, Any], tasks: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the task that holds an image, empty if it is not to be seen.
+    """Return the task that holds an image, empty if it is not visible.
 
     :param image: the image, as Glance's API has it
     :param tasks: its tasks, as Glance's API has them
@@ -124,19 +125,19 @@ def holder(
 def is_under_way(
     image: dict[str, Any], tasks: Sequence[dict[str, Any]] = ()
 ) -> bool:
-    """Tell whether an image may come to lie in further stores by itself.
+    """Tell whether an upload or an import of an image is under way.
 
     :param image: the image, as Glance's API has it
     :param tasks: the image's tasks, as Glance's API has them
     """
     if is_held(image):
-        # Glance does not always let go of what it failed to import.
+        # Glance does not always release an image after a failure.
         return holder(image, tasks).get('status') != 'failure'
     if image.get('status') == 'saving':
         return True
     if image.get('status') not in UNDER_WAY:
         return False
-    # An import that fails may leave the image in any of them.
+    # A failed import leaves the image in any of these statuses.
     if not tasks:
         return not has_failed(image)
     return max(tasks, key=_time).get('status') != 'failure'
@@ -148,14 +149,14 @@ def read(
     tasks: Sequence[dict[str, Any]] = (),
     old_message: str | None = None,
 ) -> tuple[Copy, ...]:
-    """Read how far an image is in each store.
+    """Read the state of an image in each store.
 
     :param image: the image, as Glance's API has it
-    :param wanted: further stores in which it is to lie
+    :param wanted: further stores that are to have the image
     :param tasks: the image's tasks, as Glance's API has them
-    :param old_message: what the task that runs said when it came to the store
-        to which it copies
-    :returns: one copy for each store, first those where the image lies
+    :param old_message: message of the running task when it began with the
+        present store
+    :returns: one copy for each store, first the stores that have the image
     """
     present = stores.of_image(image)
     task = holder(image, tasks)
@@ -167,8 +168,8 @@ def read(
     def copy(store: str) -> Copy:
         if store in present:
             return Copy(store, State.DONE)
-        # Glance takes one after the other; while it fetches the data for all
-        # of them, it does not say so.
+        # Glance copies to one store after the other. That it first fetches
+        # the data, it does not show.
         if store in queue[:1]:
             copied = _bytes(task, store, old_message)
             return Copy(store, State.COPYING, copied=copied)
@@ -191,14 +192,14 @@ def _message(task: dict[str, Any]) -> str | None:
 
 
 def _stores(task: dict[str, Any]) -> list[str]:
-    """Return the stores of a task, in the order in which it takes them."""
+    """Return the stores of a task, in the order in which it copies."""
     return (task.get('input') or {}).get('backend') or []
 
 
 def _queue(image: dict[str, Any], task: dict[str, Any]) -> tuple[str, ...]:
-    """Return the stores that are yet to be imported to, the next one first.
+    """Return the stores that an import has yet to fill, the next one first.
 
-    The image has them in alphabetical order.
+    The image lists them in alphabetical order, the task in the right one.
     """
     if not is_held(image) or task.get('status') == 'failure':
         return ()
@@ -210,9 +211,9 @@ def _queue(image: dict[str, Any], task: dict[str, Any]) -> tuple[str, ...]:
 def _bytes(
     task: dict[str, Any], store: str, old_message: str | None
 ) -> int | None:
-    """Return how much of a store's copy is there, None if that is unknown."""
+    """Return how many bytes a store has, None if that is not known."""
     message = _message(task)
-    # What it said before was of another store.
+    # This message is about the store before.
     if message == old_message and store not in _stores(task)[:1]:
         return None
     found = _COPIED.search(message or '')
@@ -220,9 +221,9 @@ def _bytes(
 
 
 def _failure(tasks: Sequence[dict[str, Any]], store: str) -> str | None:
-    """Return what the last task that failed says of a store.
+    """Return why the last failed task failed in a store, if it says so.
 
-    One that goes on after a store that fails does not say why.
+    A task that goes on with other stores after a failure does not say why.
     """
     failed = [
         task
@@ -233,13 +234,13 @@ def _failure(tasks: Sequence[dict[str, Any]], store: str) -> str | None:
 
 
 class Follower:
-    """Looks at an image until nothing is under way there.
+    """Watches an image until nothing is under way.
 
-    :param images: what to ask
+    :param images: Glance's image API
     :param image_id: the image's id
-    :param wanted: stores in which it is to lie, beside those that Glance
+    :param wanted: stores that are to have the image, beside those that Glance
         names
-    :param detailed: ask for tasks, which tell bytes, as well
+    :param detailed: also ask for the image's tasks, which count bytes
     """
 
     def __init__(
@@ -257,17 +258,17 @@ class Follower:
         self._tasks: list[dict[str, Any]] = []
         self._next: tuple[str, ...] = ()
         self._old_message: str | None = None
-        #: The image when it was last looked at.
+        #: The image at the last look.
         self.image: dict[str, Any] = {}
-        #: How far it was then in each store.
+        #: Its state in each store at the last look.
         self.copies: tuple[Copy, ...] = ()
 
     def look(self) -> tuple[Copy, ...]:
         """Look at the image.
 
-        :returns: how far it is in each store
+        :returns: its state in each store
         :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: the image is not there or not to be seen
+        :raises GlanceRefused: the image does not exist or is not visible
         """
         before = self.copies
         self.image = self._images.show(self._id)
@@ -287,12 +288,12 @@ class Follower:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing was under way when the image was looked at."""
+        """Whether nothing was under way at the last look."""
         return bool(self.image) and not is_under_way(self.image, self._tasks)
 
     @property
     def abandoned(self) -> bool:
-        """Whether the image has waited long for data that nobody sends.
+        """Whether the image has long been waiting for data that nobody sends.
 
         :raises LookupFailed: Glance did not answer
         """
@@ -310,7 +311,7 @@ class Follower:
     def pause(self) -> float:
         """How long to wait before the next look, in seconds.
 
-        The longer nothing has changed the longer it is.
+        It grows while nothing changes.
         """
         shortest, longest = PAUSES
         quiet = time.monotonic() - self._changed
@@ -324,21 +325,22 @@ def copy(
     timeout: float,
     report: Callable[[tuple[Copy, ...]], None] | None = None,
 ) -> tuple[Copy, ...]:
-    """Copy an image to further stores, and wait for it.
+    """Copy an image to further stores, and wait until they have it.
 
-    What lies there is done. Another import of the image is waited for. A
-    store that fails is asked again, alone.
+    Stores that have it already are left alone. If another import holds the
+    image, the copies are made after that. If a store fails, it is tried again,
+    alone.
 
-    :param images: what to ask
+    :param images: Glance's image API
     :param image_id: the image's id
     :param wanted: store ids
     :param timeout: how long to wait at most, in seconds
-    :param report: told of every look how far each store is
-    :returns: how far each of the stores is; not all are settled if the time
-        was not enough
-    :raises LookupFailed: Glance did not answer, for all of that time
-    :raises GlanceRefused: it will not copy the image
-    :raises CopyInterrupted: either, while Glance makes copies
+    :param report: called after every look, with the state in each store
+    :returns: the state in each of the stores; some are not settled if the
+        time was not enough
+    :raises LookupFailed: Glance did not answer in all of that time
+    :raises GlanceRefused: Glance will not copy the image
+    :raises CopyInterrupted: one of these errors, while Glance makes copies
     """
     return _Copying(images, image_id, wanted, report).run(timeout)
 
@@ -370,7 +372,7 @@ class _Copying:
                 if not self._step() or time.monotonic() >= deadline:
                     return self._found()
             except (exception.GlanceRefused, exception.LookupFailed) as exc:
-                away = isinstance(exc, exception.GlanceAway)
+                away = isinstance(exc, exception.ServiceAway)
                 if away and time.monotonic() < deadline:
                     # It may be restarting.
                     pass
@@ -389,7 +391,7 @@ class _Copying:
     def _step(self) -> bool:
         """Look at the image, and ask for what is missing.
 
-        :returns: whether there is more to come
+        :returns: whether there is more to do
         """
         self._follower.look()
         found = self._found()
@@ -425,9 +427,9 @@ class _Copying:
         try:
             self._images.import_data(self._id, wanted, name='copy-image')
         except exception.GlanceRefused as exc:
-            if exc.status not in _PASSING:
+            if exc.status not in _TEMPORARY:
                 raise
-            # Whoever was quicker shows on the image, sooner or later.
+            # The image will soon show what was quicker.
             self._refusals += not held
             if self._refusals == TRIES:
                 raise

@@ -1,4 +1,4 @@
-"""What can go wrong, one class for each cause."""
+"""The errors that the package raises, one class for each cause."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class MultistoreError(Exception):
 
 
 class LookupFailed(MultistoreError):
-    """Raised if Glance did not say what was asked of it."""
+    """Raised if the answer to a question is not known."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -21,23 +21,32 @@ class LookupFailed(MultistoreError):
         self.reason = reason
 
 
-class GlanceAway(LookupFailed):
-    """Raised if Glance cannot be reached now, or has a failure of its own."""
+class ServiceAway(LookupFailed):
+    """Raised if a service does not answer now, or answers that it failed."""
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        #: Status of the answer, 500 or more; None if there was no answer.
+        self.status = status
+
+
+class AuthenticationFailed(LookupFailed):
+    """Raised if Keystone does not give the caller a token."""
 
 
 class GlanceRefused(MultistoreError):
-    """Raised if Glance will not do what was asked of it."""
+    """Raised if Glance refuses a request."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f'Glance refuses: {reason} (HTTP {status})')
-        #: The answer's status.
+        #: HTTP status of the answer.
         self.status = status
         #: Why, in Glance's words.
         self.reason = reason
 
 
 class CopyInterrupted(MultistoreError):
-    """Raised if Glance makes copies of an image that cannot be followed."""
+    """Raised if Glance copies an image, and does not say how that goes on."""
 
     def __init__(
         self, stores: Sequence[str], cause: GlanceRefused | LookupFailed
@@ -54,25 +63,36 @@ class CopyInterrupted(MultistoreError):
             else f'it is not known whether Glance copies it to {where} '
             f'({cause})'
         )
-        #: Ids of the stores to which it is copied.
+        #: Ids of the stores to which Glance copies the image.
         self.stores = tuple(stores)
-        #: What keeps from following.
+        #: The error that ended the watching.
         self.cause = cause
 
 
+class ForeignImage(MultistoreError):
+    """Raised if an image does not belong to the project that it should."""
+
+    def __init__(self, owner: str | None, expected: str) -> None:
+        super().__init__(
+            f'the image belongs to project {owner}, its server to {expected}'
+        )
+        #: Id of the project that owns the image.
+        self.owner = owner
+
+
 class StoreRefused(MultistoreError):
-    """Raised if a store that was ordered cannot take the data."""
+    """Raised if the store that somebody asked for cannot take the data."""
 
     def __init__(self, store: str, valid: Sequence[str], reason: str) -> None:
         if valid:
             stores = f'the stores that can be written are {", ".join(valid)}'
         else:
             stores = 'Glance is not configured with several stores'
-        # A user may have written it.
+        # A user may have written the id.
         super().__init__(f'store {store!r} {reason}; {stores}')
-        #: Id of the store that was ordered.
+        #: Id of that store.
         self.store = store
-        #: Ids of the stores that can be written, in Glance's order.
+        #: Ids of the stores that can be written to, in Glance's order.
         self.valid = tuple(valid)
 
 
@@ -91,7 +111,7 @@ class ReadOnlyStore(StoreRefused):
 
 
 class UnsupportedNova(MultistoreError):
-    """Raised if the installed Nova is not one that can be patched."""
+    """Raised if the package does not fit the installed Nova."""
 
     def __init__(self, version: str, problems: Sequence[str]) -> None:
         super().__init__(
@@ -99,5 +119,5 @@ class UnsupportedNova(MultistoreError):
         )
         #: Version of the installed Nova.
         self.version = version
-        #: What does not fit, in words, one entry for each seam.
+        #: What does not fit, in words; one entry for each difference.
         self.problems = tuple(problems)

@@ -1,4 +1,4 @@
-"""What is asked of Glance's image API: by nova-compute and the commands."""
+"""Requests to Glance's image API, for Nova's services and for the commands."""
 
 from __future__ import annotations
 
@@ -28,23 +28,31 @@ PAGE_TIMEOUT = 60.0
 
 
 class Images:
-    """What is asked of Glance's image API.
+    """Glance's image API.
 
-    :param connect: returns what sends the next request to the root of
+    :param connect: returns what sends the next request, below the root of
         version 2 of the API
+    :param timeout: how long Glance may take to answer, in seconds
     """
 
-    def __init__(self, connect: Callable[[], adapter.Adapter]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], adapter.Adapter],
+        timeout: float = stores.TIMEOUT,
+    ) -> None:
         self._connect = connect
+        self._timeout = timeout
 
     def show(self, image_id: str) -> dict[str, Any]:
         """Return an image, as Glance's API has it.
 
         :param image_id: its id
         :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it is not there or not to be seen
+        :raises GlanceRefused: it does not exist or is not visible
         """
-        image: dict[str, Any] = self.ask('GET', f'/images/{image_id}')
+        image = self.ask('GET', f'/images/{image_id}')
+        if not isinstance(image, dict):
+            raise exception.LookupFailed('the answer is not an image')
         return image
 
     def create(self, **attributes: str) -> dict[str, Any]:
@@ -109,7 +117,7 @@ class Images:
                 timeout=PAGE_TIMEOUT,
             )
             return list(body['images']), 'next' in body
-        except (KeyError, TypeError, ValueError) as exc:
+        except (KeyError, TypeError) as exc:
             raise exception.LookupFailed(
                 'the answer holds no list of images'
             ) from exc
@@ -171,10 +179,12 @@ class Images:
         :param path: below the root of version 2
         :param body: what is sent as JSON
         :returns: the decoded answer, None if it is empty
-        :raises LookupFailed: Glance did not answer
+        :raises ServiceAway: Glance did not answer, or failed
+        :raises LookupFailed: Glance's answer is not JSON, or Keystone gives
+            no token
         :raises GlanceRefused: it will not
         """
-        return self._send(method, path, json=body, timeout=stores.TIMEOUT)
+        return self._send(method, path, json=body, timeout=self._timeout)
 
     def _send(self, method: str, path: str, **how: Any) -> Any:
         try:
@@ -189,19 +199,29 @@ class Images:
                     auth_exceptions.HttpServerError,
                 ),
             )
-            kind = exception.GlanceAway if away else exception.LookupFailed
+            kind = (
+                exception.ServiceAway
+                if away
+                else exception.AuthenticationFailed
+            )
             raise kind(
                 f'Glance did not answer ({" ".join(str(exc).split())})'
             ) from exc
-        if answer.status_code >= 500:
-            raise exception.GlanceAway(f'Glance answered {answer.status_code}')
-        if answer.status_code >= 400:
-            raise exception.GlanceRefused(answer.status_code, _words(answer))
-        return answer.json() if answer.content else None
+        status = answer.status_code
+        if status >= 500:
+            raise exception.ServiceAway(f'Glance answered {status}', status)
+        if status >= 400:
+            raise exception.GlanceRefused(status, _explanation(answer))
+        if not answer.content:
+            return None
+        try:
+            return answer.json()
+        except ValueError as exc:
+            raise exception.LookupFailed('the answer is not JSON') from exc
 
 
-def _words(answer: Any) -> str:
-    """Return what Glance says of a refusal, without its decoration."""
+def _explanation(answer: Any) -> str:
+    """Return why Glance refuses, without the HTML around it."""
     try:
         text = str(answer.json()['message'])
     except (ValueError, KeyError, TypeError):

@@ -1,17 +1,17 @@
-"""What Glance says of its stores and images, asked through Nova's client.
+"""Questions to Glance from inside Nova: from nova-compute and nova-api.
 
-It is for what runs inside Nova: nova-compute and nova-api.
+They go to the API servers, and with the credentials, that Nova's own requests
+have. What was learned is kept for the whole process.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import functools
 import time
 from typing import TYPE_CHECKING
 from typing import Any
 
-import glanceclient.exc
 from keystoneauth1 import adapter as ks_adapter
 from keystoneauth1 import exceptions as auth_exceptions
 from keystoneauth1 import loading
@@ -23,8 +23,8 @@ from oslo_log import log as logging
 
 from nova_multistore import bounded
 from nova_multistore import exception
+from nova_multistore import image_api
 from nova_multistore import stores
-from nova_multistore.compute import ceph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,158 +34,179 @@ if TYPE_CHECKING:
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-#: Answers for which the credentials of one caller are to blame.
-DENIED = (
-    glanceclient.exc.HTTPUnauthorized,
-    glanceclient.exc.HTTPForbidden,
-)
-#: What an image is that was deleted, or is not there.
+#: Statuses of an image that was deleted; :func:`outcome` returns the first of
+#: them for one that is not there.
 GONE = ('deleted', 'pending_delete')
-#: The longest time between two questions for what becomes of an image, in
-#: seconds.
+#: The longest pause between two questions about an image, in seconds.
 _LONGEST_PAUSE = 1.0
-# Answers to a question for places that stay the same: Glance's own, those of a
-# Glance that is older than the question, and Keystone's.
-_DETAILS_DENIED = (
-    *DENIED,
-    glanceclient.exc.HTTPNotFound,
-    auth_exceptions.Unauthorized,
-    auth_exceptions.Forbidden,
-    auth_exceptions.NotFound,
-)
-# No answer at all.
-_SILENT = (
-    exception.LookupFailed,
-    glanceclient.exc.InvalidEndpoint,
-    glanceclient.exc.CommunicationError,
-    OSError,
-)
+# Statuses of answers that are due to the credentials of the caller.
+_DENIED = (401, 403)
+# Answers to a question for places which the next question gets, too: 403 by
+# policy, 404 by a Glance that does not know the question yet.
+_PLACES_DENIED = (403, 404)
 
-_cache = stores.Cache()
-# Until when, on the monotonic clock, no image is looked up.
-_silent_until = 0.0
+
+class _Memory:
+    """What is known of Glance, and of the disks for which it is asked."""
+
+    def __init__(self, disks_in_ceph: bool = False) -> None:
+        self.catalogue = stores.Cache()
+        #: Until when no base image is looked up, on the monotonic clock.
+        self.silent_until = 0.0
+        #: Whether a disk was found in Ceph, whatever ``nova.conf`` says of
+        #: new ones.
+        self.disks_in_ceph = disks_in_ceph
+
+
+_memory = _Memory()
 
 
 def forget() -> None:
-    """Forget what Glance said, so that it is asked anew."""
-    global _cache, _silent_until
-    _cache = stores.Cache()
-    _silent_until = 0.0
+    """Forget everything, so that Glance is asked again."""
+    global _memory
+    _memory = _Memory()
 
 
-def get(
-    client: glance.GlanceClientWrapper,
-    context: RequestContext,
-    path: str,
-    timeout: float,
-) -> Any:
-    """Ask Glance once, without Nova's retries.
+def disks_in_ceph() -> bool:
+    """Tell whether disks of this compute are in Ceph.
 
-    :param client: Nova's client; it gives the endpoint, TLS and credentials
-    :param context: whose token is sent
-    :param path: such as ``/v2/info/stores``
-    :param timeout: in seconds, for all of it: Keystone's part, connecting
-        and the answer
-    :returns: the decoded JSON; None if it is none
-    :raises glanceclient.exc.HTTPException: Glance said no
-    :raises LookupFailed: Glance did not answer in time
-    :raises Exception: Glance cannot be reached
+    If they are, it matters in which Ceph cluster each store is.
     """
-    return bounded.wait(
-        bounded.start(lambda: _ask(client, context, path, timeout)), timeout
-    )
+    return _memory.disks_in_ceph or bool(CONF.libvirt.images_type == 'rbd')
 
 
-def _ask(
-    client: glance.GlanceClientWrapper,
-    context: RequestContext,
-    path: str,
-    timeout: float,
-) -> Any:
-    context.update_store()
-    return _bounded(client, context, timeout).get(path, timeout=timeout)[1]
-
-
-def _bounded(
-    client: glance.GlanceClientWrapper, context: RequestContext, timeout: float
-) -> Any:
-    """Return what sends a request, and does not wait for Keystone for ever.
-
-    Nova's own session does. Connections are taken from that one's pool.
-
-    :param timeout: for each of Keystone's answers, in seconds
-    :returns: an adapter of keystoneauth, as glanceclient uses it
-    """
-    http = copy.copy(connect(client, context).http_client)
-    http.session = ks_session.Session(
-        session=http.session.session,
-        verify=http.session.verify,
-        cert=http.session.cert,
-        timeout=timeout,
-    )
-    return http
+def found_disk_in_ceph() -> None:
+    """Note that a disk is in Ceph, whatever ``nova.conf`` says of new ones."""
+    global _memory
+    if not disks_in_ceph():
+        # The catalogue that is known does not say where stores are.
+        _memory = _Memory(disks_in_ceph=True)
 
 
 def connect(
     client: glance.GlanceClientWrapper, context: RequestContext
 ) -> Any:
-    """Return the glanceclient for one request, to the next API server."""
+    """Return the glanceclient for one request, to the next API server.
+
+    :param client: Nova's client
+    :param context: whose token is sent
+    """
     return client.client or client._create_onetime_client(context, 2)
 
 
+def adapter(
+    context: RequestContext,
+    timeout: float = stores.TIMEOUT,
+    client: glance.GlanceClientWrapper | None = None,
+    server: str | None = None,
+) -> ks_adapter.Adapter:
+    """Return what sends one request to version 2 of Glance's API.
+
+    It goes to one API server, once: Nova's own settings for retries and
+    time-outs do not apply.
+
+    :param context: whose token is sent
+    :param timeout: how long Keystone may take to answer, in seconds
+    :param client: Nova's client, if it was made for a certain server
+    :param server: URL of the API server, None for the next one
+    """
+    context.update_store()
+    http = connect(client or glance.GlanceClientWrapper(), context).http_client
+    # Nova's own session waits for Keystone without a limit. This one shares
+    # its connections.
+    session = ks_session.Session(
+        session=http.session.session,
+        verify=http.session.verify,
+        cert=http.session.cert,
+        timeout=timeout,
+    )
+    root = (server or http.endpoint_override).rstrip('/')
+    return ks_adapter.Adapter(
+        session,
+        auth=http.auth,
+        endpoint_override=f'{root}/v2',
+        global_request_id=context.global_id,
+    )
+
+
+def images(
+    context: RequestContext,
+    timeout: float = stores.TIMEOUT,
+    client: glance.GlanceClientWrapper | None = None,
+    server: str | None = None,
+) -> image_api.Images:
+    """Return Glance's image API, as a user may use it.
+
+    :param context: as for :func:`adapter`
+    :param timeout: how long Glance may take to answer, in seconds, and how
+        long Keystone may
+    :param client: as for :func:`adapter`
+    :param server: as for :func:`adapter`
+    """
+    return image_api.Images(
+        functools.partial(adapter, context, timeout, client, server), timeout
+    )
+
+
+def show(
+    context: RequestContext,
+    image_id: str,
+    timeout: float,
+    client: glance.GlanceClientWrapper | None = None,
+) -> dict[str, Any]:
+    """Return an image, as Glance's API has it.
+
+    :param context: whose token is sent
+    :param image_id: the image's UUID
+    :param timeout: for all of it, in seconds: Keystone's part, the connection
+        and the answer
+    :param client: as for :func:`adapter`
+    :raises LookupFailed: Glance did not say in that time
+    :raises GlanceRefused: it is not there or not to be seen
+    """
+    asked = images(context, timeout, client)
+    return bounded.call(functools.partial(asked.show, image_id), timeout)
+
+
 def outcome(
-    ask: Callable[[str, float], Any],
+    context: RequestContext,
+    client: glance.GlanceClientWrapper,
     image_id: str,
     under_way: Callable[[dict[str, Any]], bool],
     patience: float,
     pause: float,
 ) -> dict[str, Any] | None:
-    """Ask what became of an image, until that is settled.
+    """Ask what became of an image, until that is certain.
 
-    :param ask: takes a path and a time-out in seconds, as :func:`get` does
+    :param context: whose token is sent
+    :param client: as for :func:`adapter`
     :param image_id: the image's UUID
-    :param under_way: tells whether the image is to be asked for again
+    :param under_way: tells whether an image may still change
     :param patience: how long to ask, in seconds
     :param pause: how long to wait before the second question, in seconds; it
-        doubles, up to a second
+        doubles each time, up to a second
     :returns: the image, as Glance's API has it, with the status ``deleted``
         if it is not there; None if Glance does not say
     """
     deadline = time.monotonic() + patience
-    image = None
+    found = None
     while (left := deadline - time.monotonic()) > 0:
         try:
-            image = dict(
-                ask(f'/v2/images/{image_id}', min(left, stores.TIMEOUT))
-            )
-        except glanceclient.exc.HTTPNotFound:
-            return {'status': 'deleted'}
-        except DENIED:
-            return None
+            found = show(context, image_id, min(left, stores.TIMEOUT), client)
+        except exception.GlanceRefused as exc:
+            if exc.status == 404:
+                return {'status': GONE[0]}
+            if exc.status in _DENIED:
+                return None
+            LOG.debug('Image %s: %s', image_id, exc)
         except Exception as exc:
             LOG.debug('Image %s: %s', image_id, exc)
         else:
-            if not under_way(image):
+            if not under_way(found):
                 break
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
-    return image
-
-
-def adapter(
-    context: RequestContext, server: str | None = None
-) -> ks_adapter.Adapter:
-    """Return what sends one request to version 2 of Glance's API.
-
-    :param context: whose token is sent
-    :param server: URL of the API server, None for the next one
-    """
-    context.update_store()
-    http = _bounded(glance.GlanceClientWrapper(), context, stores.TIMEOUT)
-    root = (server or http.endpoint_override).rstrip('/')
-    return ks_adapter.Adapter(
-        http.session, auth=http.auth, endpoint_override=f'{root}/v2'
-    )
+    return found
 
 
 def catalogue(
@@ -205,40 +226,32 @@ def catalogue(
     def fetch() -> stores.Catalogue:
         deadline = time.monotonic() + stores.TIMEOUT
         try:
-            found = stores.parse(
-                _ask(
-                    glance.GlanceClientWrapper(),
-                    context,
-                    '/v2/info/stores',
-                    stores.TIMEOUT,
-                )
-            )
-            if found.stores and ceph.is_used():
-                return _detailed(context, deadline, found)
-            return found
-        except glanceclient.exc.HTTPNotFound:
-            return stores.Catalogue()
-        except DENIED:
-            # It says nothing about Glance: the next caller asks again.
-            raise
-        except (*_SILENT, glanceclient.exc.HTTPException) as exc:
-            raise exception.LookupFailed(_words(exc)) from exc
+            found = stores.parse(images(context).ask('GET', '/info/stores'))
+        except exception.GlanceRefused as exc:
+            if exc.status == 404:
+                return stores.Catalogue()
+            if exc.status in _DENIED:
+                raise
+            raise exception.LookupFailed(str(exc)) from exc
+        if found.stores and disks_in_ceph():
+            return _with_places(context, deadline, found)
+        return found
 
     try:
-        return _cache.get(fetch, timeout, stale)
+        return _memory.catalogue.get(fetch, timeout, stale)
     except Exception as exc:
         raise exception.LookupFailed(
-            f"Glance's stores are unknown ({_words(exc)})"
+            f"Glance's stores are unknown ({_one_line(exc)})"
         ) from exc
 
 
 def catalogue_for(
     context: RequestContext, store: str, timeout: float = stores.TIMEOUT
 ) -> stores.Catalogue:
-    """Return the stores, asked for anew if one that is named is missing.
+    """Return the stores, asked for anew if a certain one is missing.
 
     :param context: whose token is sent if Glance must be asked
-    :param store: id of the store
+    :param store: id of that store
     :param timeout: in seconds
     :returns: the catalogue, with the store only if Glance has it now
     :raises LookupFailed: Glance did not say
@@ -250,18 +263,18 @@ def catalogue_for(
     return catalogue(context, deadline - time.monotonic(), stale=found)
 
 
-def _detailed(
+def _with_places(
     context: RequestContext, deadline: float, found: stores.Catalogue
 ) -> stores.Catalogue:
-    """Ask where the stores are, as the user and then as Nova itself.
+    """Ask where the stores are: as the user, then as Nova itself.
 
-    By default Glance tells it to administrators and, since 2025.1, to
-    services.
+    Unless its policy is changed, Glance tells administrators and, since
+    2025.1, services.
 
     :param deadline: on the monotonic clock; each question takes half of the
         time that is left at most
     :param found: the catalogue without places
-    :returns: the catalogue with places; ``found`` if both are denied them,
+    :returns: the catalogue with places; ``found`` if Glance tells neither,
         and it is unsettled if the reason may pass
     """
     unsettled = False
@@ -275,83 +288,77 @@ def _detailed(
         except exception.LookupFailed as exc:
             LOG.debug("Details of Glance's stores: %s", exc)
             continue
+        timeout = (deadline - time.monotonic()) / 2
+        asked = images(asker, timeout)
         try:
             return stores.parse(
-                get(
-                    glance.GlanceClientWrapper(),
-                    asker,
-                    '/v2/info/stores/detail',
-                    (deadline - time.monotonic()) / 2,
+                bounded.call(
+                    functools.partial(asked.ask, 'GET', '/info/stores/detail'),
+                    timeout,
                 )
             )
+        except exception.GlanceRefused as exc:
+            LOG.debug("Details of Glance's stores: %s", exc)
+            unsettled = unsettled or exc.status not in _PLACES_DENIED
+        except exception.AuthenticationFailed as exc:
+            LOG.debug("Details of Glance's stores: %s", exc)
         except Exception as exc:
-            LOG.debug("Details of Glance's stores: %s", _words(exc))
-            unsettled = unsettled or not isinstance(exc, _DETAILS_DENIED)
+            LOG.debug("Details of Glance's stores: %s", _one_line(exc))
+            unsettled = True
     return dataclasses.replace(found, unsettled=unsettled)
 
 
-def image(
+def base_image(
     context: RequestContext, image_id: str | None, timeout: float
-) -> Any:
-    """Return what Glance says of a base image.
+) -> dict[str, Any]:
+    """Return a base image, as Glance's API has it.
 
-    :param context: whose token is sent; what it may not see is not there
+    If Glance did not answer a moment ago, it is not asked.
+
+    :param context: whose token is sent; what that may not see is not there
     :param image_id: the image's UUID, None if it has none
     :param timeout: in seconds
-    :returns: the decoded JSON
     :raises LookupFailed: the image is not there, or Glance did not say
     """
-    global _silent_until
     if image_id is None:
         raise exception.LookupFailed("the base image's id is not a UUID")
-    if time.monotonic() < _silent_until:
+    if time.monotonic() < _memory.silent_until:
         raise exception.LookupFailed(
             'the base image could not be looked up (Glance did not answer a '
             'moment ago)'
         )
     try:
-        found = get(
-            glance.GlanceClientWrapper(),
-            context,
-            f'/v2/images/{image_id}',
-            timeout,
-        )
-    except glanceclient.exc.HTTPNotFound as exc:
-        raise exception.LookupFailed(
-            'the base image is deleted or not visible'
-        ) from exc
-    except Exception as exc:
-        if isinstance(exc, _SILENT):
-            _silent_until = time.monotonic() + stores.FAILED
-        raise exception.LookupFailed(
-            f'the base image could not be looked up ({_words(exc)})'
-        ) from exc
-    try:
+        found = show(context, image_id, timeout)
         stores.of_image(found)
-    except exception.LookupFailed as exc:
+    except Exception as exc:
+        if isinstance(exc, exception.GlanceRefused) and exc.status == 404:
+            raise exception.LookupFailed(
+                'the base image is deleted or not visible'
+            ) from exc
+        if isinstance(exc, exception.ServiceAway) and exc.status is None:
+            _memory.silent_until = time.monotonic() + stores.FAILED
         raise exception.LookupFailed(
-            f'the base image could not be looked up ({exc})'
+            f'the base image could not be looked up ({_one_line(exc)})'
         ) from exc
     return found
 
 
-def _words(exc: Exception) -> str:
-    """Return an error in one line."""
-    return (' '.join(str(exc).split()) or type(exc).__name__)[:200]
+def _one_line(error: Exception) -> str:
+    """Return an error as one line of at most 200 characters."""
+    return (' '.join(str(error).split()) or type(error).__name__)[:200]
 
 
 def service_context(group: str = 'service_user') -> RequestContext:
-    """Return the context of Nova itself, for what is not done as the user.
+    """Return a context with credentials of Nova's own, not of a user.
 
-    :param group: the section that has the credentials
-    :returns: a context with those
-    :raises LookupFailed: there are none
+    :param group: the section of ``nova.conf`` that has the credentials
+    :raises LookupFailed: there are none, or they cannot be used
     """
     try:
         auth = loading.load_auth_from_conf_options(CONF, group)
     except auth_exceptions.AuthPluginException as exc:
         raise exception.LookupFailed(
-            f'[{group}] is not usable ({_words(exc)})'
+            f'[{group}] is not usable ({_one_line(exc)})'
         ) from exc
     if auth is None:
         raise exception.LookupFailed(

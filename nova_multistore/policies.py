@@ -1,4 +1,4 @@
-"""The rules that say who may name a store, for Nova's own policy file."""
+"""The policy rules that say who may name a store, as Nova's own are given."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ RULES = {
 def list_rules() -> list[policy.DocumentedRuleDefault]:
     """List the rules, for Nova's enforcer and oslo.policy's generators.
 
-    :returns: list of rules, each with the default to be as the rule of the
-        action itself, whatever that is changed to
+    :returns: list of rules; by default, whoever may do the action itself may
+        name a store for it
     """
     return [
         _rule(Operation.SNAPSHOT, 'createImage', 'an image of a server'),

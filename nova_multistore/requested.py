@@ -1,8 +1,8 @@
 """The store that a request names, on its way from nova-api to nova-compute.
 
-It goes with the context of the request, in a field that Nova carries over RPC
-and does not use. Nothing that a user sends gets into it: nova-api's filter
-alone writes it, after all checks.
+It travels in a field of the request's context that Nova sends over RPC and
+does not use. Only nova-api's filter writes the field, after all checks; no
+user can.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _PREFIX = 'nova_multistore_store='
 
 @contextlib.contextmanager
 def named(context: RequestContext, store: str) -> Iterator[None]:
-    """Let what is sent to nova-compute meanwhile name a store.
+    """Name a store to nova-compute in everything that is sent meanwhile.
 
     :param context: of the request
-    :param store: store id, which the request may name
+    :param store: store id
     """
     before = context.resource_uuid
     context.resource_uuid = f'{_PREFIX}{store}'
@@ -34,9 +34,9 @@ def named(context: RequestContext, store: str) -> Iterator[None]:
 
 
 def take(context: RequestContext) -> str | None:
-    """Return the store that a request names, and take it from the context.
+    """Return the store that a request names, and remove it from the context.
 
-    oslo.log would show the field as the id of a server.
+    If it stayed there, oslo.log would show it as the id of a server.
 
     :param context: of the request
     :returns: store id, None if the request names none

@@ -1,4 +1,4 @@
-"""Which store takes a snapshot: the rules, and nothing else."""
+"""The rules that say which store takes a snapshot. They ask nobody."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from nova_multistore.stores import Catalogue
     from nova_multistore.stores import Place
 
-#: Names the base image; a UUID. Nova's specification "Support multiple stores
-#: of Glance" defines it, Cinder sends it too.
+#: Header that names the base image, by its UUID. Nova's specification "Support
+#: multiple stores of Glance" defines it, and Cinder sends it.
 BASE_IMAGE_REF_HEADER = 'X-OpenStack-Base-Image-Ref'
-#: Names the store; Glance's Image API, "Upload binary image data".
+#: Header that names the store: Glance's Image API, "Upload binary image data".
 STORE_HEADER = 'X-Image-Meta-Store'
-#: Names the store in the metadata of a request for a snapshot or a backup.
-#: nova-api's filter takes it out: on an image it means nothing.
+#: Key that names the store in the metadata of a request for a snapshot or a
+#: backup. nova-api's filter removes it; as a property of an image it has no
+#: effect.
 STORE_PROPERTY = 'nova_multistore_store'
 
 
@@ -29,33 +30,47 @@ class Operation(enum.Enum):
     BACKUP = 'backup'
     SHELVE = 'shelve'
     RESIZE = 'resize'
-    #: One that Nova does not have today, or another service's upload: nobody
-    #: can have ordered a store.
+    #: Something else, such as an upload by another service. Nobody can ask
+    #: for a store then.
     OTHER = 'other'
 
     @property
     def for_keeps(self) -> bool:
-        """Whether the image is the user's, not Nova's for a while."""
+        """Whether the user keeps the image. Nova deletes the others itself."""
         return self in (Operation.SNAPSHOT, Operation.BACKUP)
+
+
+class Direct(enum.Enum):
+    """Where a direct snapshot goes: one that Nova makes inside Ceph."""
+
+    #: There is none. The snapshot is a full copy of the disk.
+    NO = 'no'
+    #: To the pool of the store. If that fails, the snapshot is a full copy.
+    POOL = 'pool'
+    #: To the pool of the store. If that fails, as for `SEARCH`.
+    POOL_FIRST = 'pool first'
+    #: To the pool that Nova's own search finds, if it finds one.
+    SEARCH = 'search'
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """A cluster of Ceph, and what is known of the stores in it."""
+    """A Ceph cluster, and what is known of the stores in it."""
 
-    #: Its id, None if that is not known.
+    #: Id of the cluster, None if that is not known.
     fsid: str | None = None
-    #: Where stores keep their images, by store id.
+    #: Where stores keep their images, by store id. A store is missing if that
+    #: is not known.
     places: Mapping[str, Place] = dataclasses.field(default_factory=dict)
 
     def pool(self, store: str | None) -> str | None:
-        """Return a store's pool, None if it is not known to have one here."""
+        """Return the pool of a store, None if no pool here is known to be."""
         place = self.places.get(store or '')
         here = place and self.fsid and place.fsid == self.fsid
         return place.pool if place and here else None
 
     def pools(self, catalogue: Catalogue | None) -> frozenset[str] | None:
-        """Return the pools of all stores here, None if one is not known.
+        """Return the pools of all stores here, None if any is not known.
 
         :param catalogue: what Glance lists
         """
@@ -71,7 +86,7 @@ class Cluster:
         return frozenset(found)
 
     def lacks(self, store: str | None) -> bool:
-        """Tell whether a store is known to be elsewhere."""
+        """Tell whether a store is known to be outside of this cluster."""
         place = self.places.get(store or '')
         if place is None or self.pool(store):
             return False
@@ -80,12 +95,12 @@ class Cluster:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a selection is made of."""
+    """What the rules go by."""
 
     operation: Operation
     #: The server's ``image_ref``; None or empty if it is volume-backed.
     image_ref: str | None
-    #: What Glance lists; None if it could not be asked.
+    #: What Glance lists; None if Glance did not say.
     catalogue: Catalogue | None = None
     #: Stores of the base image, in Glance's order; None if they are unknown.
     base_stores: tuple[str, ...] | None = None
@@ -97,14 +112,14 @@ class Facts:
     configured: str | None = None
     #: What ``nova.conf`` names as this compute's own Ceph store.
     ceph_store: str | None = None
-    #: Where the server's disk is; None if that is not in Ceph.
+    #: The Ceph cluster that has the server's disk; None if none has.
     cluster: Cluster | None = None
-    #: Whether a clone of the disk can be the image, which needs a raw one.
+    #: Whether a clone of the disk can be the image, which has to be raw then.
     clones: bool = True
 
     @property
     def base_image_ref(self) -> str | None:
-        """The base image, None where ``image_ref`` is not a UUID."""
+        """UUID of the base image, None if ``image_ref`` is not one."""
         try:
             return str(uuid.UUID(self.image_ref)) if self.image_ref else None
         except ValueError:
@@ -112,7 +127,7 @@ class Facts:
 
     @property
     def ordered(self) -> tuple[str, str] | None:
-        """The store that somebody asked for, and where they did."""
+        """The store that somebody asked for, and who did, in words."""
         if self.image_ref and self.operation.for_keeps:
             if self.requested:
                 return self.requested, 'the request names it'
@@ -124,8 +139,8 @@ class Facts:
     def own_store(self) -> str | None:
         """This compute's own Ceph store, None if there is none.
 
-        Of several in its cluster, one in which the base image lies is taken,
-        and the default store before another.
+        If its cluster has several stores, one that has the base image comes
+        first, then the default store.
         """
         if self.ceph_store or not self.cluster or not self.catalogue:
             return self.ceph_store
@@ -147,26 +162,24 @@ class Selection:
     base_image_ref: str | None
     #: In words, for the log.
     reason: str
-    #: Whether the store was asked for, by the request or by ``nova.conf``.
+    #: Whether somebody asked for the store, in the request or in
+    #: ``nova.conf``.
     ordered: bool = False
-    #: What Glance listed then.
+    #: What Glance listed when the store was selected.
     catalogue: Catalogue | None = dataclasses.field(default=None, repr=False)
-    #: Of a disk in Ceph: the pool for a direct snapshot.
+    #: Where a direct snapshot goes.
+    direct: Direct = Direct.NO
+    #: Pool of the store, where a direct snapshot goes there.
     pool: str | None = None
-    #: Of a disk in Ceph: whether a direct snapshot goes to the pool that
-    #: Nova's own search finds. With neither of the two there is none.
-    yields: bool = False
-    #: Pools of the cluster that are some store's; None if they are not known.
-    #: Glance takes no clone in another one.
+    #: Pools of all stores in the cluster of the disk; None if they are not
+    #: all known. Glance refuses a clone in any other pool.
     pools: frozenset[str] | None = None
-    #: Whether Glance was told of a clone that is no longer there.
-    location_given_up: bool = False
 
     @property
     def fallback(self) -> str | None:
         """The store that takes the data if ``store`` refuses it.
 
-        It is the default store, for a choice that nobody ordered.
+        It is the default store, unless somebody asked for ``store``.
         """
         if self.ordered or not self.store or not self.catalogue:
             return None
@@ -176,7 +189,7 @@ class Selection:
         return default
 
     def headers(self, store: str | None) -> dict[str, str]:
-        """Say what the upload sends.
+        """Return the headers of the upload.
 
         :param store: the store to name: ``store`` or ``fallback``
         :returns: headers, by name
@@ -190,7 +203,7 @@ class Selection:
 
 
 def select(facts: Facts) -> Selection:
-    """Select the store; the first rule that matches decides.
+    """Select the store. The first rule that matches decides.
 
     :param facts: what is known of the server, its base image and Glance
     :returns: the selection
@@ -211,11 +224,12 @@ def select(facts: Facts) -> Selection:
 def _direct(
     selected: Selection, cluster: Cluster, catalogue: Catalogue | None
 ) -> Selection:
-    """Say what a direct snapshot may do.
+    """Decide where a direct snapshot goes.
 
-    It goes to the pool of the store. Where that has none in this cluster, an
-    order rules it out, and a derived choice is no reason to lose it. An order
-    also rules it out as long as it is only for a moment that nobody knows.
+    It goes to the pool of the store, if that has one in the cluster of the
+    disk. If not, Nova's own search decides, as without the package: nobody
+    asked for the store. If somebody did, there is no direct snapshot, unless
+    nobody can say where the store is, now or later.
     """
     pool = cluster.pool(selected.store)
     place = cluster.places.get(selected.store or '')
@@ -223,11 +237,14 @@ def _direct(
         unsettled = True
     else:
         unsettled = catalogue.unsettled and place is None
-    yields = not pool and not (
-        selected.ordered and (unsettled or cluster.lacks(selected.store))
-    )
+    if pool:
+        direct = Direct.POOL if selected.ordered else Direct.POOL_FIRST
+    elif selected.ordered and (unsettled or cluster.lacks(selected.store)):
+        direct = Direct.NO
+    else:
+        direct = Direct.SEARCH
     return dataclasses.replace(
-        selected, pool=pool, yields=yields, pools=cluster.pools(catalogue)
+        selected, direct=direct, pool=pool, pools=cluster.pools(catalogue)
     )
 
 
@@ -262,22 +279,22 @@ def _derive(facts: Facts) -> Selection:
     if facts.own_store in stores:
         return derived(
             facts.own_store,
-            "the base image lies in it, this compute's own Ceph store",
+            "the base image is in it, this compute's own Ceph store",
         )
     if default in stores:
-        return derived(default, 'the base image lies in it, the default store')
+        return derived(default, 'the base image is in it, the default store')
     if stores:
-        return derived(stores[0], 'the base image lies in it')
+        return derived(stores[0], 'the base image is in it')
 
     if facts.base_stores is None:
         reason = facts.unknown
     elif facts.base_stores:
         reason = (
-            f'the base image lies only in {", ".join(facts.base_stores)}, '
+            f'the base image is only in {", ".join(facts.base_stores)}, '
             'where Glance takes no data'
         )
     else:
-        reason = 'the base image lies in no store'
+        reason = 'the base image is in no store'
     if facts.own_store in writable:
         return derived(
             facts.own_store, f"this compute's own Ceph store, as {reason}"

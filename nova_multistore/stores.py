@@ -1,4 +1,4 @@
-"""The catalogue: the stores that Glance lists, parsed and cached."""
+"""The catalogue: the stores that Glance lists, read and cached."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from nova_multistore import exception
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: How long a catalogue is good for, in seconds.
+#: How long a catalogue is used without asking again, in seconds.
 FRESH = 300.0
-#: How long it stays in use if Glance does not give a newer one, in seconds.
+#: How long it is used if Glance does not give a newer one, in seconds.
 KEPT = 3600.0
-#: How long a failure to read it is remembered, in seconds.
+#: How long nobody asks again after a failure, in seconds.
 FAILED = 30.0
-#: The shortest time between two questions for a store that is missing from
-#: it, in seconds.
+#: The shortest time between two questions by callers that miss a store in the
+#: catalogue, in seconds.
 REFRESH = 2.0
 #: How long Glance may take to answer, in seconds.
 TIMEOUT = 10.0
@@ -34,7 +34,7 @@ class Place:
 
     #: Type of the store, such as ``rbd``.
     type: str
-    #: Id of the Ceph cluster; None if it is not known, or none.
+    #: Id of its Ceph cluster; None if that is not known, or there is none.
     fsid: str | None = None
     #: Pool in that cluster.
     pool: str | None = None
@@ -59,13 +59,13 @@ class Catalogue:
     """
 
     stores: tuple[Store, ...] = ()
-    #: Whether Glance did not say just now where the stores are, and may say
-    #: so a moment later. It is false where Glance denies it.
+    #: Whether Glance failed to say where the stores are, and may say so soon.
+    #: False if it said so, and if it refuses to.
     unsettled: bool = False
 
     @property
     def writable(self) -> tuple[str, ...]:
-        """Ids of the stores that take data."""
+        """Ids of the stores that can be written to."""
         return tuple(s.id for s in self.stores if not s.read_only)
 
     @property
@@ -75,13 +75,11 @@ class Catalogue:
 
     @property
     def places(self) -> dict[str, Place]:
-        """Where the stores keep their images, by store id; what is known."""
+        """Where stores keep their images, by store id, as far as known."""
         return {s.id: s.place for s in self.stores if s.place}
 
     def after(self, earlier: Catalogue | None) -> Catalogue:
-        """Return the catalogue with what an earlier one knows better.
-
-        Those are the places of its stores, if Glance did not say just now.
+        """Fill in places from an earlier catalogue, if this one is unsettled.
 
         :param earlier: the one before, if there was one
         """
@@ -97,11 +95,11 @@ class Catalogue:
         )
 
     def check_writable(self, store: str) -> None:
-        """Make sure that a store takes data.
+        """Make sure that a store can be written to.
 
         :param store: store id
         :raises UnknownStore: it is not in the catalogue
-        :raises ReadOnlyStore: it is, as read-only
+        :raises ReadOnlyStore: the catalogue marks it as read-only
         """
         if store in self.writable:
             return
@@ -159,7 +157,7 @@ def _flag(value: object) -> bool:
 
 
 def of_image(image: object) -> tuple[str, ...]:
-    """Read in which stores an image lies.
+    """Read which stores have an image.
 
     :param image: the decoded JSON; its ``stores`` are ids joined by commas
     :returns: store ids, in Glance's order
@@ -167,16 +165,16 @@ def of_image(image: object) -> tuple[str, ...]:
     """
     value = image.get('stores', '') if isinstance(image, dict) else None
     if not isinstance(value, str):
-        raise exception.LookupFailed('the answer is no image')
+        raise exception.LookupFailed('the answer is not an image')
     return tuple(s.strip() for s in value.split(',') if s.strip())
 
 
 def places_of_image(image: object) -> dict[str, Place]:
-    """Read where its stores keep an image, if its locations are shown.
+    """Read where stores keep an image, if Glance shows its locations.
 
     :param image: the decoded JSON; its ``locations`` name the store in their
         ``metadata``, its ``direct_url`` is the URL of one of them
-    :returns: places by store id; what cannot be read is left out
+    :returns: places by store id, without those that cannot be read
     :raises LookupFailed: it has another form
     """
     ids = of_image(image)
@@ -195,7 +193,7 @@ def places_of_image(image: object) -> dict[str, Place]:
 
 
 def _place(url: str) -> Place:
-    """Read a location, as Glance's store drivers write them."""
+    """Read the URL of a location, as Glance's store drivers write it."""
     kind, _, rest = url.partition('://')
     pieces = [urllib.parse.unquote(piece) for piece in rest.split('/')]
     if kind == 'rbd' and len(pieces) == 4:
@@ -205,17 +203,17 @@ def _place(url: str) -> Place:
 
 
 class Cache:
-    """One catalogue for many threads, asked for by one of them at a time.
+    """One catalogue for many threads. Only one of them asks at a time.
 
-    The last good one stays in use until a newer one has arrived. Whatever
-    keeps one caller from a newer one is no trouble to the others.
+    The last good one is used until a newer one has arrived. An error that
+    concerns one caller does not concern the others.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: The last question that was sent, answered or not.
+        #: The last question, answered or not.
         self._question: _Question | None = None
-        #: The last good catalogue, and when it was asked for and arrived.
+        #: The last good catalogue; when it was asked for, and when it came.
         self._good: Catalogue | None = None
         self._asked = self._arrived = 0.0
 
@@ -227,16 +225,17 @@ class Cache:
     ) -> Catalogue:
         """Return the catalogue, asking for it if the last one is too old.
 
-        :param fetch: asks Glance; called in a thread of its own. A
-            LookupFailed that it raises is remembered for 30 seconds, any
-            other exception is the caller's own.
+        :param fetch: asks Glance; called in a thread of its own. If it
+            raises a LookupFailed, no caller asks again for 30 seconds. Any
+            other error, and an AuthenticationFailed, concerns this caller
+            alone.
         :param timeout: how long to wait for the answer, in seconds
-        :param stale: a catalogue in which the caller misses something: ask
-            for a newer one, and wait if that was done a moment ago
+        :param stale: a catalogue in which the caller misses something: get a
+            newer one; if it was asked for a moment ago, after a pause
         :returns: the catalogue
-        :raises LookupFailed: Glance did not answer, now or a moment ago, and
-            there is no good one from the last hour, or that is ``stale``
-        :raises Exception: as ``fetch`` raised it, in the same case
+        :raises LookupFailed: Glance does not answer, now or a moment ago, and
+            the last good one is older than an hour or is ``stale``
+        :raises Exception: what ``fetch`` raised, in the same case
         """
         deadline = time.monotonic() + timeout
         before = self._question
@@ -264,9 +263,8 @@ class Cache:
                 with self._lock:
                     if self._good and self._is_kept(stale):
                         return self._good
-                if own or isinstance(exc, exception.LookupFailed):
+                if own or not _concerns_caller(exc):
                     raise
-                # It is another caller who may not ask.
 
     def _age(self) -> float:
         return time.monotonic() - self._arrived
@@ -287,7 +285,7 @@ class Cache:
         def ask() -> Catalogue:
             found = fetch()
             with self._lock:
-                # One that was long on its way is not the newest any more.
+                # A slow answer may come after a newer one.
                 if self._good is None or began >= self._asked:
                     self._good = found.after(self._good)
                     self._asked, self._arrived = began, time.monotonic()
@@ -297,12 +295,19 @@ class Cache:
         return self._question
 
 
-class _Question:
-    """One request for the catalogue, and what came of it.
+def _concerns_caller(error: BaseException) -> bool:
+    """Tell whether another caller may get an answer nevertheless."""
+    return isinstance(error, exception.AuthenticationFailed) or not isinstance(
+        error, exception.LookupFailed
+    )
 
-    :param ask: sends it
-    :param began: when, on the monotonic clock
-    :param refresh: whether somebody missed something in the last catalogue
+
+class _Question:
+    """One request for the catalogue, and its answer.
+
+    :param ask: sends the request
+    :param began: when that is, on the monotonic clock
+    :param refresh: whether the caller misses something in the last catalogue
     """
 
     def __init__(
@@ -318,19 +323,17 @@ class _Question:
 
     @property
     def _denied(self) -> bool:
-        """Whether Glance denied an answer to whoever asked."""
+        """Whether the caller who asked was refused an answer."""
         if not self._answer.done():
             return False
         error = self._answer.exception()
-        return error is not None and not isinstance(
-            error, exception.LookupFailed
-        )
+        return error is not None and _concerns_caller(error)
 
     @property
     def turn(self) -> float:
-        """When the next question for something missing may be sent.
+        """When the next caller that misses something may ask.
 
-        Whom Glance denies an answer keeps nobody waiting.
+        A caller who is refused does not make others wait.
         """
         waits = self._refresh and not self._denied
         return self._began + (REFRESH if waits else 0.0)
@@ -338,9 +341,9 @@ class _Question:
     def serves(
         self, stale: Catalogue | None, before: _Question | None
     ) -> bool:
-        """Tell whether its answer, or failure, counts for a caller.
+        """Tell whether a caller can use its answer, or its failure.
 
-        That caller has found the last good catalogue too old, or wrong.
+        The last good catalogue is too old for the caller, or wrong.
 
         :param stale: the catalogue that is wrong
         :param before: the last question when the caller came

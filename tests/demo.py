@@ -93,7 +93,7 @@ class Demo:
         self._root = root
         self._glance = glance
         self._nova = nova
-        #: Base images, by the stores in which they lie.
+        #: Base images, by the stores in which they are.
         self.images = {
             stores: glance.create_image(
                 self._base(), stores=stores, name='-'.join(stores)
@@ -296,7 +296,7 @@ def keep(
 ) -> None:
     """Leave it running until it is interrupted.
 
-    :param base: the id of an image that does not lie in the default store
+    :param base: the id of an image that is not in the default store
     """
     with served(nova) as url:
         print(

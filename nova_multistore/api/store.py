@@ -1,13 +1,12 @@
 """A store for each request: a paste filter for nova-api.
 
 `createImage` and `createBackup` may have `"store": "<id>"`. The filter marks
-the requests that pass through it. What they ask for is looked at once Nova has
-found the action and decoded the body: no request is parsed but by Nova.
+the requests that pass through it. The store is read after Nova has found the
+action and decoded the body, so that Nova alone parses requests.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import threading
@@ -27,9 +26,9 @@ import wrapt
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
-from nova_multistore import policy
 from nova_multistore import requested
 from nova_multistore import selection
+from nova_multistore.api import authorization
 from nova_multistore.seam import Seam
 
 if TYPE_CHECKING:
@@ -39,12 +38,13 @@ if TYPE_CHECKING:
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-#: What names the store in the object of an action.
+#: Key that names the store in the object of an action.
 KEY = 'store'
-#: How long the id of a store may be: as long as what `metadata` may hold.
+#: How many characters the id of a store may have: as many as a value in
+#: `metadata`.
 LONGEST = 255
 
-# In the WSGI environment of a request that came through the filter.
+# Marks the WSGI environment of a request that came through the filter.
 _MARK = 'nova_multistore.store'
 _OPERATIONS = {
     'createImage': selection.Operation.SNAPSHOT,
@@ -62,7 +62,7 @@ class _Action:
     server_id: str
     #: The action, such as `createImage`.
     name: str
-    #: What the body holds of it.
+    #: Its object in the body.
     entity: dict[str, Any]
 
     @property
@@ -71,13 +71,13 @@ class _Action:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What becomes properties of the image."""
+        """The properties that the user sets on the image."""
         metadata = self.entity.get('metadata')
         return metadata if isinstance(metadata, dict) else {}
 
     @property
     def named(self) -> list[Any]:
-        """What the request names as its store, in either place."""
+        """The stores that the request names, one for each place."""
         return [
             place[key]
             for place, key in (
@@ -89,7 +89,7 @@ class _Action:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The body for Nova, which does not know of stores."""
+        """The body without a store, as stock Nova takes it."""
         entity = {k: v for k, v in self.entity.items() if k != KEY}
         if selection.STORE_PROPERTY in self.metadata:
             entity['metadata'] = {
@@ -127,34 +127,33 @@ class StoreFilter:
 
 
 def dispatch(
-    wrapped: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    proceed: Callable[..., Any],
+    _resource: Any,
+    /,
+    method: Any,
+    request: Any,
+    action_args: dict[str, Any],
 ) -> Any:
-    """Check and take out the store before Nova looks at a body.
+    """Check the store that a request names, and remove it from the body.
 
-    Wraps ``nova.api.openstack.wsgi.Resource.dispatch``, which calls what Nova
-    has found for a request.
+    Wraps ``nova.api.openstack.wsgi.Resource.dispatch``, which calls the method
+    that Nova has found for a request.
 
-    :returns: what that returns
+    :returns: what that method returns
     :raises webob.exc.HTTPException: the request is refused
     """
-    method, request, action_args = args
     action = None
     if _MARK in request.environ:
         action = _read(method, request, action_args)
     if action is None:
-        return wrapped(*args, **kwargs)
-    naming: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        return proceed()
     if action.named:
         store = _check_request(action)
-        action_args = {**action_args, 'body': action.body}
-        naming = requested.named(action.context, store)
-    elif CONF.glance.store:
+        with requested.named(action.context, store):
+            return proceed(action_args={**action_args, 'body': action.body})
+    if CONF.glance.store:
         _check_option(action, CONF.glance.store)
-    with naming:
-        return wrapped(method, request, action_args)
+    return proceed()
 
 
 def _read(
@@ -162,7 +161,7 @@ def _read(
 ) -> _Action | None:
     """Read a request for a snapshot or a backup.
 
-    :returns: None if it is none, or one that Nova is going to refuse
+    :returns: None if it is another request, or one that Nova will refuse
     """
     name = getattr(method, 'wsgi_action', None)
     body = action_args.get('body')
@@ -174,15 +173,17 @@ def _read(
 
 
 def _check_request(action: _Action) -> str:
-    """See that the store is one, and that the user may name it.
+    """Make sure that the store exists, and that the user may name it.
 
-    :returns: its id
+    :returns: id of the store
     :raises webob.exc.HTTPException: the answer, if not
     """
     store = _valid(action.named)
     instance = action.instance()
     try:
-        policy.authorize(action.context, action.operation, instance.project_id)
+        authorization.authorize(
+            action.context, action.operation, instance.project_id
+        )
     except nova_exception.Forbidden as exc:
         raise webob.exc.HTTPForbidden(
             explanation=exc.format_message()
@@ -205,16 +206,16 @@ def _check_request(action: _Action) -> str:
             {'store': store, 'reason': exc},
         )
         raise webob.exc.HTTPServiceUnavailable(
-            explanation='The image service does not tell its stores at the '
+            explanation='The image service does not list its stores at the '
             'moment.'
         ) from exc
     return store
 
 
 def _check_option(action: _Action, store: str) -> None:
-    """Say now what would fail later, where nobody tells the user.
+    """Refuse a request that would fail later, without a word to the user.
 
-    :raises webob.exc.HTTPException: no snapshot can be made
+    :raises webob.exc.HTTPException: ``[glance] store`` is wrong
     """
     try:
         _look_up(action.context, store)
@@ -237,9 +238,9 @@ def _check_option(action: _Action, store: str) -> None:
 
 
 def _valid(named: list[Any]) -> str:
-    """Return the store that is named, if it is one name.
+    """Return the store that is named.
 
-    :raises webob.exc.HTTPBadRequest: it is not
+    :raises webob.exc.HTTPBadRequest: it cannot be an id, or two are named
     """
     store = named[0]
     if (
@@ -261,10 +262,10 @@ def _valid(named: list[Any]) -> str:
 
 
 def _look_up(context: Any, store: str) -> None:
-    """See that Glance has a store that takes data.
+    """Make sure that Glance has a store, and takes data there.
 
-    :raises StoreRefused: it has not
-    :raises LookupFailed: it does not say
+    :raises StoreRefused: it does not
+    :raises LookupFailed: Glance did not say
     """
     lookup.catalogue_for(context, store).check_writable(store)
 
@@ -292,7 +293,7 @@ _CONTROLLERS = {
 def _problems() -> list[str]:
     """Compare the installed Nova with what the filter expects.
 
-    :returns: what does not fit, in words; empty if all does
+    :returns: what does not fit, in words; empty if everything does
     """
     found = [_DISPATCH.problem()]
     for action, (module, name) in _CONTROLLERS.items():
@@ -311,7 +312,7 @@ def _problems() -> list[str]:
 
 
 def _apply() -> None:
-    """Have Nova's actions checked, once in a process.
+    """Wrap Nova's dispatcher, once in a process.
 
     :raises UnsupportedNova: the installed Nova is not as expected
     """
@@ -324,7 +325,9 @@ def _apply() -> None:
                 nova_version.version_string(), found
             )
         parent, attribute, _original = _DISPATCH.find()
-        wrapt.wrap_function_wrapper(parent, attribute, dispatch)
+        wrapt.wrap_function_wrapper(
+            parent, attribute, _DISPATCH.adapt(dispatch)
+        )
         _applied = True
 
 
@@ -333,7 +336,7 @@ def filter_factory(
 ) -> Callable[..., StoreFilter]:
     """Make the filter for paste.
 
-    :returns: what puts it in front of an application
+    :returns: a function that wraps an application
     :raises UnsupportedNova: the installed Nova is not as expected
     """
     opts.register_opts(CONF)

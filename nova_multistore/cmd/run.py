@@ -1,7 +1,7 @@
-"""``nova-multistore-run``: start a program of Nova with the package active."""
+"""``nova-multistore-run``: starts nova-compute with the package active."""
 
-# Nova monkey-patches when its own program is loaded: nothing but the standard
-# library may be imported before that.
+# Nova monkey-patches when its own program is loaded. Before that, only the
+# standard library may be imported.
 from __future__ import annotations
 
 import importlib.metadata
@@ -23,8 +23,7 @@ _PROGRAMS = ('nova-compute',)
 def main() -> Any:
     """Run the program that the first argument names.
 
-    :returns: what the program returns, for ``sys.exit``; a line of text if it
-        cannot be started
+    :returns: what the program returns, for ``sys.exit``
     """
     if len(sys.argv) < 2 or sys.argv[1] in ('-h', '--help'):
         print(USAGE, end='', file=sys.stdout if sys.argv[1:] else sys.stderr)
@@ -55,7 +54,7 @@ def main() -> Any:
         patch.apply()
         return run()
     except exception.UnsupportedNova as exc:
-        # It may show only when Nova has read nova.conf and loaded its driver.
+        # Some of it is checked only when Nova has loaded its driver.
         return _say(str(exc), 1)
 
 

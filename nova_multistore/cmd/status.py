@@ -1,16 +1,21 @@
-"""``nova-multistore-status``: is this compute fit for what it is told?"""
+"""``nova-multistore-status``: checks before nova-compute is started."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+from typing import Any
+import uuid
 
+from keystoneauth1 import exceptions as auth_exceptions
 import nova.conf
 from oslo_upgradecheck import upgradecheck
 
 from nova_multistore import exception
+from nova_multistore import lookup
+from nova_multistore import opts
 from nova_multistore import selection
-from nova_multistore.cmd.checks import GlanceChecks
+from nova_multistore import stores
 from nova_multistore.compute import ceph
 from nova_multistore.compute import patch
 
@@ -20,7 +25,7 @@ Code = upgradecheck.Code
 Result = upgradecheck.Result
 
 
-class Checks(GlanceChecks, upgradecheck.UpgradeCommands):
+class Checks(upgradecheck.UpgradeCommands):
     """What has to be true before nova-compute is started with the package.
 
     Glance is asked with the credentials of ``[service_user]``.
@@ -33,25 +38,25 @@ class Checks(GlanceChecks, upgradecheck.UpgradeCommands):
         if patch.is_newer():
             return Result(
                 Code.WARNING,
-                'This Nova is newer than any that was tried; all that is '
-                'needed is there.',
+                'This Nova is newer than any that was tested; it has all that '
+                'is needed.',
             )
         return Result(Code.SUCCESS)
 
     def _check_glance(self) -> Result:
         try:
-            catalogue = self.catalogue()
+            catalogue = _catalogue()
         except exception.LookupFailed as exc:
             return Result(Code.WARNING, f'{exc}.')
         if not catalogue.stores:
             return Result(
                 Code.WARNING,
                 'Glance does not have several stores: snapshots go where they '
-                'always went.',
+                'go without the package.',
             )
         return Result(
             Code.SUCCESS,
-            f'Stores that take data: {", ".join(catalogue.writable)}.',
+            f'Stores that can be written to: {", ".join(catalogue.writable)}.',
         )
 
     def _check_store(self) -> Result:
@@ -60,7 +65,7 @@ class Checks(GlanceChecks, upgradecheck.UpgradeCommands):
                 Code.SUCCESS, 'It is not set: snapshots follow the base image.'
             )
         try:
-            self.catalogue().check_writable(CONF.glance.store)
+            _catalogue().check_writable(CONF.glance.store)
         except exception.LookupFailed as exc:
             return Result(Code.WARNING, f'It cannot be checked: {exc}.')
         except exception.StoreRefused as exc:
@@ -68,7 +73,7 @@ class Checks(GlanceChecks, upgradecheck.UpgradeCommands):
         return Result(Code.SUCCESS)
 
     def _check_ceph_store(self) -> Result:
-        if not ceph.is_used():
+        if not lookup.disks_in_ceph():
             return Result(Code.SUCCESS)
         if not ceph.takes_clones():
             return Result(
@@ -79,7 +84,7 @@ class Checks(GlanceChecks, upgradecheck.UpgradeCommands):
                 'copy.',
             )
         try:
-            cluster = self._cluster()
+            cluster = _cluster()
         except exception.LookupFailed as exc:
             return Result(Code.WARNING, f'It cannot be checked: {exc}.')
         if cluster.lacks(CONF.glance.store):
@@ -100,10 +105,10 @@ class Checks(GlanceChecks, upgradecheck.UpgradeCommands):
     def _check_copy_image(self) -> Result:
         own = CONF.libvirt.images_rbd_glance_store_name
         store = CONF.glance.store
-        if not (ceph.is_used() and own and store and store != own):
+        if not (lookup.disks_in_ceph() and own and store and store != own):
             return Result(Code.SUCCESS)
         with contextlib.suppress(exception.LookupFailed):
-            if self._cluster().pool(store):
+            if _cluster().pool(store):
                 return Result(Code.SUCCESS)
         return Result(
             Code.WARNING,
@@ -113,8 +118,103 @@ class Checks(GlanceChecks, upgradecheck.UpgradeCommands):
             'that a member starts goes to ERROR.',
         )
 
-    def _cluster(self) -> selection.Cluster:
-        return ceph.cluster(self.catalogue().places)
+    def _check_endpoints(self) -> Result:
+        lists, silent = {}, []
+        for server in CONF.glance.api_servers or ():
+            try:
+                found = stores.parse(_ask('/info/stores', server))
+            except exception.MultistoreError as exc:
+                silent.append(f'{server}: {exc}')
+            else:
+                lists[server] = ', '.join(found.writable)
+        if silent:
+            return Result(Code.WARNING, '; '.join(silent))
+        if len(set(lists.values())) > 1:
+            told = '; '.join(f'{s}: {lists[s]}' for s in lists)
+            return Result(
+                Code.WARNING,
+                f'[glance] api_servers do not have the same stores ({told}). '
+                'Snapshots go by the stores of the one that is asked.',
+            )
+        return Result(Code.SUCCESS)
+
+    def _check_details(self) -> Result:
+        if not lookup.disks_in_ceph():
+            return Result(Code.SUCCESS)
+        try:
+            _ask('/info/stores/detail')
+        except exception.GlanceRefused as exc:
+            return Result(
+                Code.WARNING,
+                f'{exc}. So which stores are in the Ceph of the disks is '
+                'known only if images show their locations. Give the user '
+                'of [service_user] the role service (Glance 2025.1 and '
+                "later), or allow it in Glance's policy stores_info_detail.",
+            )
+        except exception.LookupFailed as exc:
+            return Result(Code.WARNING, f'It cannot be checked: {exc}.')
+        return Result(Code.SUCCESS)
+
+    def _check_copy_to(self) -> Result:
+        wanted = CONF.nova_multistore.copy_to
+        if not wanted:
+            return Result(Code.SUCCESS, 'It is not set: nothing is copied.')
+        try:
+            catalogue = _catalogue()
+            for store in wanted:
+                catalogue.check_writable(store)
+            methods = _ask('/info/import')['import-methods']['value']
+        except exception.StoreRefused as exc:
+            return Result(Code.FAILURE, f'{exc}.')
+        except exception.MultistoreError as exc:
+            return Result(Code.WARNING, f'It cannot be checked: {exc}.')
+        if 'copy-image' not in methods:
+            return Result(
+                Code.FAILURE,
+                "Glance's [DEFAULT] enabled_import_methods has no copy-image "
+                f'({", ".join(methods)}).',
+            )
+        if not CONF.nova_multistore.auth_type:
+            return Result(
+                Code.WARNING,
+                'This section has no credentials: copies are requested with '
+                'the token of the user who asks for the snapshot. Unless '
+                "Glance's policy copy_image is changed, it is for "
+                'administrators alone.',
+            )
+        try:
+            return _try_to_copy()
+        except exception.LookupFailed as exc:
+            return Result(Code.WARNING, f'It cannot be checked: {exc}.')
+
+    def _check_filter(self) -> Result:
+        # An upload to an image that does not exist.
+        path = f'/images/{uuid.uuid4()}/file'
+        base = str(uuid.uuid4())
+        try:
+            answer = lookup.adapter(lookup.service_context()).put(
+                path,
+                data=b'',
+                headers={
+                    'Content-Type': 'application/octet-stream',
+                    selection.BASE_IMAGE_REF_HEADER: base,
+                },
+                raise_exc=False,
+                timeout=stores.TIMEOUT,
+            )
+        except (
+            exception.LookupFailed,
+            auth_exceptions.ClientException,
+        ) as exc:
+            return Result(Code.WARNING, f'It cannot be checked: {exc}.')
+        if answer.headers.get(selection.BASE_IMAGE_REF_HEADER) == base:
+            return Result(Code.SUCCESS, "It is in Glance's pipeline.")
+        return Result(
+            Code.SUCCESS,
+            "It is not in Glance's pipeline. A compute with this package does "
+            'not need it; images of volumes, and computes without the '
+            'package, do.',
+        )
 
     _upgrade_checks = (
         ('Nova', _check_nova),
@@ -122,17 +222,70 @@ class Checks(GlanceChecks, upgradecheck.UpgradeCommands):
         ('[glance] store', _check_store),
         ('Ceph store', _check_ceph_store),
         ('Policy copy_image', _check_copy_image),
-        ('Policy stores_info_detail', GlanceChecks.details),
-        ('[glance] api_servers', GlanceChecks.endpoints),
-        ('[nova_multistore] copy_to', GlanceChecks.copy_to),
-        ('Filter in Glance', GlanceChecks.filter),
+        ('Policy stores_info_detail', _check_details),
+        ('[glance] api_servers', _check_endpoints),
+        ('[nova_multistore] copy_to', _check_copy_to),
+        ('Filter in Glance', _check_filter),
     )
+
+
+def _catalogue() -> stores.Catalogue:
+    """Return Glance's stores.
+
+    :raises LookupFailed: Glance did not say
+    """
+    return lookup.catalogue(lookup.service_context())
+
+
+def _cluster() -> selection.Cluster:
+    """Return the Ceph cluster of the disks.
+
+    :raises LookupFailed: Glance did not say which stores it has
+    """
+    return ceph.cluster(_catalogue().places)
+
+
+def _ask(path: str, server: str | None = None) -> Any:
+    """Ask Glance with the credentials of ``[service_user]``."""
+    images = lookup.images(lookup.service_context(), server=server)
+    return images.ask('GET', path)
+
+
+def _try_to_copy() -> Result:
+    """Ask for a copy to a store that has the image already.
+
+    Glance checks whether the user may do so before it sees that there is
+    nothing to do.
+
+    :raises LookupFailed: Glance did not answer
+    """
+    images = lookup.images(lookup.service_context(opts.COPY_GROUP))
+    try:
+        found = images.ask('GET', '/images?status=active&limit=20')['images']
+        image = next((i for i in found if stores.of_image(i)), None)
+        if image is None:
+            return Result(
+                Code.WARNING,
+                'It cannot be checked: its user sees no image to try with.',
+            )
+        images.import_data(
+            image['id'], stores.of_image(image)[:1], name='copy-image'
+        )
+    except exception.GlanceRefused as exc:
+        if exc.status in (400, 409):
+            return Result(Code.SUCCESS)
+        return Result(
+            Code.FAILURE,
+            f"{exc}. Glance's policy copy_image has to let the user of this "
+            'section, which is for administrators unless it is changed.',
+        )
+    return Result(Code.SUCCESS)
 
 
 def main() -> int:
     """Run ``nova-multistore-status upgrade check``.
 
-    :returns: 0 all is well, 1 a warning, 2 a failure, 255 an error
+    :returns: the exit code: 0 success, 1 a warning, 2 a failure, 255 an error
     """
     code: int = upgradecheck.main(
         CONF,

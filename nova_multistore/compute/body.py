@@ -1,4 +1,4 @@
-"""The data of one upload: how long it is, and whether it can be sent again."""
+"""The data of an upload: their length, and whether they can be sent again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Body:
-    """Wrap what Nova uploads.
+    """The data of an upload, as a file to read from.
 
     :param data: a file, a stream with ``read``, bytes or str
     """
@@ -19,25 +19,25 @@ class Body:
             data = io.BytesIO(data)
         self._data = data
         self._start = _position(data)
-        #: Length in bytes, None if only reading to the end tells.
+        #: Length in bytes; None if it is known only after the last byte.
         self.size = _size(data, self._start)
         self._read = 0
         self._ended = False
 
     @property
     def sent(self) -> int | None:
-        """How many bytes make up the image, None if that is not known."""
+        """How many bytes the image has; None if that is not known yet."""
         if self.size is not None:
             return self.size
         return self._read if self._ended else None
 
     @property
     def rewindable(self) -> bool:
-        """Whether it can be sent, once more, from its first byte."""
+        """Whether the data can be sent from the first byte, now or again."""
         return self._start is not None or not self._read
 
     def rewind(self) -> Any:
-        """Go to the first byte.
+        """Go back to the first byte.
 
         :returns: what glanceclient takes as the image's data
         """
@@ -57,7 +57,7 @@ class Body:
         """
         chunk = self._data.read(size)
         if isinstance(chunk, str):
-            # Nova's zVM driver opens its file as text.
+            # Nova's zVM driver opens the file as text.
             chunk = chunk.encode()
         self._read += len(chunk)
         self._ended = not chunk
@@ -65,7 +65,7 @@ class Body:
 
 
 def _position(data: Any) -> int | None:
-    """Return where the data starts, None where one cannot go back there."""
+    """Return where the data start; None if one cannot go back there."""
     if isinstance(data, str):
         return 0
     try:
@@ -76,11 +76,11 @@ def _position(data: Any) -> int | None:
 
 
 def _size(data: Any, start: int | None) -> int | None:
-    """Return the length of what is sure to have one.
+    """Return the length of str, bytes and regular files; of others, None.
 
-    A stream's own word is not taken for it: the one that Nova's VMware driver
-    hands over announces the disk's capacity, and a decompressing file has the
-    descriptor of a shorter one.
+    What other objects say of their length may be wrong: the stream of Nova's
+    VMware driver gives the capacity of the disk, and a decompressing file the
+    length of the compressed one.
     """
     if isinstance(data, str):
         return len(data.encode())

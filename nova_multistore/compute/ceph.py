@@ -1,4 +1,4 @@
-"""The Ceph cluster that has this compute's disks."""
+"""The Ceph cluster that has the disks of this compute's servers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import nova.conf
 from oslo_log import log as logging
 
+from nova_multistore import lookup
 from nova_multistore import selection
 
 if TYPE_CHECKING:
@@ -23,45 +24,36 @@ CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
 
-# Whether a disk was found in Ceph, whatever nova.conf says of new ones.
-_found = False
-
-
-def is_used() -> bool:
-    """Tell whether disks of this compute are in Ceph."""
-    return _found or bool(CONF.libvirt.images_type == 'rbd')
-
-
 def has_disk(driver: Any, server: Instance) -> bool:
     """Tell whether the root disk of a server is in Ceph.
 
-    ``[libvirt] images_type`` is for new disks: those that were made before it
-    was changed stay where they are. So the guest is asked, as
+    ``[libvirt] images_type`` is about new disks: after it was changed, older
+    disks stay where they are. So libvirt is asked for the guest's disk, as
     ``nova.virt.libvirt.driver.LibvirtDriver.snapshot`` does.
 
     :param driver: the compute driver
     :param server: the server
     """
-    global _found
     libvirt = sys.modules.get('nova.virt.libvirt.driver')
     if libvirt is None or not isinstance(driver, libvirt.LibvirtDriver):
-        return is_used()
+        return lookup.disks_in_ceph()
     try:
         guest = driver._host.get_guest(server)
         path, _format = libvirt.libvirt_utils.find_disk(guest)
     except Exception as exc:
-        # The driver is about to fail over the same.
+        # The driver is about to fail with the same error.
         LOG.debug('The disk is not known: %s', exc, instance=server)
-        return is_used()
+        return lookup.disks_in_ceph()
     found = bool(libvirt.libvirt_utils.get_disk_type_from_path(path) == 'rbd')
-    _found = _found or found
+    if found:
+        lookup.found_disk_in_ceph()
     return found
 
 
 def takes_clones() -> bool:
     """Tell whether a clone of a disk can be a snapshot.
 
-    Its bytes are those of the disk, which are raw.
+    A clone has the bytes of the disk, which are raw.
     """
     return CONF.libvirt.snapshot_image_format in (None, 'raw')
 
@@ -83,7 +75,7 @@ def cluster(places: Mapping[str, stores.Place]) -> selection.Cluster:
 
 @functools.cache
 def _fsid() -> str:
-    # What only a compute with disks in Ceph has loaded.
+    # Large, and loaded already where disks are in Ceph.
     from nova.storage import rbd_utils
 
     found: str = rbd_utils.RBDDriver().get_fsid()
@@ -91,7 +83,5 @@ def _fsid() -> str:
 
 
 def forget() -> None:
-    """Forget the cluster's id and its disks, so that both are asked anew."""
-    global _found
-    _found = False
+    """Forget the cluster's id, so that the cluster is asked again."""
     _fsid.cache_clear()

@@ -1,4 +1,4 @@
-"""Activation: Nova's seams are checked, wrapped, and restored."""
+"""Activation: the package checks Nova, wraps parts of it, and restores it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore.compute import ceph
+from nova_multistore.compute import location
+from nova_multistore.compute import properties
 from nova_multistore.compute import rbd
-from nova_multistore.compute import request
 from nova_multistore.compute import snapshot
 from nova_multistore.compute import upload
 from nova_multistore.compute import validation
@@ -30,26 +31,23 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-#: The oldest Nova that is supported, and the newest that was tried.
+#: The oldest Nova that is supported, and the newest that was tested.
 OLDEST, NEWEST = 27, 34
 
 
 def _load_compute_driver(
-    wrapped: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    proceed: Callable[..., Any], _module: Any, /, **_arguments: Any
 ) -> Any:
-    """Load the driver, and let its snapshots be decided on.
+    """Load the driver, and wrap its ``snapshot``.
 
     Wraps ``nova.virt.driver.load_compute_driver``.
 
     :raises UnsupportedNova: the driver is not as expected; nothing is patched
         then
     """
-    driver = wrapped(*args, **kwargs)
-    # Checked and wrapped only now: they come with one driver of many, and
-    # nova.conf says whether it has disks in Ceph.
+    driver = proceed()
+    # Not earlier: one driver of many has them, and the driver has read
+    # nova.conf, which says whether its disks are in Ceph.
     try:
         with _lock:
             _activate(_ceph_seams())
@@ -57,21 +55,26 @@ def _load_compute_driver(
         LOG.critical('nova-compute is not started: %s', exc)
         remove()
         raise
-    # Where it is defined: what is put there later counts as without this.
+    # On the class that defines it, as whatever else replaces it later.
     owner = next(c for c in type(driver).__mro__ if 'snapshot' in vars(c))
-    _wrap(owner, 'snapshot', snapshot.snapshot)
+    _wrap(owner, 'snapshot', _DRIVER_SNAPSHOT.adapt(snapshot.snapshot))
     versions = nova_multistore.__version__, nova_version.version_string()
     LOG.info('nova-multistore %s is active on Nova %s', *versions)
     if is_newer():
         LOG.warning(
-            'nova-multistore %s was not tried with Nova %s, but finds there '
-            'what it needs',
+            'nova-multistore %s was not tested with Nova %s, but finds in it '
+            'all that it needs',
             *versions,
         )
     validation.start()
     return driver
 
 
+_DRIVER_SNAPSHOT = Seam(
+    'nova.virt.driver',
+    'ComputeDriver.snapshot',
+    ('self', 'context', 'instance', 'image_id', 'update_task_state'),
+)
 _SEAMS = (
     Seam(
         'nova.virt.driver',
@@ -79,16 +82,12 @@ _SEAMS = (
         ('virtapi', 'compute_driver'),
         _load_compute_driver,
     ),
-    Seam(
-        'nova.virt.driver',
-        'ComputeDriver.snapshot',
-        ('self', 'context', 'instance', 'image_id', 'update_task_state'),
-    ),
+    _DRIVER_SNAPSHOT,
     Seam(
         'nova.compute.manager',
         'ComputeManager._snapshot_instance',
         ('self', 'context', 'image_id', 'instance', 'expected_task_state'),
-        request.snapshot_instance,
+        snapshot.snapshot_instance,
     ),
     Seam(
         'nova.image.glance',
@@ -100,7 +99,7 @@ _SEAMS = (
         'nova.image.glance',
         'GlanceImageServiceV2._add_location',
         ('self', 'context', 'image_id', 'location'),
-        rbd.add_location,
+        location.add_location,
     ),
     Seam(
         'nova.image.glance',
@@ -114,7 +113,7 @@ _SEAMS = (
             'args',
             'kwargs',
         ),
-        request.call,
+        properties.call,
     ),
     Seam(
         'nova.image.glance',
@@ -171,12 +170,12 @@ _CEPH_SEAMS = (
 )
 
 _lock = threading.Lock()
-# What was replaced, by what holds it and its name there.
+# What was replaced: by module or class, and name.
 _originals: dict[tuple[Any, str], Any] = {}
 
 
 def _wrap(parent: Any, attribute: str, wrapper: Callable[..., Any]) -> None:
-    """Wrap an attribute, once."""
+    """Wrap a function, unless it is wrapped already."""
     if (parent, attribute) not in _originals:
         original = vars(parent)[attribute]
         wrapt.wrap_function_wrapper(parent, attribute, wrapper)
@@ -186,9 +185,9 @@ def _wrap(parent: Any, attribute: str, wrapper: Callable[..., Any]) -> None:
 def problems() -> list[str]:
     """Compare the installed Nova with what the package expects.
 
-    The package's option is registered on the way.
+    This also registers the package's options.
 
-    :returns: what does not fit, in words; empty if all does
+    :returns: what does not fit, in words; empty if everything does
     """
     found = []
     release = _release()
@@ -204,17 +203,17 @@ def problems() -> list[str]:
 
 
 def _ceph_seams() -> tuple[Seam, ...]:
-    """Return the seams of disks in Ceph.
+    """Return the seams that concern disks in Ceph.
 
-    They are none where nothing else has loaded, or will load, what has them:
-    it is large, and for libvirt alone.
+    There are none if Nova has not loaded the modules of libvirt's driver and
+    is not going to: they are large, and are not loaded for this alone.
     """
     loaded = _IMAGE_BACKEND in sys.modules
-    return _CEPH_SEAMS if loaded or ceph.is_used() else ()
+    return _CEPH_SEAMS if loaded or lookup.disks_in_ceph() else ()
 
 
 def is_newer() -> bool:
-    """Tell whether the installed Nova is newer than any that was tried."""
+    """Tell whether the installed Nova is newer than any that was tested."""
     release = _release()
     return release is None or release > NEWEST
 
@@ -227,8 +226,7 @@ def _release() -> int | None:
 def apply() -> None:
     """Activate everything that nova-compute needs, in this process.
 
-    It comes before Nova loads its compute driver. Where it was done already
-    it does nothing.
+    Call it before Nova loads its compute driver. A second call does nothing.
 
     :raises UnsupportedNova: the installed Nova is not as expected; nothing is
         patched then
@@ -240,17 +238,17 @@ def apply() -> None:
 
 
 def _activate(seams: tuple[Seam, ...]) -> None:
-    """Wrap what is to be wrapped, if all is as expected."""
+    """Wrap the seams that have a wrapper, if Nova is as expected."""
     if found := problems():
         raise exception.UnsupportedNova(nova_version.version_string(), found)
     for seam in seams:
         if seam.wrapper is not None:
             parent, attribute, _ = seam.find()
-            _wrap(parent, attribute, seam.wrapper)
+            _wrap(parent, attribute, seam.adapt(seam.wrapper))
 
 
 def remove() -> None:
-    """Restore Nova, and drivers that were loaded in between."""
+    """Restore Nova, and the drivers that were loaded since :func:`apply`."""
     with _lock:
         while _originals:
             (parent, attribute), original = _originals.popitem()

@@ -1,7 +1,6 @@
-"""The direct snapshot: the clone that Nova makes inside Ceph.
+"""The direct snapshot: a clone of the disk that Nova makes inside Ceph.
 
-Whatever goes wrong with it, nothing of it stays in Ceph, and Nova is told so
-that it takes a standard snapshot instead.
+If it fails, nothing of it stays in Ceph, and Nova makes a full copy instead.
 """
 
 from __future__ import annotations
@@ -9,54 +8,23 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
-import functools
 from typing import TYPE_CHECKING
 from typing import Any
 
-import glanceclient.exc
 from nova import exception as nova_exception
 from oslo_log import log as logging
 
-from nova_multistore import copies
-from nova_multistore import lookup
-from nova_multistore.compute import snapshot
+from nova_multistore import selection
+from nova_multistore.compute import ongoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Iterator
 
-    from nova.context import RequestContext
-    from nova.image.glance import GlanceClientWrapper
-
-    from nova_multistore.selection import Selection
-
 LOG = logging.getLogger(__name__)
 
-# What Glance says to a location that it does not take, and what Nova makes of
-# the first of them.
-_REFUSED = (
-    glanceclient.exc.HTTPBadRequest,
-    glanceclient.exc.HTTPForbidden,
-    glanceclient.exc.HTTPConflict,
-    glanceclient.exc.HTTPNotImplemented,
-    nova_exception.Invalid,
-)
-# What it says to whoever may not ask, and of an image that was deleted.
-_FINAL = (
-    glanceclient.exc.HTTPUnauthorized,
-    glanceclient.exc.HTTPNotFound,
-)
-#: Name of the snapshot that makes an image of Glance one that can be cloned.
+# Glance's name for the snapshot of an image that its clones are made from.
 _IMAGE_SNAPSHOT = 'snap'
-#: How long Glance may take until an image with a location is active, in
-#: seconds. It has a limited number of threads for that, which may all be busy.
-PATIENCE = 300.0
-#: How long Glance is asked what it has done, where its answer was lost, in
-#: seconds.
-SETTLE = 60.0
-#: The time between the first two questions, in seconds.
-_PAUSE = 0.1
-_TAKEN = ('active', 'deactivated')
 
 
 @dataclasses.dataclass
@@ -65,9 +33,9 @@ class _Destination:
 
     #: None until Nova's own search has found it.
     pool: str | None
-    #: A pool that has failed.
+    #: A pool that failed before.
     failed: str | None = None
-    #: Pools that are some store's, None if they are not known.
+    #: Pools of Glance's stores, None if they are not all known.
     pools: frozenset[str] | None = None
 
 
@@ -77,10 +45,7 @@ _destination: contextvars.ContextVar[_Destination | None] = (
 
 
 def get_parent_pool(
-    wrapped: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    proceed: Callable[..., Any], disk: Any, /, **_: Any
 ) -> Any:
     """Return the pool for a direct snapshot.
 
@@ -90,9 +55,9 @@ def get_parent_pool(
     """
     destination = _destination.get()
     if destination is None:
-        return wrapped(*args, **kwargs)
+        return proceed()
     if destination.pool is None:
-        pool = wrapped(*args, **kwargs)
+        pool = proceed()
         if pool == destination.failed:
             raise nova_exception.ImageUnacceptable(
                 f'there is no other pool than {pool}'
@@ -106,53 +71,49 @@ def get_parent_pool(
 
 
 def direct_snapshot(
-    wrapped: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    proceed: Callable[..., Any],
+    disk: Any,
+    /,
+    snapshot_name: str,
+    image_format: str,
+    image_id: str,
+    **_rest: Any,
 ) -> Any:
     """Clone the disk into the pool that was selected, or not at all.
 
-    A clone has the bytes of the disk: an image of another format than raw
-    cannot be one, though stock Nova would register it as such.
+    Stock Nova would register the clone as an image of any format. It is raw,
+    as the disk is: for another format, Nova makes a full copy.
 
     Wraps ``nova.virt.libvirt.imagebackend.Rbd.direct_snapshot``.
 
     :returns: the location of the clone
-    :raises nova.exception.ImageUnacceptable: a standard snapshot has to be
-        taken
+    :raises nova.exception.ImageUnacceptable: Nova is to make a full copy
     """
-    name, image_format, image_id = _arguments(*args, **kwargs)
-    selected = snapshot.selected(image_id)
-    if selected is None:
-        return wrapped(*args, **kwargs)
+    snapshot = ongoing.get(image_id)
+    if snapshot is None:
+        return proceed()
     if image_format != 'raw':
         raise nova_exception.ImageUnacceptable(
             image_id=image_id,
             reason=f'a clone of the disk is raw, not {image_format}',
         )
+    selected = snapshot.selection
 
     def clone(destination: _Destination) -> Any:
-        return _clone(
-            lambda: wrapped(*args, **kwargs),
-            instance,
-            name,
-            image_id,
-            destination,
-        )
+        return _clone(proceed, disk, snapshot_name, image_id, destination)
 
-    if not selected.pool and not selected.yields:
+    if selected.direct is selection.Direct.NO:
         raise nova_exception.ImageUnacceptable(
             image_id=image_id,
             reason=f'store {selected.store} is not known to be in the Ceph of '
             'the disk',
         )
-    if selected.pool:
+    if selected.direct is selection.Direct.POOL:
+        return clone(_Destination(selected.pool))
+    if selected.direct is selection.Direct.POOL_FIRST:
         try:
             return clone(_Destination(selected.pool))
         except nova_exception.ImageUnacceptable as exc:
-            if selected.ordered:
-                raise
             LOG.warning('%s; Nova searches for another pool', exc)
     destination = _Destination(
         None, failed=selected.pool, pools=selected.pools
@@ -167,17 +128,6 @@ def direct_snapshot(
     return location
 
 
-def _arguments(
-    context: RequestContext,
-    snapshot_name: str,
-    image_format: str,
-    image_id: str,
-    *_args: Any,
-    **_kwargs: Any,
-) -> tuple[str, str, str]:
-    return snapshot_name, image_format, image_id
-
-
 def _clone(
     clone: Callable[[], Any],
     disk: Any,
@@ -185,7 +135,7 @@ def _clone(
     image_id: str,
     destination: _Destination,
 ) -> Any:
-    """Clone the disk to one place, and leave nothing there after a failure."""
+    """Clone the disk to one pool. After a failure, nothing is left there."""
     token = _destination.set(destination)
     try:
         return clone()
@@ -195,7 +145,7 @@ def _clone(
             _remove_snapshot(disk.driver, disk.rbd_name, name, None)
         if isinstance(exc, nova_exception.ImageUnacceptable):
             raise
-        # Nova's clean-up may have failed over what is now removed.
+        # The error may be one of Nova's clean-up, and hide the first one.
         reason = exc.__context__ or exc
         raise nova_exception.ImageUnacceptable(
             image_id=image_id,
@@ -206,15 +156,15 @@ def _clone(
 
 
 def _clean_up(driver: Any, image_id: str, pool: str, error: Exception) -> None:
-    """Remove the clone."""
+    """Delete the clone."""
     from nova.storage import rbd_utils
 
-    # An image of that name that was there before is not the clone.
+    # The image was there before, and is not the clone.
     if isinstance(error, rbd_utils.rbd.ImageExists):
         return
     with (
         _logged(f'{pool}/{image_id}'),
-        # There is no such pool.
+        # The pool does not exist.
         contextlib.suppress(rbd_utils.rados.ObjectNotFound),
     ):
         if driver.exists(image_id, pool=pool):
@@ -233,175 +183,11 @@ def _remove_snapshot(
 
 @contextlib.contextmanager
 def _logged(what: str) -> Iterator[None]:
-    """Go on where something cannot be removed, and say so."""
+    """Log an error instead of raising it: something cannot be deleted."""
     try:
         yield
     except Exception as exc:
         LOG.warning(
             '%(what)s may be left in Ceph: %(error)s',
             {'what': what, 'error': exc},
-        )
-
-
-def add_location(
-    wrapped: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    """Tell Glance where the clone is, and see that it takes the clone.
-
-    Glance answers before it has looked at the clone. Until the image is
-    active, nothing may rely on it: shelving deletes the disk next.
-
-    Wraps ``nova.image.glance.GlanceImageServiceV2._add_location``.
-
-    :returns: the image, as glanceclient returns it
-    :raises nova.exception.ImageUnacceptable: Glance does not take it; a
-        standard snapshot has to be taken
-    """
-    context, image_id, location = _asked(*args, **kwargs)
-    selected = snapshot.selected(image_id)
-    if selected is None:
-        return wrapped(*args, **kwargs)
-    taker = _Taker(instance._client, context, image_id, location)
-    try:
-        image = wrapped(*args, **kwargs)
-    except _FINAL:
-        raise
-    except Exception as exc:
-        image = taker.settle(exc)
-    if image.get('status') not in _TAKEN:
-        image = taker.wait()
-    _check(selected, image_id, image)
-    return image
-
-
-def _asked(
-    context: RequestContext,
-    image_id: str,
-    location: str,
-    *_args: Any,
-    **_kwargs: Any,
-) -> tuple[RequestContext, str, str]:
-    return context, image_id, location
-
-
-class _Taker:
-    """The Glance that is to take a location.
-
-    :param location: URL of the clone
-    """
-
-    def __init__(
-        self,
-        client: GlanceClientWrapper,
-        context: RequestContext,
-        image_id: str,
-        location: str,
-    ) -> None:
-        self._client = client
-        self._context = context
-        self._image_id = image_id
-        self._location = location
-
-    def settle(self, error: Exception) -> dict[str, Any]:
-        """Find out whether Glance has taken the location after all.
-
-        An answer may have been lost, and what Nova then asked again is
-        refused.
-
-        :param error: what came instead of an answer
-        :returns: the image, active or about to be
-        :raises nova.exception.ImageNotFound: it was deleted meanwhile
-        :raises nova.exception.ImageUnacceptable: Glance has not taken it
-        :raises Exception: Glance does not say
-        """
-        image = self._ask(SETTLE, lambda image: False)
-        if image is None and not isinstance(error, _REFUSED):
-            self._warn()
-            raise error
-        if image and (image['status'] in _TAKEN or copies.is_held(image)):
-            return image
-        raise nova_exception.ImageUnacceptable(
-            image_id=self._image_id,
-            reason=f'Glance did not take its location ({error})',
-        ) from error
-
-    def wait(self) -> dict[str, Any]:
-        """Wait until Glance has made the image active.
-
-        :returns: the image
-        :raises nova.exception.ImageNotFound: it was deleted meanwhile
-        :raises nova.exception.ImageUnacceptable: it is not active, and Glance
-            is not about to make it so
-        :raises nova.exception.GlanceConnectionFailed: Glance does not say
-        """
-        image = self._ask(
-            PATIENCE,
-            lambda image: (
-                image['status'] not in _TAKEN and copies.is_held(image)
-            ),
-        )
-        if image is None:
-            self._warn()
-            raise nova_exception.GlanceConnectionFailed(
-                server=str(self._client.api_server),
-                reason='it does not say whether it took a location',
-            )
-        if image['status'] in _TAKEN:
-            return image
-        snapshot.give_up_location(self._image_id)
-        raise nova_exception.ImageUnacceptable(
-            image_id=self._image_id,
-            reason=f'Glance did not take its location in {PATIENCE:g} seconds'
-            if copies.is_held(image)
-            else 'Glance did not take its location, and left it '
-            f'{image["status"]}',
-        )
-
-    def _ask(
-        self, patience: float, under_way: Callable[[dict[str, Any]], bool]
-    ) -> dict[str, Any] | None:
-        """Ask what became of the image.
-
-        :param patience: how long, in seconds
-        :param under_way: tells whether it is to be asked for again
-        :returns: the image, None if Glance does not say
-        :raises nova.exception.ImageNotFound: it was deleted meanwhile
-        """
-        image = lookup.outcome(
-            functools.partial(lookup.get, self._client, self._context),
-            self._image_id,
-            under_way,
-            patience,
-            _PAUSE,
-        )
-        if image and image['status'] in lookup.GONE:
-            raise nova_exception.ImageNotFound(image_id=self._image_id)
-        return image
-
-    def _warn(self) -> None:
-        """Say what nobody removes, as Glance may have it."""
-        LOG.warning(
-            'Glance does not say whether it took the location of image '
-            '%(image)s. If that image is deleted, and %(location)s is still '
-            'in Ceph, nothing needs it.',
-            {'image': self._image_id, 'location': self._location},
-        )
-
-
-def _check(selected: Selection, image_id: str, image: Any) -> None:
-    """See that Glance takes the clone for one of the store, if it says so."""
-    found = image.get('stores')
-    if selected.pool and found and selected.store not in found.split(','):
-        LOG.warning(
-            'Image %(image)s is in pool %(pool)s of store %(store)s, but '
-            'Glance says that it is in %(found)s',
-            {
-                'image': image_id,
-                'pool': selected.pool,
-                'store': selected.store,
-                'found': found,
-            },
         )

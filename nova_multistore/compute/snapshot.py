@@ -1,4 +1,7 @@
-"""The decision: taken once, before a snapshot touches the disk."""
+"""The decision which store takes a snapshot.
+
+It is taken once, before anything touches the disk.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,15 @@ from nova.image import glance as nova_image
 from oslo_log import log as logging
 from oslo_utils import excutils
 
+from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import lookup
+from nova_multistore import requested
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.compute import ceph
-from nova_multistore.compute import copying
-from nova_multistore.compute import request
+from nova_multistore.compute import copy_to
+from nova_multistore.compute import ongoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +36,9 @@ if TYPE_CHECKING:
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-# Task states at the door of the driver's snapshot, in nova.compute.manager:
-# _snapshot_instance, shelve_instance and the cross-cell resize.
+# What a snapshot is for, by the task state of the server when Nova calls the
+# driver: nova.compute.manager, _snapshot_instance, shelve_instance and the
+# cross-cell resize.
 _OPERATIONS = {
     'image_snapshot': selection.Operation.SNAPSHOT,
     'image_backup': selection.Operation.BACKUP,
@@ -40,91 +46,75 @@ _OPERATIONS = {
     'resize_migrating': selection.Operation.RESIZE,
 }
 
-_selections: dict[str, selection.Selection] = {}
 
+def snapshot_instance(
+    proceed: Callable[..., Any],
+    manager: Any,
+    /,
+    context: RequestContext,
+    image_id: str,
+    **_rest: Any,
+) -> Any:
+    """Keep the store that the request names.
 
-def selected(image_id: str) -> selection.Selection | None:
-    """Return the selection for an image that is being made from a server.
-
-    :param image_id: the image's UUID
-    :returns: the selection, None if the image is no such snapshot
+    Wraps ``nova.compute.manager.ComputeManager._snapshot_instance``, which
+    Nova calls for a snapshot and for a backup.
     """
-    return _selections.get(image_id)
+    with ongoing.enter(image_id) as making:
+        making.requested = requested.take(context)
+        return proceed()
 
 
 def snapshot(
-    wrapped: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    proceed: Callable[..., Any],
+    driver: Any,
+    /,
+    context: RequestContext,
+    instance: Instance,
+    image_id: str,
+    **_rest: Any,
 ) -> Any:
-    """Decide, then snapshot; then have copies made.
+    """Decide, have the driver take the snapshot, then ask for copies.
 
-    Wraps ``nova.virt.driver.ComputeDriver.snapshot``.
+    Wraps ``nova.virt.driver.ComputeDriver.snapshot``, which Nova calls for
+    every kind of snapshot.
 
     :raises nova.exception.InvalidConfiguration: the request or ``[glance]
         store`` names a store that cannot take the data
     """
-    context, server, image_id = _arguments(*args, **kwargs)
-    # An operation that Nova may have one day is nobody's order.
-    operation = _OPERATIONS.get(server.task_state, selection.Operation.OTHER)
-    copy_to = copying.wanted(operation)
+    operation = _OPERATIONS.get(instance.task_state, selection.Operation.OTHER)
+    wanted = copy_to.wanted(operation)
     try:
-        requested = request.store(server, image_id, operation)
-        request.write(image_id, copy_to)
-        in_ceph = _has_disk_in_ceph(instance, server)
-        facts = _gather(context, server, operation, requested, in_ceph)
-        _selections[image_id] = _decide(facts, server, image_id)
-        result = wrapped(*args, **kwargs)
+        with ongoing.enter(image_id) as making:
+            if wanted:
+                making.properties[copies.PROPERTY] = ','.join(wanted)
+            facts = _gather(
+                context,
+                selection.Facts(
+                    operation=operation,
+                    image_ref=instance.image_ref,
+                    requested=making.requested,
+                    configured=CONF.glance.store,
+                ),
+                ceph.has_disk(driver, instance),
+            )
+            making.selection = _decide(facts, instance, image_id)
+            result = proceed()
     except Exception:
         with excutils.save_and_reraise_exception():
-            # Nova does this itself for every operation but this one.
+            # For every other operation, Nova deletes the image itself.
             if operation is selection.Operation.SHELVE:
                 compute_utils.delete_image(
-                    context, server, nova_image.API(), image_id
+                    context, instance, nova_image.API(), image_id
                 )
-    finally:
-        _selections.pop(image_id, None)
-        request.forget(image_id)
-    copying.start(context, server, image_id, copy_to)
+    copy_to.start(context, instance, image_id, wanted)
     return result
-
-
-def give_up_location(image_id: str) -> None:
-    """Note that Glance was told of a clone which is no longer there.
-
-    If the image becomes active after that, it has no data.
-
-    :param image_id: the image's UUID
-    """
-    _selections[image_id] = dataclasses.replace(
-        _selections[image_id], location_given_up=True
-    )
-
-
-def _has_disk_in_ceph(driver: Any, server: Instance) -> bool:
-    """Tell whether the disk is in Ceph, and see that its stores are known."""
-    before = ceph.is_used()
-    found = ceph.has_disk(driver, server)
-    if found and not before:
-        # The catalogue was read without a question for places.
-        lookup.forget()
-    return found
-
-
-def _arguments(
-    context: RequestContext,
-    instance: Instance,
-    image_id: str,
-    *_args: Any,
-    **_kwargs: Any,
-) -> tuple[RequestContext, Instance, str]:
-    return context, instance, image_id
 
 
 def _decide(
     facts: selection.Facts, server: Instance, image_id: str
 ) -> selection.Selection:
+    """Select the store, and log it in one line."""
     try:
         selected = selection.select(facts)
     except exception.StoreRefused as exc:
@@ -138,9 +128,9 @@ def _decide(
             instance=server,
         )
         raise nova_exception.InvalidConfiguration(str(exc)) from exc
-    # An order that may not be met.
+    # Somebody asked for a store, and may not get it.
     in_doubt = selected.ordered and (
-        facts.catalogue is None or selected.yields
+        facts.catalogue is None or selected.direct is selection.Direct.SEARCH
     )
     LOG.log(
         logging.WARNING if in_doubt else logging.INFO,
@@ -149,7 +139,7 @@ def _decide(
         {
             'image': image_id,
             'operation': facts.operation.value,
-            'store': _name(selected),
+            'store': _destination(selected),
             'reason': selected.reason,
             'base': selected.base_image_ref or 'none',
         },
@@ -158,36 +148,34 @@ def _decide(
     return selected
 
 
-def _name(selected: selection.Selection) -> str:
-    name = "Glance's default store"
+def _destination(selected: selection.Selection) -> str:
+    """Say where a snapshot goes."""
+    words = "Glance's default store"
     if selected.store:
-        name = f'store {selected.store}'
+        words = f'store {selected.store}'
     if selected.pool:
-        name += f' (Ceph pool {selected.pool})'
-    if selected.yields:
-        name += ", unless Nova's own search finds a pool in Ceph"
-    return name
+        words += f' (Ceph pool {selected.pool})'
+    if selected.direct is selection.Direct.SEARCH:
+        words += ", unless Nova's own search finds a pool in Ceph"
+    return words
 
 
 def _gather(
-    context: RequestContext,
-    server: Instance,
-    operation: selection.Operation,
-    requested: str | None,
-    in_ceph: bool,
+    context: RequestContext, facts: selection.Facts, in_ceph: bool
 ) -> selection.Facts:
-    """Ask for what the rules need, and for nothing else."""
-    facts = selection.Facts(
-        operation=operation,
-        image_ref=server.image_ref,
-        requested=requested,
-        configured=CONF.glance.store,
+    """Ask for what the rules need, and for nothing else.
+
+    :param facts: what is known already
+    :param in_ceph: whether the disk is in Ceph
+    """
+    if not facts.image_ref:
+        return facts
+    facts = dataclasses.replace(
+        facts,
         ceph_store=_ceph_store() if in_ceph else None,
         clones=ceph.takes_clones(),
     )
     image = None
-    if not facts.image_ref:
-        return facts
     deadline = time.monotonic() + stores.TIMEOUT
 
     def left() -> float:
@@ -200,8 +188,8 @@ def _gather(
         else:
             catalogue = lookup.catalogue(context, left())
         facts = dataclasses.replace(facts, catalogue=catalogue)
-        if catalogue.stores and _asks_image(facts, catalogue, in_ceph):
-            image = lookup.image(context, facts.base_image_ref, left())
+        if catalogue.stores and _needs_image(facts, catalogue, in_ceph):
+            image = lookup.base_image(context, facts.base_image_ref, left())
             facts = dataclasses.replace(
                 facts, base_stores=stores.of_image(image)
             )
@@ -214,10 +202,14 @@ def _gather(
     return facts
 
 
-def _asks_image(
+def _needs_image(
     facts: selection.Facts, catalogue: stores.Catalogue, in_ceph: bool
 ) -> bool:
-    """Tell whether the base image has something to tell."""
+    """Tell whether the base image has to be looked up.
+
+    Where somebody asked for a store, only the place of that store is of
+    interest, and that for a direct snapshot alone.
+    """
     if facts.ordered:
         place_counts = in_ceph and facts.clones
         return place_counts and facts.ordered[0] not in catalogue.places
@@ -225,7 +217,7 @@ def _asks_image(
 
 
 def _cluster(
-    catalogue: stores.Catalogue | None, image: Any
+    catalogue: stores.Catalogue | None, image: dict[str, Any] | None
 ) -> selection.Cluster:
     """Put together what is known of stores in Ceph."""
     places = stores.places_of_image(image) if image else {}

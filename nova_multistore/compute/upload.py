@@ -1,4 +1,7 @@
-"""The upload: the whole data, once, into the store that was selected."""
+"""The upload of an image's data to the store that was selected.
+
+Either Glance has all of the data in the end, or the image is not active.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import selection
 from nova_multistore.compute import body
-from nova_multistore.compute import snapshot
+from nova_multistore.compute import ongoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,47 +39,52 @@ SETTLE = 60.0
 #: How long to wait before Glance is asked again, in seconds.
 PAUSE = 1.0
 
-# What GlanceClientWrapper.call takes for a Glance that cannot be reached.
+# Errors that Nova's GlanceClientWrapper.call turns into one that says that
+# Glance cannot be reached.
 _UNREACHABLE = (
     glanceclient.exc.HTTPServiceUnavailable,
     glanceclient.exc.InvalidEndpoint,
     glanceclient.exc.CommunicationError,
     OSError,
 )
-# Answers that say nothing of the store: a Glance behind a gateway that is
-# away, an image still held by an earlier try, and a service token that had
-# expired (asking for the image has renewed it).
-_PASSING = (
+# Answers that are not about the store, so that it may take the data next time:
+# a gateway whose Glance is away, an image that an earlier try still holds, a
+# service token that had expired and was renewed by the question for the image.
+_WORTH_A_RETRY = (
     glanceclient.exc.HTTPServiceUnavailable,
     glanceclient.exc.HTTPBadGateway,
     glanceclient.exc.HTTPConflict,
     glanceclient.exc.HTTPUnauthorized,
 )
-_TAKING = ('saving', 'uploading', 'importing')
-_WAITING = ('queued', *_TAKING)
-_NO_SELECTION = selection.Selection(None, None, 'not a snapshot')
+# Statuses of an image whose data are on their way, and of one without data.
+_SAVING = ('saving', 'uploading', 'importing')
+_INCOMPLETE = ('queued', *_SAVING)
+_NO_SELECTION = selection.Selection(None, None, 'it is not a snapshot')
 
 
 def upload_data(
-    wrapped: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    proceed: Callable[..., Any],
+    service: Any,
+    /,
+    context: RequestContext,
+    image_id: str,
+    data: Any,
 ) -> Any:
-    """Send the data, and see to it that Glance has all of it.
+    """Send the data, and make sure that Glance has all of it.
 
-    Wraps ``nova.image.glance.GlanceImageServiceV2._upload_data``.
+    Takes the place of ``nova.image.glance.GlanceImageServiceV2._upload_data``.
 
     :returns: the image, as glanceclient's ``images.get`` returns it
     :raises nova.exception.ImageNotFound: it was deleted meanwhile
-    :raises nova.exception.ImageUnacceptable: Glance took other data than was
+    :raises nova.exception.ImageUnacceptable: Glance has other data than was
         sent; the image is deleted
-    :raises nova.exception.InvalidConfiguration: ``[glance] store`` names a
-        store that Glance no longer has
-    :raises nova.exception.GlanceConnectionFailed: every try failed on the way
+    :raises nova.exception.InvalidConfiguration: somebody asked for a store
+        that Glance no longer has
+    :raises nova.exception.GlanceConnectionFailed: Glance could not be reached
+        at the last try
     :raises glanceclient.exc.HTTPException: Glance refused the data
     """
-    return _Upload(instance._client, *args, **kwargs).run()
+    return _Upload(service._client, context, image_id, data).run()
 
 
 class _Upload:
@@ -91,7 +99,10 @@ class _Upload:
         self._context = context
         self._image_id = image_id
         self._body = body.Body(data)
-        self._selection = snapshot.selected(image_id) or _NO_SELECTION
+        self._snapshot = ongoing.get(image_id)
+        self._selection = (
+            self._snapshot.selection if self._snapshot else _NO_SELECTION
+        )
         self._store = self._selection.store
 
     def run(self) -> Any:
@@ -103,7 +114,7 @@ class _Upload:
             except Exception as exc:
                 if self._settle(exc):
                     break
-                if tries <= CONF.glance.num_retries and _passes(exc):
+                if tries <= CONF.glance.num_retries and _is_worth_a_retry(exc):
                     LOG.warning(
                         'Upload of image %(image)s failed (%(error)s), '
                         'sending it again from its first byte',
@@ -118,7 +129,7 @@ class _Upload:
         return self._verified()
 
     def _send(self) -> None:
-        """Send the data once, off the hub in eventlet mode."""
+        """Send the data once; under eventlet, in a native thread."""
         headers = self._selection.headers(self._store)
         if self._body.size is not None:
             headers[SIZE_HEADER] = str(self._body.size)
@@ -133,10 +144,10 @@ class _Upload:
     def _settle(self, error: Exception) -> bool:
         """Find out what became of the image after a failure.
 
-        :returns: True if it has its data, False if they must be sent again
-        :raises Exception: it can be neither
+        :returns: True if Glance has the data, False if they may be sent again
+        :raises Exception: neither is certain
         """
-        image = self._outcome(_TAKING)
+        image = self._outcome(_SAVING)
         if image is None:
             raise _translated(self._client, error)
         status = image.get('status')
@@ -145,33 +156,34 @@ class _Upload:
                 image_id=self._image_id
             ) from error
         if status == 'active':
-            if self._selection.location_given_up:
+            if self._snapshot and self._snapshot.location_given_up:
                 raise nova_exception.ImageUnacceptable(
                     image_id=self._image_id,
-                    reason='Glance has taken the location of a clone that '
-                    'is no longer there',
+                    reason='Glance took the location of a clone that was '
+                    'deleted meanwhile',
                 ) from error
             return True
         if status != 'queued' or not self._body.rewindable:
             raise _translated(self._client, error)
         return False
 
-    def _outcome(self, passing: tuple[str, ...]) -> dict[str, Any] | None:
+    def _outcome(self, under_way: tuple[str, ...]) -> dict[str, Any] | None:
         """Ask what became of the image.
 
-        :param passing: statuses in which it is asked for again
+        :param under_way: statuses in which the image may still change
         :returns: the image; None if Glance does not say
         """
         return lookup.outcome(
-            functools.partial(lookup.get, self._client, self._context),
+            self._context,
+            self._client,
             self._image_id,
-            lambda image: image.get('status') in passing,
+            lambda image: image.get('status') in under_way,
             SETTLE,
             PAUSE,
         )
 
     def _refused(self, error: Exception) -> None:
-        """Turn to the store that takes what the selected one refused.
+        """Switch to the store that takes what the selected one refused.
 
         :raises Exception: there is no such store
         """
@@ -193,10 +205,10 @@ class _Upload:
         self._store = fallback
 
     def _check_store(self, error: Exception) -> None:
-        """See which stores Glance has now, as it may not know the one named.
+        """Ask which stores Glance has now, as the one named may be gone.
 
-        :raises nova.exception.InvalidConfiguration: it was ordered, and is
-            not among them
+        :raises nova.exception.InvalidConfiguration: it is gone, and somebody
+            asked for it
         """
         try:
             catalogue = lookup.catalogue(
@@ -214,14 +226,17 @@ class _Upload:
                 raise nova_exception.InvalidConfiguration(str(exc)) from error
 
     def _verified(self) -> Any:
-        """Return the image, once it is sure that it has what was sent."""
+        """Return the image, after checking that it has what was sent.
+
+        :raises nova.exception.ImageUnacceptable: it has not
+        """
         image = self._show()
         known: Any = image
-        if known.get('status') in _WAITING:
-            # The Glance that was asked may not have heard of it yet.
-            known = self._outcome(_WAITING) or {}
+        if known.get('status') in _INCOMPLETE:
+            # Another API server may not know of the data yet.
+            known = self._outcome(_INCOMPLETE) or {}
         status, size = known.get('status'), known.get('size')
-        if size == self._body.sent and status not in _WAITING:
+        if size == self._body.sent and status not in _INCOMPLETE:
             return image
         reason = (
             f'{self._body.sent} bytes were sent, Glance has {size} and says '
@@ -253,12 +268,12 @@ def _put(
     headers: dict[str, str],
 ) -> None:
     http = lookup.connect(client, context).http_client
-    # A client that Nova made for one image is used again for the next call.
-    # What goes here is sent as it is; glanceclient quotes other headers.
+    # Nova keeps a client that it made for one image, so its headers are put
+    # back. Unlike other headers, these are sent without quoting.
     before = http.additional_headers
     http.additional_headers = {**before, **headers}
     try:
-        # keystoneauth would send the rest of the data again after a 401.
+        # After a 401, keystoneauth would send only the rest of the data.
         http.put(
             f'/v2/images/{image_id}/file',
             headers={'Content-Type': 'application/octet-stream'},
@@ -270,9 +285,9 @@ def _put(
 
 
 def _native(func: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function as run in a native thread under eventlet.
+    """Return a function that runs in a native thread under eventlet.
 
-    Nova's helper for that has changed its name, and will go with eventlet.
+    The name of Nova's helper depends on the release; the last have none.
     """
     if hasattr(utils, 'tpool_wrap'):
         func = utils.tpool_wrap(func)
@@ -281,18 +296,18 @@ def _native(func: Callable[..., Any]) -> Callable[..., Any]:
     return func
 
 
-def _passes(error: Exception) -> bool:
-    """Tell whether the same store may take the data after all.
+def _is_worth_a_retry(error: Exception) -> bool:
+    """Tell whether the same store may take the data next time.
 
-    An error that is not Glance's answer is one on the way to it.
+    An error that is not Glance's answer arose on the way to Glance.
     """
-    return isinstance(error, _PASSING) or not isinstance(
+    return isinstance(error, _WORTH_A_RETRY) or not isinstance(
         error, glanceclient.exc.HTTPException
     )
 
 
 def _translated(client: GlanceClientWrapper, error: Exception) -> Exception:
-    """Return what ``GlanceClientWrapper.call`` raises at its last try."""
+    """Return the error that stock Nova raises after its last try."""
     if isinstance(error, _UNREACHABLE):
         error = nova_exception.GlanceConnectionFailed(
             server=str(client.api_server), reason=str(error)

@@ -1,4 +1,4 @@
-"""The stores that ``nova.conf`` names, checked when nova-compute starts."""
+"""A check of the stores in ``nova.conf``, when nova-compute starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOG = logging.getLogger(__name__)
 
 
 def start() -> None:
-    """Check them in the background: nova-compute starts either way."""
+    """Check them in the background. nova-compute starts either way."""
     if CONF.glance.store or CONF.nova_multistore.copy_to:
         bounded.start(_check)
 

@@ -1,4 +1,4 @@
-"""Glance, made to act on `X-OpenStack-Base-Image-Ref`: a paste filter."""
+"""A paste filter for glance-api that acts on `X-OpenStack-Base-Image-Ref`."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ _BASE_IMAGE_REF, _STORE = (
     f'HTTP_{header.upper().replace("-", "_")}'
     for header in (selection.BASE_IMAGE_REF_HEADER, selection.STORE_HEADER)
 )
-# What Glance's version negotiation leaves of the path, whatever was asked.
+# The path after Glance's version negotiation, whatever the client sent.
 _UPLOAD = re.compile(r'/v2/images/([0-9a-fA-F-]{36})/file')
-# How much of a header that makes no sense is worth logging, in characters.
+# How many characters of an invalid header are logged.
 _QUOTED = 64
 
 
 class BaseImageFilter:
-    """Sends the upload of an image to a store in which its base image lies.
+    """Sends the data of an image to a store that has its base image.
 
-    It belongs behind Glance's own `context`: that tells whose request it is.
+    In the pipeline it comes after Glance's own `context`, which says whose
+    request it is.
     """
 
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
@@ -51,9 +52,9 @@ class BaseImageFilter:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Pass the request on, with a store if it is such an upload.
+        """Pass the request on; if it is such an upload, with a store.
 
-        The answer has the base image that was gone by, whatever came of it.
+        The answer names the base image that decided, if one did.
         """
         base = None
         if environ['REQUEST_METHOD'] == 'PUT' and (
@@ -70,9 +71,9 @@ class BaseImageFilter:
         return self._application(environ, start)
 
     def _direct(self, environ: dict[str, Any], image_id: str) -> str | None:
-        """Name the store, unless the request does or no base image tells.
+        """Add the store to a request that names a base image and no store.
 
-        :returns: the base image, None if it is not this filter's to go by
+        :returns: UUID of the base image, None if the request is left alone
         """
         value = environ.get(_BASE_IMAGE_REF)
         if value is None or _STORE in environ:
@@ -80,7 +81,7 @@ class BaseImageFilter:
         facts = selection.Facts(
             operation=selection.Operation.OTHER, image_ref=value
         )
-        # Glance writes its ids in full; Python takes much more for a UUID.
+        # Python accepts more spellings of a UUID than Glance does.
         if facts.base_image_ref != value.lower():
             LOG.warning(
                 'Image %(image)s: %(header)s is ignored, as it is not a '
@@ -120,10 +121,10 @@ class BaseImageFilter:
     def _gather(
         self, environ: dict[str, Any], facts: selection.Facts
     ) -> selection.Facts:
-        """Ask Glance's own controllers, in the name of who sends the data.
+        """Ask Glance's own controllers, as the user who sends the data.
 
-        They answer as they would to `GET /v2/info/stores` and
-        `GET /v2/images/{id}`: what the sender may not see does not exist.
+        They answer as to `GET /v2/info/stores` and `GET /v2/images/{id}`: an
+        image that the user may not see does not exist.
         """
         request = webob.Request(environ)
         facts = dataclasses.replace(
@@ -142,7 +143,7 @@ class BaseImageFilter:
 
 
 def _catalogue(listed: object) -> stores.Catalogue:
-    """Read what Glance lists; what it cannot write to counts as read-only."""
+    """Read Glance's list; a store that it cannot write to is read-only."""
     return stores.Catalogue(
         tuple(
             dataclasses.replace(
@@ -154,9 +155,9 @@ def _catalogue(listed: object) -> stores.Catalogue:
 
 
 def _takes_data(store_id: str) -> bool:
-    """Tell whether Glance could set a store up for writing.
+    """Tell whether Glance could set up a store for writing.
 
-    One that it could not set up it lists all the same, and refuses the data
+    If it could not, it still lists the store, and refuses the data
     (`glance_store.capabilities.check`).
     """
     kind = CONF.enabled_backends[store_id]
@@ -171,8 +172,8 @@ def filter_factory(
 ) -> Callable[..., Any]:
     """Make the filter for paste.
 
-    :returns: what puts it in front of an application; where Glance does not
-        have several stores, that is the application itself
+    :returns: a function that wraps an application; if Glance does not have
+        several stores, it returns the application itself
     """
 
     def make(application: Callable[..., Iterable[bytes]]) -> Any:

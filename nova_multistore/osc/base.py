@@ -1,4 +1,4 @@
-"""What the commands have in common."""
+"""What several commands have in common: options, waiting, exit codes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ from nova_multistore.osc import progress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nova_multistore import stores
     from nova_multistore.osc.cloud import Cloud
+
+# How long a command waits unless it is told otherwise, in seconds.
+_TIMEOUT = 3600
 
 
 class Outcome(enum.IntEnum):
     """The exit code of a command."""
 
     DONE = 0
-    #: Nothing was done.
+    #: It was not done.
     FAILED = 1
-    #: It cannot be done as it was asked for.
+    #: What was asked for makes no sense.
     USAGE = 2
-    #: Some of it was done.
+    #: A part of it was done.
     PARTLY = 3
 
 
 class UsageError(exceptions.CommandError):
-    """Raised if a command cannot be done as it was asked for."""
+    """Raised if what a command is asked for makes no sense."""
 
 
 class Command(command.Command):
@@ -42,7 +46,7 @@ class Command(command.Command):
 
     @property
     def cloud(self) -> Cloud:
-        """What may be asked."""
+        """The cloud, as the user may use it."""
         clients: Any = self.app.client_manager
         cloud: Cloud = clients.multistore
         return cloud
@@ -62,7 +66,7 @@ class ServerCommand(Command, command.ShowOne):
 class ListCommand(Command, command.Lister):
     """A command that shows a list, and whose exit code says how it went."""
 
-    #: How it went, as far as it is known.
+    #: The exit code, as far as it is known.
     outcome = Outcome.DONE
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -76,19 +80,19 @@ class ListCommand(Command, command.Lister):
         return self.outcome
 
     def fall_short(self, outcome: Outcome, words: str) -> None:
-        """Say that not all was done; what there is to show is shown.
+        """Report that not everything was done. The list is still shown.
 
-        :param outcome: how it went
-        :param words: why
+        :param outcome: the exit code
+        :param words: what was not done, and why
         """
         self.outcome = outcome
         self.log.error('%s', words)
 
     @contextlib.contextmanager
     def interrupt_says(self, words: str) -> Iterator[None]:
-        """Say something on Ctrl-C, which goes its way then.
+        """Print a line if the user ends the command by Ctrl-C.
 
-        :param words: what to say
+        :param words: the line
         """
         try:
             yield
@@ -98,7 +102,7 @@ class ListCommand(Command, command.Lister):
 
     @contextlib.contextmanager
     def waiting(self, *images: str) -> Iterator[progress.Progress]:
-        """Say how far Glance is, and on Ctrl-C that it goes on.
+        """Show the progress, and on Ctrl-C say that Glance goes on.
 
         :param images: ids of images
         """
@@ -108,7 +112,7 @@ class ListCommand(Command, command.Lister):
 
 
 def look_again(*images: str) -> str:
-    """Say how to follow what Glance does.
+    """Return a sentence that says how to watch what Glance does.
 
     :param images: names or ids of images
     """
@@ -119,10 +123,79 @@ def look_again(*images: str) -> str:
 
 
 def positive(text: str) -> int:
-    """Read a number, for argparse.
+    """Read a whole number above 0, for argparse.
 
-    :raises argparse.ArgumentTypeError: it is not above 0
+    :raises argparse.ArgumentTypeError: it is something else
     """
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a whole number above 0'
+        )
     return int(text)
+
+
+def add_image(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names an image."""
+    parser.add_argument('image', metavar='<image>', help='Image (name or ID)')
+
+
+def add_stores(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the stores for an image."""
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument(
+        '--store',
+        metavar='<store>',
+        action='append',
+        dest='stores',
+        help='Store to put the image in (repeat for several)',
+    )
+    group.add_argument(
+        '--all-stores',
+        action='store_true',
+        help='Put the image in all stores that can be written to',
+    )
+
+
+def add_wait(parser: argparse.ArgumentParser, until: str) -> None:
+    """Add the options that say whether, and for how long, to wait.
+
+    :param until: what to wait for, in words
+    """
+    parser.add_argument('--wait', action='store_true', help=f'Wait {until}')
+    add_timeout(parser, 'with --wait: ')
+
+
+def add_timeout(parser: argparse.ArgumentParser, when: str = '') -> None:
+    """Add the option that says for how long to wait at most.
+
+    :param when: when it counts, in words
+    """
+    text = f'{when}how long to wait at most, in seconds (default: {_TIMEOUT})'
+    parser.add_argument(
+        '--timeout',
+        metavar='<seconds>',
+        type=positive,
+        default=_TIMEOUT,
+        help=text[0].upper() + text[1:],
+    )
+
+
+def chosen(
+    parsed_args: argparse.Namespace, catalogue: stores.Catalogue
+) -> tuple[str, ...]:
+    """Return the stores that the options name.
+
+    :param parsed_args: has what :func:`add_stores` added
+    :param catalogue: Glance's stores
+    :returns: store ids, each once
+    :raises UnknownStore: Glance does not list one
+    :raises ReadOnlyStore: one is read-only
+    :raises UsageError: Glance does not have several stores
+    """
+    if not catalogue.writable:
+        raise UsageError('Glance is not configured with several stores')
+    if parsed_args.all_stores:
+        return catalogue.writable
+    for store in parsed_args.stores:
+        catalogue.check_writable(store)
+    return tuple(dict.fromkeys(parsed_args.stores))

@@ -1,4 +1,4 @@
-"""What the commands ask of Nova and Glance, as the user."""
+"""Requests of the commands to Nova and Glance, as the user."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nova_multistore import stores
 if TYPE_CHECKING:
     import openstack.connection
 
-# The first in which Nova answers an action with the id of the image.
+# The first microversion in which Nova's answer has the id of the image.
 _MICROVERSION = '2.45'
-# How Nova without the filter puts it that there is no such key.
+# Part of the answer of a nova-api that does not have the filter.
 _UNEXPECTED = "'store' was unexpected"
 
 
@@ -28,7 +28,7 @@ class Cloud:
 
     @property
     def _compute(self) -> Any:
-        # Made at its first use: it fails where Nova does not answer.
+        # Not before it is used: this fails if Nova does not answer.
         return self._connection.compute
 
     @property
@@ -37,12 +37,12 @@ class Cloud:
 
     @property
     def images(self) -> image_api.Images:
-        """What may be asked of Glance's image API."""
+        """Glance's image API."""
         return image_api.Images(lambda: self._image)
 
     @property
     def project_id(self) -> str | None:
-        """The user's project, None if the token does not tell."""
+        """Id of the user's project, None if the token has none."""
         return self._connection.current_project_id
 
     def server(self, name_or_id: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Cloud:
         return self.server_now(found.id) or {}
 
     def server_now(self, server_id: str) -> dict[str, Any] | None:
-        """Return a server as it is now, None if it is gone.
+        """Return a server as it is now, None if it was deleted.
 
         :param server_id: its id
         """
@@ -65,7 +65,7 @@ class Cloud:
         return None if body is None else body['server']
 
     def image(self, image_id: str) -> dict[str, Any] | None:
-        """Return an image, None if it is not there or not to be seen.
+        """Return an image, None if it does not exist or is not visible.
 
         :param image_id: its id
         :returns: the image, as Glance's API has it
@@ -85,10 +85,10 @@ class Cloud:
         return image_id
 
     def catalogue(self) -> stores.Catalogue:
-        """Return the stores, with what the user may know of them.
+        """Return the stores; with their places, if the user may see them.
 
-        :returns: the catalogue, empty if Glance does not have several
-        :raises LookupFailed: the answer makes no sense
+        :returns: the catalogue, empty if Glance does not have several stores
+        :raises LookupFailed: the answer cannot be read
         """
         try:
             body = _get(self._image, '/info/stores/detail')
@@ -129,7 +129,7 @@ class Cloud:
 
 
 def _get(service: Any, path: str) -> Any:
-    """Return the decoded answer, None for what is not there."""
+    """Return the decoded answer, None if the answer is 404."""
     answer = service.get(path)
     if answer.status_code == 404:
         return None

@@ -1,4 +1,4 @@
-"""Where a snapshot would go, and why."""
+"""``multistore explain``: where a snapshot would go, and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nova_multistore import exception
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.osc import base
-from nova_multistore.osc import configuration
+from nova_multistore.osc import nova_conf
 
 if TYPE_CHECKING:
     from oslo_config import cfg
@@ -33,7 +33,7 @@ _COLUMNS = (
 
 
 class _StoresColumn(format_columns.ListColumn):
-    """Stores, marked as what they are."""
+    """Stores, with what Glance says of each."""
 
     def human_readable(self) -> str:
         return ', '.join(map(_marked, self._value))
@@ -62,10 +62,10 @@ def _marked(store: stores.Store) -> str:
 
 
 class Explain(base.ServerCommand):
-    """Tell where a snapshot or backup of a server would go, and why
+    """Show where a snapshot or backup of a server would go, and why
 
-    Nothing is created. What nova-compute is told by its configuration is only
-    known from --config-file.
+    Nothing is created. The configuration of nova-compute is known only from
+    --config-file.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -73,15 +73,15 @@ class Explain(base.ServerCommand):
         parser.add_argument(
             '--store',
             metavar='<store>',
-            help='Store of Glance that the request would name',
+            help='Glance store that the request would name',
         )
-        configuration.add_option(parser, "the server's compute host")
+        nova_conf.add_option(parser, "the server's compute host")
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        conf = configuration.read(parsed_args.config_file)
+        conf = nova_conf.read(parsed_args.config_file)
         server = self.cloud.server(parsed_args.server)
         try:
             facts = _gather(self.cloud, conf, server, parsed_args.store)
@@ -108,40 +108,38 @@ def _gather(
 ) -> selection.Facts:
     """Ask for what the rules need.
 
-    :raises LookupFailed: an answer makes no sense
+    :raises LookupFailed: an answer cannot be read
     """
     catalogue = cloud.catalogue()
     facts = selection.Facts(
         operation=selection.Operation.SNAPSHOT,
-        # Empty for a volume-backed server.
+        # The image is empty for a volume-backed server.
         image_ref=server['image']['id'] if server['image'] else None,
         catalogue=catalogue,
         unknown='the base image is deleted or not visible',
         requested=requested,
         configured=conf.glance.store,
-        ceph_store=configuration.ceph_store(conf),
+        ceph_store=nova_conf.ceph_store(conf),
     )
     places = catalogue.places
     if facts.base_image_ref and (image := cloud.image(facts.base_image_ref)):
         facts = dataclasses.replace(facts, base_stores=stores.of_image(image))
         places = {**stores.places_of_image(image), **places}
-    return dataclasses.replace(
-        facts, cluster=configuration.cluster(conf, places)
-    )
+    return dataclasses.replace(facts, cluster=nova_conf.cluster(conf, places))
 
 
 def _direct(
     selected: selection.Selection, facts: selection.Facts, configured: bool
 ) -> str:
-    """Say whether the snapshot can be made inside Ceph."""
+    """Return whether the snapshot can be made inside Ceph, in words."""
     if not facts.image_ref:
-        return "no, the volumes' snapshots are Cinder's"
+        return 'no, Cinder makes the snapshots of volumes'
     if facts.cluster is None:
         if configured:
             return 'no, the disks are not in Ceph'
         return 'not known without --config-file'
     if selected.pool:
         return f'yes, in pool {selected.pool}'
-    if selected.yields:
+    if selected.direct is selection.Direct.SEARCH:
         return "perhaps, if Nova's own search finds a pool"
     return f'no, store {selected.store} is not in the Ceph of the disks'

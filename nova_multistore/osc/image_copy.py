@@ -1,4 +1,4 @@
-"""Copies of an image in further stores."""
+"""``multistore image copy``: copies of an image in further stores."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from nova_multistore import exception
 from nova_multistore import image_api
 from nova_multistore import stores
 from nova_multistore.osc import base
-from nova_multistore.osc import choice
-from nova_multistore.osc import follow
-from nova_multistore.osc import listing
+from nova_multistore.osc import progress
+from nova_multistore.osc import report
 
 if TYPE_CHECKING:
     import argparse
@@ -25,13 +24,16 @@ class CopyImage(base.ListCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        choice.add_image(parser)
-        choice.add_stores(parser)
-        choice.add_wait(parser, 'until it lies there; what fails is retried')
+        base.add_image(parser)
+        base.add_stores(parser)
+        base.add_wait(
+            parser,
+            'until the stores have the image; a copy that fails is retried',
+        )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> listing.Listing:
-        wanted = choice.chosen(parsed_args, self.cloud.catalogue())
+    def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
+        wanted = base.chosen(parsed_args, self.cloud.catalogue())
         image_id = self.cloud.find_image(parsed_args.image)
         try:
             if parsed_args.wait:
@@ -39,21 +41,21 @@ class CopyImage(base.ListCommand):
             else:
                 found = _ask(self.cloud.images, image_id, wanted)
         except exception.GlanceRefused as exc:
-            raise exceptions.CommandError(words(exc)) from exc
+            raise exceptions.CommandError(refusal(exc)) from exc
         except exception.CopyInterrupted as exc:
             raise exceptions.CommandError(f'{image_id}: {exc}') from exc
-        return listing.of_copies(image_id, found)
+        return report.of_copies(image_id, found)
 
 
-def words(exc: exception.GlanceRefused) -> str:
-    """Say why Glance does not copy an image.
+def refusal(exc: exception.GlanceRefused) -> str:
+    """Return why Glance does not copy an image, in words.
 
     :param exc: its refusal
     """
     if exc.status == 403:
         return (
-            f"{exc}; Glance's policy copy_image is for administrators unless "
-            'it has been changed'
+            f"{exc}; unless Glance's policy copy_image is changed, it is for "
+            'administrators alone'
         )
     return str(exc)
 
@@ -64,18 +66,18 @@ def wait(
     wanted: Sequence[str],
     timeout: float,
 ) -> tuple[copies.Copy, ...]:
-    """Copy an image, and wait for it.
+    """Copy an image, and wait until the stores have it.
 
-    The outcome of the command says how it went.
+    This also sets the outcome of the command.
 
-    :param command: what is being done
+    :param command: the command
     :param image_id: the image's id
     :param wanted: store ids
     :param timeout: how long to wait at most, in seconds
-    :returns: how far it is in each of the stores
-    :raises LookupFailed: Glance did not answer, for all of that time
-    :raises GlanceRefused: it will not copy the image
-    :raises CopyInterrupted: either, while Glance makes copies
+    :returns: the state in each of the stores
+    :raises LookupFailed: Glance did not answer in all of that time
+    :raises GlanceRefused: Glance will not copy the image
+    :raises CopyInterrupted: one of these errors, while Glance makes copies
     """
     images = command.cloud.images
     image = images.show(image_id)
@@ -85,21 +87,21 @@ def wait(
             image_id,
             wanted,
             timeout,
-            lambda found: said.show(follow.items(image, found)),
+            lambda found: said.show(progress.items(image, found)),
         )
-    outcome = listing.outcome(found)
+    outcome = report.outcome(found)
     if outcome is not base.Outcome.DONE:
-        command.fall_short(outcome, listing.shortfall(image_id, found))
+        command.fall_short(outcome, report.shortfall(image_id, found))
     return found
 
 
 def _ask(
     images: image_api.Images, image_id: str, wanted: Sequence[str]
 ) -> tuple[copies.Copy, ...]:
-    """Ask for the copies that are missing.
+    """Ask for the copies that are missing, without waiting for them.
 
     :raises LookupFailed: Glance did not answer
-    :raises GlanceRefused: it will not
+    :raises GlanceRefused: Glance will not copy the image
     """
     present = stores.of_image(images.show(image_id))
     lacking = [store for store in wanted if store not in present]

@@ -1,9 +1,12 @@
-"""An image whose data are imported into several stores."""
+"""``multistore image import``: a new image, imported into several stores."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import io
+import os
+import stat
 from typing import TYPE_CHECKING
 
 from osc_lib import exceptions
@@ -11,18 +14,45 @@ from osc_lib import exceptions
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore.osc import base
-from nova_multistore.osc import choice
-from nova_multistore.osc import follow
-from nova_multistore.osc import listing
-from nova_multistore.osc import local
 from nova_multistore.osc import progress
+from nova_multistore.osc import report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Sequence
 
 
+class LocalFile(io.BufferedReader):
+    """A local file with the data of an image, and how much of it was read.
+
+    :param path: its path
+    :raises osc_lib.exceptions.CommandError: it cannot be read, or its size is
+        not known
+    """
+
+    def __init__(self, path: str) -> None:
+        try:
+            raw = io.FileIO(path)
+        except OSError as exc:
+            raise exceptions.CommandError(str(exc)) from exc
+        super().__init__(raw)
+        status = os.fstat(raw.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise exceptions.CommandError(f'{path} is not a regular file')
+        #: In bytes.
+        self.size = status.st_size
+        #: Called with the number of bytes that were read so far.
+        self.report: Callable[[int], None] = lambda _done: None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.report(self.tell())
+        return data
+
+
 class ImportImage(base.ListCommand):
-    """Create an image whose data are imported into several stores"""
+    """Create an image, and import its data into several stores"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -31,27 +61,27 @@ class ImportImage(base.ListCommand):
         source.add_argument(
             '--uri',
             metavar='<uri>',
-            help="Where Glance is to get the data; Glance's web-download",
+            help='URI that Glance downloads the data from (web-download)',
         )
         source.add_argument(
             '--file',
             metavar='<file>',
-            help="Local file with the data; Glance's glance-direct",
+            help='Local file with the data (glance-direct)',
         )
-        choice.add_stores(parser)
+        base.add_stores(parser)
         failure = parser.add_mutually_exclusive_group()
         failure.add_argument(
             '--allow-failure',
             action='store_false',
             dest='must_succeed',
             default=False,
-            help='Keep what lies in some of the stores only (default)',
+            help='Keep the image if only some stores have it (default)',
         )
         failure.add_argument(
             '--disallow-failure',
             action='store_true',
             dest='must_succeed',
-            help='Keep nothing unless it lies in all of the stores',
+            help='Keep the image only if all of the stores have it',
         )
         parser.add_argument(
             '--disk-format',
@@ -59,40 +89,41 @@ class ImportImage(base.ListCommand):
             default='raw',
             help='Disk format of the data (default: raw)',
         )
-        choice.add_wait(parser, 'until the data lie in the stores')
+        base.add_wait(parser, 'until the stores have the data')
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> listing.Listing:
+    def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
         images = self.cloud.images
-        wanted = choice.chosen(parsed_args, self.cloud.catalogue())
+        wanted = base.chosen(parsed_args, self.cloud.catalogue())
         with contextlib.ExitStack() as stack:
             file = None
             if parsed_args.file:
-                file = stack.enter_context(local.LocalFile(parsed_args.file))
+                file = stack.enter_context(LocalFile(parsed_args.file))
             image_id = images.create(
                 name=parsed_args.name,
                 disk_format=parsed_args.disk_format,
                 container_format='bare',
             )['id']
-            with self.interrupt_says(listing.delete(image_id)):
+            with self.interrupt_says(report.delete(image_id)):
                 self._begin(image_id, wanted, parsed_args, file)
         follower = copies.Follower(images, image_id, wanted)
         if parsed_args.wait:
             self._wait(image_id, follower, parsed_args.timeout)
         else:
             follower.look()
-        return listing.of_copies(image_id, follower.copies)
+        return report.of_copies(image_id, follower.copies)
 
     def _begin(
         self,
         image_id: str,
         wanted: Sequence[str],
         parsed_args: argparse.Namespace,
-        file: local.LocalFile | None,
+        file: LocalFile | None,
     ) -> None:
-        """Have Glance import the data.
+        """Ask Glance to import the data.
 
-        :raises osc_lib.exceptions.CommandError: it does not
+        :raises GlanceRefused: it will not; the image is deleted
+        :raises osc_lib.exceptions.CommandError: whether it does is not known
         """
         images = self.cloud.images
         try:
@@ -105,36 +136,37 @@ class ImportImage(base.ListCommand):
                 image_id, wanted, parsed_args.must_succeed, **method
             )
         except (exception.GlanceRefused, exception.LookupFailed) as exc:
-            # An answer may be lost, or be that to a request that was repeated.
+            # The answer may be lost, or be one to a repeated request.
             if self._has_begun(image_id):
                 return
             if isinstance(exc, exception.GlanceRefused):
                 images.delete(image_id)
                 raise
             raise exceptions.CommandError(
-                f'{exc}; {listing.delete(image_id)}'
+                f'{exc}; {report.delete(image_id)}'
             ) from exc
 
     def _has_begun(self, image_id: str) -> bool:
         """Tell whether Glance imports an image, or has done so.
 
-        :raises osc_lib.exceptions.CommandError: it does not say
+        :raises osc_lib.exceptions.CommandError: Glance does not say
         """
         try:
             image = self.cloud.images.show(image_id)
         except exception.MultistoreError as exc:
             raise exceptions.CommandError(
-                f'{exc}; whether it imports the image is told by: '
-                f'openstack multistore image show {image_id}'
+                f'{exc}; to see whether Glance imports the image: openstack '
+                f'multistore image show {image_id}'
             ) from exc
         return copies.is_held(image) or image['status'] == 'active'
 
-    def _stage(self, image_id: str, file: local.LocalFile) -> None:
-        """Send Glance the data.
+    def _stage(self, image_id: str, file: LocalFile) -> None:
+        """Send the data to Glance.
 
-        :raises LookupFailed: it did not answer
-        :raises GlanceRefused: it will not take them
-        :raises osc_lib.exceptions.CommandError: it does not have all of them
+        :raises LookupFailed: Glance did not answer
+        :raises GlanceRefused: Glance will not take the data
+        :raises osc_lib.exceptions.CommandError: Glance has only a part of the
+            data; the image is deleted
         """
         images = self.cloud.images
         with progress.start(self.app.stderr) as said:
@@ -144,31 +176,31 @@ class ImportImage(base.ListCommand):
         if came != file.size:
             images.delete(image_id)
             raise exceptions.CommandError(
-                f'{came} of {file.size} bytes came to Glance'
+                f'Glance has only {came} of {file.size} bytes'
             )
 
     def _wait(
         self, image_id: str, follower: copies.Follower, timeout: float
     ) -> None:
         with self.waiting(image_id) as said:
-            follow.until_settled(
+            progress.until_settled(
                 [follower],
                 timeout,
                 lambda: said.show(
-                    follow.items(follower.image, follower.copies)
+                    progress.items(follower.image, follower.copies)
                 ),
             )
-        outcome = listing.outcome(follower.copies)
+        outcome = report.outcome(follower.copies)
         if outcome is base.Outcome.DONE:
             return
         if follower.settled and outcome is base.Outcome.FAILED:
-            words = listing.left_over(image_id, follower.copies)
+            words = report.left_over(image_id, follower.copies)
         else:
-            words = listing.shortfall(image_id, follower.copies)
+            words = report.shortfall(image_id, follower.copies)
         self.fall_short(outcome, words)
 
 
-def _sent(file: local.LocalFile, done: int) -> progress.Item:
-    """Return how much of a file is sent, for those who wait."""
+def _sent(file: LocalFile, done: int) -> progress.Item:
+    """Return the progress of a file that is sent."""
     state = 'sending' if done < file.size else 'sent'
     return progress.Item(file.name, state, done=done, total=file.size)

@@ -1,4 +1,4 @@
-"""An image that moves to another store."""
+"""``multistore image relocate``: an image moves to another store."""
 
 from __future__ import annotations
 
@@ -12,52 +12,51 @@ from nova_multistore import exception
 from nova_multistore import image_api
 from nova_multistore import stores
 from nova_multistore.osc import base
-from nova_multistore.osc import choice
 from nova_multistore.osc import image_copy
-from nova_multistore.osc import listing
+from nova_multistore.osc import report
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-# What tells one image's data from another's.
+# Attributes that identify the data of an image.
 _DIGESTS = ('size', 'checksum', 'os_hash_algo', 'os_hash_value')
 
 
 class RelocateImage(base.ListCommand):
     """Copy an image to a store, then delete it from others
 
-    It is deleted nowhere before Glance has it in that store, with the same
-    hash. If this is stopped at any point, run it again.
+    Nothing is deleted before Glance has the image in that store, with the
+    same hash. If the command was stopped, run it again.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        choice.add_image(parser)
+        base.add_image(parser)
         parser.add_argument(
             '--to',
             metavar='<store>',
             required=True,
-            help='Store that is to have the image',
+            help='Store to move the image to',
         )
         parser.add_argument(
             '--from',
             metavar='<store>',
             action='append',
             dest='sources',
-            help='Store that is to have it no longer (repeat for several; '
-            'default: every other that can be written)',
+            help='Store to delete the image from (repeat for several; '
+            'default: all others that can be written to)',
         )
-        choice.add_timeout(parser)
+        base.add_timeout(parser)
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> listing.Listing:
+    def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
         catalogue = self.cloud.catalogue()
         target, sources = parsed_args.to, parsed_args.sources
         for store in (target, *(sources or ())):
             catalogue.check_writable(store)
         if target in (sources or ()):
-            raise base.UsageError(f'store {target} is in --to and in --from')
+            raise base.UsageError(f'--to and --from both name store {target}')
         images = self.cloud.images
         image_id = self.cloud.find_image(parsed_args.image)
         before = images.show(image_id)
@@ -66,8 +65,8 @@ class RelocateImage(base.ListCommand):
                 self, image_id, [target], parsed_args.timeout
             )
         except exception.GlanceRefused as exc:
-            raise exceptions.CommandError(image_copy.words(exc)) from exc
-        columns, rows = listing.of_copies(image_id, found)
+            raise exceptions.CommandError(image_copy.refusal(exc)) from exc
+        columns, rows = report.of_copies(image_id, found)
         if self.outcome is base.Outcome.DONE:
             after = images.show(image_id)
             _verify(before, after, target)
@@ -81,9 +80,9 @@ class RelocateImage(base.ListCommand):
         sources: Sequence[str] | None,
         catalogue: stores.Catalogue,
     ) -> list[tuple[Any, ...]]:
-        """Delete an image from where it is not to lie any longer.
+        """Delete an image from the other stores.
 
-        :returns: a row for each store but the target
+        :returns: a row for each of them
         """
         image_id = image['id']
         others = [s for s in stores.of_image(image) if s != target]
@@ -99,7 +98,7 @@ class RelocateImage(base.ListCommand):
             why = '; '.join(dict.fromkeys(refused.values()))
             self.fall_short(
                 base.Outcome.PARTLY,
-                f'image {image_id} still lies in {where}: {why}',
+                f'image {image_id} is still in {where}: {why}',
             )
         reasons = {**kept, **refused}
         return [
@@ -116,17 +115,17 @@ class RelocateImage(base.ListCommand):
 def _verify(
     before: dict[str, Any], after: dict[str, Any], target: str
 ) -> None:
-    """See that an image is whole in the store where it is to stay.
+    """Make sure that an image is whole in the store that is to keep it.
 
     :param before: the image before it was copied
     :param after: the image now
-    :param target: the store's id
+    :param target: id of the store
     :raises osc_lib.exceptions.CommandError: that is not certain
     """
     problems = [
         f'its {name} is {after.get(name)}, and was {before.get(name)}'
         for name in _DIGESTS
-        # An image that was cloned into its store has none before.
+        # An image that was cloned into its store had no hash.
         if after.get(name) is None
         or before.get(name) not in (None, after.get(name))
     ]
@@ -135,17 +134,18 @@ def _verify(
     if copies.is_held(after):
         problems.append('another import has begun')
     if target not in stores.of_image(after):
-        problems.append(f'it does not lie in {target} any more')
+        problems.append(f'it is no longer in {target}')
     if problems:
         raise exceptions.CommandError(
-            f'image {after["id"]} was deleted nowhere: {"; ".join(problems)}'
+            f'image {after["id"]} was not deleted anywhere: '
+            f'{"; ".join(problems)}'
         )
 
 
 def _why_kept(
     store: str, sources: Sequence[str] | None, catalogue: stores.Catalogue
 ) -> str | None:
-    """Return why an image is not to be deleted from a store, if so."""
+    """Return why a store keeps an image, None if it does not."""
     try:
         catalogue.check_writable(store)
     except exception.ReadOnlyStore:
@@ -158,12 +158,12 @@ def _why_kept(
 def _delete(images: image_api.Images, image_id: str, store: str) -> str | None:
     """Delete an image from a store.
 
-    :returns: why it still lies there, None if it does not
+    :returns: why the store still has it, None if it does not
     """
     try:
         images.delete_from(image_id, store)
     except exception.GlanceRefused as exc:
-        # Somebody was quicker.
+        # Another request was quicker.
         return None if exc.status == 404 else str(exc)
     except exception.LookupFailed as exc:
         return str(exc)

@@ -1,4 +1,4 @@
-"""How far images are in their stores."""
+"""``multistore image show``: the state of images in each store."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Any
 
 from nova_multistore import copies
 from nova_multistore.osc import base
-from nova_multistore.osc import choice
-from nova_multistore.osc import follow
-from nova_multistore.osc import listing
 from nova_multistore.osc import progress
-from nova_multistore.osc import size
+from nova_multistore.osc import report
+from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,9 +33,9 @@ _COLUMNS = (
 
 
 class ShowImages(base.ListCommand):
-    """Show how far images are in each store
+    """Show the state of images in each store
 
-    The exit code tells how they are in the end if that is waited for.
+    With --wait, the exit code says whether all of the stores have them.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -45,10 +43,10 @@ class ShowImages(base.ListCommand):
         parser.add_argument(
             'images', metavar='<image>', nargs='+', help='Image (name or ID)'
         )
-        choice.add_wait(parser, 'until nothing more becomes of them')
+        base.add_wait(parser, 'until nothing is under way')
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> listing.Listing:
+    def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
         default = self.cloud.catalogue().default
         followers = {
             image: _follower(self.cloud, image)
@@ -69,13 +67,13 @@ class ShowImages(base.ListCommand):
         self, followers: Mapping[str, copies.Follower], timeout: float
     ) -> None:
         with self.waiting(*followers) as said:
-            follow.until_settled(
+            progress.until_settled(
                 list(followers.values()),
                 timeout,
                 lambda: said.show(_items(followers)),
             )
         outcomes = {
-            follower: listing.outcome(follower.copies)
+            follower: report.outcome(follower.copies)
             for follower in followers.values()
         }
         if set(outcomes.values()) == {base.Outcome.DONE}:
@@ -84,7 +82,7 @@ class ShowImages(base.ListCommand):
         self.fall_short(
             base.Outcome.FAILED if failed else base.Outcome.PARTLY,
             '\n'.join(
-                _words(follower)
+                _what_is_missing(follower)
                 for follower, outcome in outcomes.items()
                 if outcome is not base.Outcome.DONE
             ),
@@ -102,17 +100,17 @@ def _items(followers: Mapping[str, copies.Follower]) -> list[progress.Item]:
     return [
         item
         for name, follower in followers.items()
-        for item in follow.items(follower.image, follower.copies, f'{name} ')
+        for item in progress.items(follower.image, follower.copies, f'{name} ')
     ]
 
 
-def _words(follower: copies.Follower) -> str:
-    """Say of an image what is lacking."""
+def _what_is_missing(follower: copies.Follower) -> str:
+    """Return a sentence: what is missing of an image, and what to do."""
     image_id = follower.image['id']
     if follower.copies:
-        return listing.shortfall(image_id, follower.copies)
+        return report.shortfall(image_id, follower.copies)
     if follower.settled:
-        return listing.left_over(image_id, follower.copies)
+        return report.left_over(image_id, follower.copies)
     return f'image {image_id} has no data yet; {base.look_again(image_id)}'
 
 
@@ -121,15 +119,15 @@ def _rows(
     found: Iterable[copies.Copy],
     default: str | None,
 ) -> list[tuple[Any, ...]]:
-    """Return a row for each store, or one if there is none."""
+    """Return a row for each store; one row if no store has the image."""
     about = (image['id'], image.get('name'), image['status'])
-    total = size.SizeColumn(image.get('size'))
+    total = sizes.SizeColumn(image.get('size'))
     rows = [
         (
             *(*about, copy.store, copy.state.value, total),
-            *(size.SizeColumn(copy.copied), copy.store == default),
+            *(sizes.SizeColumn(copy.copied), copy.store == default),
             copy.reason or '',
         )
         for copy in found
     ]
-    return rows or [(*about, '', '', total, size.SizeColumn(None), False, '')]
+    return rows or [(*about, '', '', total, sizes.SizeColumn(None), False, '')]

@@ -1,4 +1,4 @@
-"""What OpenStackClient has to know of its plugin."""
+"""The plugin of OpenStackClient: what it looks for in a plugin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_API_VERSION = '1'
 
 
 def make_client(instance: Any) -> cloud.Cloud:
-    """Return what the commands ask, made at the first question.
+    """Return the cloud that the commands talk to.
 
     :param instance: OpenStackClient's client manager
     """
@@ -21,5 +21,5 @@ def make_client(instance: Any) -> cloud.Cloud:
 
 
 def build_option_parser(parser: Any) -> Any:
-    """Return the parser of global options: there are none to add."""
+    """Return the parser of global options. The plugin adds none."""
     return parser

@@ -1,4 +1,4 @@
-"""Saying how far something is: bars on a terminal, lines elsewhere."""
+"""Progress: bars on a terminal, lines elsewhere; and waiting for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import abc
 import dataclasses
 import time
 from typing import TYPE_CHECKING
+from typing import Any
 
 from rich import console as rich_console
 from rich import live
@@ -13,10 +14,14 @@ from rich import progress_bar
 from rich import table
 from rich import text
 
-from nova_multistore.osc import size
+from nova_multistore import copies
+from nova_multistore import exception
+from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Iterable
+    from collections.abc import Sequence
     from typing import TextIO
 
 
@@ -26,12 +31,12 @@ _WIDTH = 30
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One of the things that are under way."""
+    """Something that is under way."""
 
     name: str
     #: How far it is, in words.
     state: str
-    #: Whether something is being done to it now.
+    #: Whether it is being worked on now.
     moving: bool = False
     #: How much of it is done, in bytes; None if that is not known.
     done: int | None = None
@@ -40,9 +45,9 @@ class Item:
 
 
 def start(stream: TextIO) -> Progress:
-    """Return what says how far things are, while it is entered.
+    """Return a context manager that shows progress.
 
-    :param stream: where to say it
+    :param stream: where to show it
     """
     console = rich_console.Console(file=stream)
     if stream.isatty() and not console.is_dumb_terminal:
@@ -51,7 +56,7 @@ def start(stream: TextIO) -> Progress:
 
 
 class Progress(abc.ABC):
-    """What says how far things are, as long as it is entered."""
+    """Shows progress while it is entered."""
 
     def __init__(self) -> None:
         self._begin = time.monotonic()
@@ -68,11 +73,11 @@ class Progress(abc.ABC):
 
     @abc.abstractmethod
     def show(self, items: Iterable[Item]) -> None:
-        """Say how far they are."""
+        """Show how far things are."""
 
 
 class Lines(Progress):
-    """A line whenever something has changed."""
+    """Prints a line whenever something has changed."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
@@ -89,7 +94,7 @@ class Lines(Progress):
 
 
 class Bars(Progress):
-    """A bar for each thing."""
+    """Shows a bar for each thing."""
 
     def __init__(self, console: rich_console.Console) -> None:
         super().__init__()
@@ -112,13 +117,13 @@ class Bars(Progress):
         grid = table.Table.grid(padding=(0, 1))
         for _ in ('name', 'state'):
             grid.add_column(no_wrap=True)
-        # What gives way on a narrow terminal.
+        # The column that gets narrower on a narrow terminal.
         grid.add_column(max_width=_WIDTH)
         for _ in ('amount', 'time'):
             grid.add_column(no_wrap=True)
         for item in self._items:
             grid.add_row(
-                # What somebody named a store or an image is no markup.
+                # Names of stores and images must not be read as markup.
                 text.Text(item.name),
                 text.Text(item.state),
                 _bar(item),
@@ -129,7 +134,7 @@ class Bars(Progress):
 
 
 def _bar(item: Item) -> progress_bar.ProgressBar:
-    """Return a bar, one that only moves if it is not known how far it is."""
+    """Return a bar; without a known length, one that only moves."""
     done = item.done if item.total else None
     return progress_bar.ProgressBar(
         total=item.total or 1,
@@ -140,7 +145,62 @@ def _bar(item: Item) -> progress_bar.ProgressBar:
 
 def _amount(item: Item) -> str:
     return '/'.join(
-        size.words(amount)
+        sizes.words(amount)
         for amount in (item.done, item.total)
         if amount is not None
+    )
+
+
+def until_settled(
+    followers: Sequence[copies.Follower],
+    timeout: float,
+    report: Callable[[], None],
+) -> None:
+    """Look at images until nothing is under way, or the time is over.
+
+    :param followers: what looks at the images
+    :param timeout: how long to wait at most, in seconds
+    :param report: called after every look at all of them
+    :raises LookupFailed: Glance did not answer
+    :raises GlanceRefused: one is not there or not to be seen any more
+    """
+    deadline = time.monotonic() + timeout
+    pending = list(followers)
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            for follower in pending:
+                follower.look()
+        except exception.ServiceAway:
+            # It may be restarting.
+            if left <= 0:
+                raise
+        else:
+            report()
+        pending = [follower for follower in pending if not follower.settled]
+        if not pending or left <= 0:
+            return
+        time.sleep(min(left, *(follower.pause for follower in pending)))
+
+
+def items(
+    image: dict[str, Any], found: Iterable[copies.Copy], prefix: str = ''
+) -> list[Item]:
+    """Return the progress of an image in each store.
+
+    :param image: the image, as Glance's API has it
+    :param found: how far it is in each store
+    :param prefix: what goes before each store's name
+    """
+    return [_item(copy, image.get('size'), prefix) for copy in found]
+
+
+def _item(copy: copies.Copy, total: int | None, prefix: str) -> Item:
+    done = copy.state is copies.State.DONE
+    return Item(
+        f'{prefix}{copy.store}',
+        copy.state.value,
+        moving=copy.state is copies.State.COPYING,
+        done=total if done else copy.copied,
+        total=total,
     )

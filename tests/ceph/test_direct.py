@@ -22,8 +22,8 @@ import rbd
 from nova_multistore import opts
 from nova_multistore import stores
 from nova_multistore.compute import ceph
+from nova_multistore.compute import location
 from nova_multistore.compute import patch
-from nova_multistore.compute import rbd as compute_rbd
 from tests.ceph.matrix import Landing
 from tests.ceph.matrix import look
 from tests.ceph.matrix import take
@@ -616,7 +616,7 @@ class TestLocationThatComesToNothing:
     @pytest.fixture
     def make(self, cloud, proxy, monkeypatch):
         """Make an image; Glance ends while it looks at the clone for it."""
-        monkeypatch.setattr(compute_rbd, 'PATIENCE', 8.0)
+        monkeypatch.setattr(location, 'PATIENCE', 8.0)
         reached, go_on = threading.Event(), threading.Event()
         proxy.fail(*POST, cloud_proxy.Pause(None, reached, go_on))
         cloud.glance.forget_requests()

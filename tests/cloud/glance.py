@@ -328,7 +328,7 @@ class Glance(fixtures.Fixture):
         return images
 
     def stores_of(self, image_id: str) -> list[str]:
-        """Return the ids of the stores in which Glance says an image lies."""
+        """Return the ids of the stores in which Glance says an image is."""
         image = self._ask('GET', f'/v2/images/{image_id}', admin=True)
         return list(filter(None, image.get('stores', '').split(',')))
 
@@ -449,7 +449,7 @@ class Glance(fixtures.Fixture):
     def copy_image(
         self, image_id: str, stores: Iterable[str], project: str = PROJECT
     ) -> None:
-        """Copy an image into further stores, and wait until it lies there."""
+        """Copy an image into further stores, and wait until it is there."""
         wanted = list(stores)
         self._ask(
             'POST',
@@ -497,7 +497,7 @@ class Glance(fixtures.Fixture):
         return size
 
     def files(self, image_id: str) -> dict[str, Path]:
-        """Return what lies of an image on disk.
+        """Return what is of an image on disk.
 
         :returns: the file in each file store that has one, by the store's id
         """

@@ -57,7 +57,7 @@ def write_image(path: Path, size: int) -> None:
 
 
 class Disk:
-    """A disk or an image of one, wherever it lies.
+    """A disk or an image of one, wherever it is.
 
     :param format: raw or qcow2
     :param place: a path, or what qemu-img has for an RBD image

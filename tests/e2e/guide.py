@@ -160,7 +160,7 @@ class Guide:
         return image
 
     def lies_in(self, name: str) -> set[str]:
-        """Return the stores in which an image lies, raw and whole."""
+        """Return the stores in which an image is, raw and whole."""
         image = self.image(name)
         listed = self._glance.stores_of(image['id'])
         files = self._glance.files(image['id'])

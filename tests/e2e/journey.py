@@ -21,7 +21,7 @@ LOCK = 'os_glance_import_task'
 
 @dataclasses.dataclass(frozen=True)
 class Landing:
-    """Where an image lies, and whether it is what it should be."""
+    """Where an image is, and whether it is what it should be."""
 
     stores: str
     whole: bool

@@ -69,7 +69,7 @@ def tail(log: Path) -> str:
 
 @dataclasses.dataclass
 class Site:
-    """One cloud: where it lies, its ports, its secret, what runs.
+    """One cloud: where it is, its ports, its secret, what runs.
 
     :param root: the directory for all that the cloud writes
     :param password: of every user of every service

@@ -28,7 +28,7 @@ class Table:
         """Note what became of an image.
 
         :param disks: nova-compute's `[libvirt] images_type`
-        :param base: where the base image lies
+        :param base: where the base image is
         :param image: what it was made for
         :param patched: whether nova-compute ran with the package
         """

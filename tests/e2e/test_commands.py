@@ -27,7 +27,7 @@ def server(
 ) -> Iterator[journey.Server]:
     """Return a server of a user who is no administrator.
 
-    Its base image lies in the store `fast`.
+    Its base image is in the store `fast`.
     """
     path = tmp_path_factory.mktemp('base') / 'base.raw'
     guest.write_image(path, 16 * MIB)
@@ -69,7 +69,7 @@ def test_explain(
         told = shown(run('explain', server.name, *arguments, '-f', 'json'))
 
         assert told['store'] == 'fast'
-        assert told['reason'] == 'the base image lies in it'
+        assert told['reason'] == 'the base image is in it'
         assert told['base_image_stores'] == ['fast']
         assert told['direct_snapshot'] == direct
         marks = {
@@ -87,7 +87,7 @@ def test_explain(
 def test_snapshot(
     cloud: fixture.Cloud, run: Run, server: journey.Server
 ) -> None:
-    """It lies where it was to, whole, and each state was a line."""
+    """It is where it was to, whole, and each state was a line."""
     done = run(
         *('snapshot', 'create', '--store', 'reliable', '--wait'),
         *('--name', 'chosen', '--property', 'colour=red'),

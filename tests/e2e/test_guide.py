@@ -112,7 +112,7 @@ def test_several_stores(guide: Guide) -> None:
 
 
 def test_without_failures(guide: Guide) -> None:
-    """The image is active once it lies in all stores."""
+    """The image is active once it is in all stores."""
     with guide.section('without failures'):
         guide.run(
             *(*IMPORT, 'whole', *source(guide)),

@@ -190,7 +190,7 @@ def test_images_land_where_they_should(
     results: table.Table,
     number: int,
 ) -> None:
-    """Patched, they go where the base image lies, and are whole."""
+    """Patched, they go where the base image is, and are whole."""
     case = compute.cases[number]
     landings = tours[case].result().landings
     for image, landing in landings.items():

@@ -17,7 +17,7 @@ from tests.cloud import glance as cloud_glance
 #: What the end of the output has to say of a run.
 notes: pytest.StashKey[list[str]] = pytest.StashKey()
 
-#: The stores in which a base image lies, and the one that follows from them.
+#: The stores in which a base image is, and the one that follows from them.
 FOLLOWED = [
     (('fast',), 'fast'),
     (('reliable',), 'reliable'),

@@ -227,7 +227,7 @@ def check(glance, nova, image_id, store, server):
     ],
 )
 def test_every_path_and_version(nova, glance, act, server, prefix, version):
-    """The snapshot lies where the request says."""
+    """The snapshot is where the request says."""
     answer = act(server, prefix=prefix, version=version, store='reliable')
 
     check(glance, nova, made(nova, answer), 'reliable', server)

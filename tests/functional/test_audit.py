@@ -25,9 +25,9 @@ import pytest
 from nova_multistore import copies
 from nova_multistore import image_api
 from nova_multistore import lookup
-from nova_multistore.osc import audit
 from nova_multistore.osc import cloud as osc_cloud
-from nova_multistore.osc import inquiry
+from nova_multistore.osc import records
+from nova_multistore.osc import snapshot_audit
 from tests.cloud import glance as cloud_glance
 from tests.cloud import identity
 from tests.cloud import proxy as cloud_proxy
@@ -186,7 +186,7 @@ def audited(glance, project, nova_url):
             stdout=Watched(flushed),
             stderr=io.StringIO(),
         )
-        command = audit.AuditSnapshots(app, None)
+        command = snapshot_audit.AuditSnapshots(app, None)
         parser = command.get_parser('audit')
         parsed = parser.parse_args([*args, '-f', formatter])
         try:
@@ -274,7 +274,7 @@ def age_tasks(glance, image_id):
 
 
 def equal(glance, image_id, *stores):
-    """See that an image lies there, and the same bytes everywhere."""
+    """See that an image is there, and the same bytes everywhere."""
     assert sorted(glance.stores_of(image_id)) == sorted(stores)
     digests = glance.sha256(image_id)
     assert sorted(digests) == sorted(stores)
@@ -330,7 +330,7 @@ def test_wrong_store(audited, snapshot, conf, project):
             'project_id': project,
             'status': 'active',
             'stores': ['dcn1'],
-            'problem': 'it lies in dcn1, not in dcn0: [glance] store names it',
+            'problem': 'it is in dcn1, not in dcn0: [glance] store names it',
             'remedy': f'openstack multistore image relocate {image_id} '
             '--to dcn0',
         }
@@ -558,7 +558,7 @@ def test_truncated(glance, audited, snapshot, conf):
     assert shown.problems == {
         image_id: f'it has {MIB - 512} bytes of a disk of {MIB}',
         empty: 'it is active without data',
-        nowhere: 'it is active and lies in no store',
+        nowhere: 'it is active and is in no store',
     }
 
 
@@ -602,7 +602,7 @@ def test_usage(audited, caplog, args, words):
 def many(glance, snapshot, conf, monkeypatch):
     """Ten images on five pages, all of which lie wrong."""
     monkeypatch.setattr(image_api, 'PAGE', 2)
-    monkeypatch.setattr(inquiry, 'PAUSES', (0.5, 0.5, 1.0, 2.0, 4.0))
+    monkeypatch.setattr(records, 'PAUSES', (0.5, 0.5, 1.0, 2.0, 4.0))
     return [snapshot('dcn1') for _ in range(10)], conf(store='dcn0')
 
 
@@ -669,7 +669,7 @@ def test_glance_killed_while_listing(glance, audited, many, monkeypatch):
         if len(pauses) == 2:
             glance.start()
 
-    monkeypatch.setattr(inquiry, 'time', types.SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(records, 'time', types.SimpleNamespace(sleep=sleep))
 
     shown = audited(order, formatter='csv', flushed=flushed)
 
@@ -697,7 +697,7 @@ def test_image_deleted_while_listing(glance, audited, many):
 
 @pytest.fixture(scope='module')
 def base(glance, qcow2):
-    """Make, once each, base images by the stores in which they lie."""
+    """Make, once each, base images by the stores in which they are."""
     made = {}
 
     def base(*stores):
@@ -712,7 +712,7 @@ def base(glance, qcow2):
 
 @pytest.fixture
 def server(boot, base):
-    """A server whose base image lies in ``dcn0``."""
+    """A server whose base image is in ``dcn0``."""
     return boot(base('dcn0'))
 
 
@@ -745,7 +745,7 @@ def test_snapshots_of_nova(nova, base, boot, problems, conf, server):
         assert problems(image_id, conf(store='dcn1')) == []
         assert problems(image_id, conf()) == [
             (
-                'it lies in dcn1, not in dcn0: the base image lies in it',
+                'it is in dcn1, not in dcn0: the base image is in it',
                 f'openstack multistore image relocate {image_id} --to dcn0',
             )
         ]
@@ -843,7 +843,7 @@ def test_slow_snapshot(glance, nova, problems, server, proxy):
 
 def test_nova_does_not_answer(glance, audited, queued, snapshot, monkeypatch):
     """What hangs on it is not judged, and that is said."""
-    monkeypatch.setattr(inquiry, 'PAUSES', (0.1,))
+    monkeypatch.setattr(records, 'PAUSES', (0.1,))
     image_id = queued(instance_uuid=str(uuid.uuid4()))
     age(glance, image_id)
     wanting = snapshot(**{copies.PROPERTY: 'central'})

@@ -50,7 +50,7 @@ def assert_same_content(one: Path, other: Path) -> None:
 def test_a_snapshot_lies_in_the_default_store_alone(
     nova: cloud_nova.Nova, glance: cloud_glance.Glance, server: str
 ) -> None:
-    """Wherever the base image lies; and it holds what the disk holds."""
+    """Wherever the base image is; and it holds what the disk holds."""
     nova.write_disk(server, os.urandom(MIB))
 
     image_id = nova.snapshot(server)

@@ -63,7 +63,7 @@ def states(found):
 
 
 def whole(glance, image_id):
-    """Everywhere that Glance says it lies, the image is what it is."""
+    """Everywhere that Glance says it is, the image is what it is."""
     listed = glance.stores_of(image_id)
     digests = glance.sha256(image_id)
     return len({digests[store] for store in listed}) == 1
@@ -203,7 +203,7 @@ def test_many_at_once(sites, images):
 
 
 def test_killed_glance(sites, images):
-    """Where it says that an image lies, the image is whole.
+    """Where it says that an image is, the image is whole.
 
     What it holds is taken from it after an hour. In a store that it was
     writing to there is a remnant, which Glance itself never removes.

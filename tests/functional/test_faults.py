@@ -38,7 +38,7 @@ def module_proxy(glance):
 
 @pytest.fixture(scope='module')
 def server(patched_nova, glance, qcow2):
-    """A server whose base image lies in ``fast``."""
+    """A server whose base image is in ``fast``."""
     server = patched_nova.create_server(
         glance.create_image(qcow2, stores=['fast'])
     )

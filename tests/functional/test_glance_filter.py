@@ -65,7 +65,7 @@ def glance(root):
 
 @pytest.fixture(scope='module')
 def base(glance):
-    """Make, once each, base images by the stores in which they lie."""
+    """Make, once each, base images by the stores in which they are."""
     made = {}
 
     def base(*stores):
@@ -133,7 +133,7 @@ def put(glance, image_id, data, headers):
 def land(glance, headers):
     """Upload some data.
 
-    :returns: the store in which it lies, whole, and nowhere else
+    :returns: the store in which it is, whole, and nowhere else
     """
     image_id, data = queued(glance), os.urandom(1000)
     assert put(glance, image_id, data, headers) == (204, b'')
@@ -141,7 +141,7 @@ def land(glance, headers):
 
 
 def where(glance, image_id, data):
-    """Return the store in which an image lies, whole, and nowhere else."""
+    """Return the store in which an image is, whole, and nowhere else."""
     assert glance.image(image_id)['status'] == 'active'
     [(store, path)] = glance.files(image_id).items()
     assert path.read_bytes() == data
@@ -182,9 +182,9 @@ def test_base_image_tells(glance, base, log, stores, store):
     [line] = log.lines()
     assert ' INFO ' in line
     if stores == ('web',):
-        why = "Glance's default store: the base image lies only in web, where"
+        why = "Glance's default store: the base image is only in web, where"
     else:
-        why = f'store {store}: the base image lies in it'
+        why = f'store {store}: the base image is in it'
     assert f'goes to {why}' in line
     assert f'[base image {base(*stores)}]' in line
 
@@ -596,7 +596,7 @@ def test_store_that_could_not_be_set_up(own):
     assert land(glance, {BASE: one}) == 'cheap'
     assert land(glance, {BASE: two}) == 'reliable'
 
-    assert 'lies only in fast, where Glance takes no data' in log.lines()[0]
+    assert 'is only in fast, where Glance takes no data' in log.lines()[0]
 
 
 def test_store_that_refuses_the_data(glance, base):
@@ -683,7 +683,7 @@ class TestCinder:
 
     @pytest.fixture
     def upload(self, tmp_path):
-        """Upload a volume; return the store in which it then lies."""
+        """Upload a volume; return the store in which it then is."""
 
         def upload(glance, *arguments):
             image_id, data = queued(glance), os.urandom(MIB)

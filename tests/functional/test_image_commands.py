@@ -78,7 +78,7 @@ def new(result):
 
 
 def whole(glance, image_id, *names, data=DATA):
-    """See that an image lies in these stores, whole, and nowhere else."""
+    """See that an image is in these stores, whole, and nowhere else."""
     assert sorted(glance.stores_of(image_id)) == sorted(names)
     files = glance.files(image_id)
     assert set(files) == set(names)
@@ -188,7 +188,7 @@ class TestImport:
 
     @pytest.mark.parametrize('source', ['uri', 'file'])
     def test_failure_disallowed(self, sites, run, uri, tmp_path, source):
-        """It lies nowhere, and why is said, and what to do."""
+        """It is nowhere, and why is said, and what to do."""
         with broken(sites, 'dcn0'):
             result = run(
                 image_import.ImportImage,
@@ -201,7 +201,7 @@ class TestImport:
         image_id = new(result)
         assert result.states['dcn0'] == 'failed'
         assert 'done' not in result.states.values()
-        assert 'lies in no store: Task failed' in result.words
+        assert 'is in no store: Task failed' in result.words
         assert result.words.endswith(f'openstack image delete {image_id}')
         assert sites.stores_of(image_id) == []
         assert sites.files(image_id) == {}
@@ -222,7 +222,7 @@ class TestImport:
 
         assert result.code == 1
         assert set(result.states.values()) == {'failed'}
-        assert 'lies in no store: Task failed' in result.words
+        assert 'is in no store: Task failed' in result.words
 
     @pytest.mark.parametrize(
         ('args', 'words'),
@@ -254,7 +254,7 @@ class TestImport:
         [
             (['--uri', 'http://127.0.0.1:9/'], 'does not pass filtering'),
             (['--file', '/no/such'], '/no/such'),
-            (['--file', '/dev/null'], 'is no regular file'),
+            (['--file', '/dev/null'], 'is not a regular file'),
             (['--disk-format', 'nosuch', '--uri', 'x'], 'nosuch'),
         ],
     )
@@ -351,7 +351,7 @@ class TestImport:
 
 @pytest.fixture
 def image(sites):
-    """An image that lies in ``central``."""
+    """An image that is in ``central``."""
     return make(sites, 'central')
 
 
@@ -395,7 +395,7 @@ class TestCopy:
 
         assert result.code == 3
         assert result.states == {'dcn0': 'failed', 'dcn1': 'done'}
-        assert "does not lie in dcn0: Glance's log says why" in result.words
+        assert "is not in dcn0: Glance's log says why" in result.words
         whole(sites, image, 'central', 'dcn1')
 
     def test_all_fail(self, sites, run, image):
@@ -574,7 +574,7 @@ class TestRelocate:
         whole(sites, image_id, 'central', 'dcn1', 'dcn2')
 
     def test_read_only(self, sites, run):
-        """What lies there is left alone."""
+        """What is there is left alone."""
         image_id = sites.create_image(DATA, stores=['web'])
 
         result = run(image_relocate.RelocateImage, image_id, '--to', 'dcn0')

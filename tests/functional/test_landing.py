@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope='module')
 def base(glance, qcow2):
-    """Make, once each, base images by the stores in which they lie."""
+    """Make, once each, base images by the stores in which they are."""
     made = {}
 
     def base(*stores):
@@ -170,7 +170,7 @@ def test_shelve_with_bad_option(nova, glance, base, boot):
 
 
 def test_snapshot_of_a_snapshot(nova, glance, base, boot):
-    """The second one's base is the first one, which lies elsewhere."""
+    """The second one's base is the first one, which is elsewhere."""
     nova.conf(**{'glance.store': 'reliable'})
     first = nova.snapshot(boot(base('fast')))
     nova.conf(**{'glance.store': None})

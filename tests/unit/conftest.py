@@ -62,7 +62,7 @@ def image(glance):
 
 @pytest.fixture
 def base(glance):
-    """A base image that lies in ``fast``."""
+    """A base image that is in ``fast``."""
     image = {'id': str(uuid.uuid4()), 'status': 'active', 'stores': 'fast'}
     glance.images[image['id']] = image
     return image

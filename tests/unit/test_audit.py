@@ -17,8 +17,8 @@ from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import selection
 from nova_multistore import stores
-from nova_multistore.osc import inquiry
-from nova_multistore.osc import totals
+from nova_multistore.osc import records
+from nova_multistore.osc import sizes
 
 NOW = datetime.datetime(2026, 1, 2, 12, 0, tzinfo=datetime.timezone.utc)
 LONG_AGO = '2026-01-02T10:59:59Z'
@@ -74,22 +74,22 @@ def server(image=BASE, **changes):
     return {key: value for key, value in found.items() if value is not ...}
 
 
-def policy(**changes):
-    return audit.Policy(CATALOGUE, **{'configured': True, **changes})
+def settings(**changes):
+    return audit.Settings(CATALOGUE, **{'configured': True, **changes})
 
 
-IN_FORCE = policy()
+IN_FORCE = settings()
 IDLE = server()
 
 
-def judge(image, policy=IN_FORCE, images=(), owner=IDLE, tasks=()):
+def judge(image, settings=IN_FORCE, images=(), owner=IDLE, tasks=()):
     """Judge an image; what is looked up in vain is not there."""
     records = audit.Records(
         {i['id']: i for i in images or [base()]}.get,
         {SERVER: owner}.get,
         lambda image_id: tasks,
     )
-    return audit.judge(image, policy, records, NOW)
+    return audit.judge(image, settings, records, NOW)
 
 
 def problem(*args, **kwargs):
@@ -121,14 +121,14 @@ def test_nothing_asked(changes):
     """
     records = audit.Records({BASE: base()}.get, unasked, unasked)
 
-    assert audit.judge(snapshot(**changes), policy(), records, NOW) == []
+    assert audit.judge(snapshot(**changes), settings(), records, NOW) == []
 
 
 def test_nothing_asked_about_an_order():
     """Not even that image."""
     records = audit.Records(unasked, unasked, unasked)
 
-    found = audit.judge(snapshot(), policy(store='dcn1'), records, NOW)
+    found = audit.judge(snapshot(), settings(store='dcn1'), records, NOW)
 
     assert len(found) == 1
 
@@ -141,7 +141,7 @@ UNDER_WAY = ['queued', 'saving', 'uploading', 'importing']
 @pytest.mark.parametrize('status', UNDER_WAY)
 @pytest.mark.parametrize(
     ('owner', 'why'),
-    [(None, 'its server is gone'), (IDLE, 'Nova does nothing')],
+    [(None, 'its server is gone'), (IDLE, 'Nova is not busy')],
 )
 def test_stuck(status, owner, why):
     [finding] = judge(
@@ -221,15 +221,15 @@ def test_stuck_import(tasks, found):
         ({'size': 0}, 'it is active without data'),
         ({'size': None}, 'it is active without data'),
         ({'size': ...}, 'it is active without data'),
-        ({'stores': ''}, 'it is active and lies in no store'),
-        ({'stores': ...}, 'it is active and lies in no store'),
+        ({'stores': ''}, 'it is active and is in no store'),
+        ({'stores': ...}, 'it is active and is in no store'),
         ({'size': 6}, 'it has 6 bytes of a disk of 7'),
         ({'size': 8}, 'it has 8 bytes of a disk of 7'),
     ],
 )
 def test_not_whole(changes, words):
     """And it is not worth a copy."""
-    [finding] = judge(snapshot(**changes), policy(copy_to=('central',)))
+    [finding] = judge(snapshot(**changes), settings(copy_to=('central',)))
 
     assert finding.problem == words
     assert finding.remedy.startswith(f'openstack image delete {IMAGE}')
@@ -251,7 +251,7 @@ def test_size_that_tells_nothing(changes):
 
 def test_one_store():
     """A Glance without several stores names none."""
-    alone = audit.Policy(stores.Catalogue(), configured=True)
+    alone = audit.Settings(stores.Catalogue(), configured=True)
 
     assert judge(snapshot(stores=...), alone) == []
 
@@ -262,15 +262,15 @@ RELOCATE = f'openstack multistore image relocate {IMAGE} --to '
 
 
 def test_order():
-    [finding] = judge(snapshot(), policy(store='dcn1'))
+    [finding] = judge(snapshot(), settings(store='dcn1'))
 
     assert finding.problem == (
-        'it lies in dcn0, not in dcn1: [glance] store names it'
+        'it is in dcn0, not in dcn1: [glance] store names it'
     )
     assert finding.remedy == f'{RELOCATE}dcn1'
     assert not finding.copy_to
-    assert judge(snapshot(stores='dcn1'), policy(store='dcn1')) == []
-    assert judge(snapshot(stores='web,dcn1'), policy(store='dcn1')) == []
+    assert judge(snapshot(stores='dcn1'), settings(store='dcn1')) == []
+    assert judge(snapshot(stores='web,dcn1'), settings(store='dcn1')) == []
 
 
 @pytest.mark.parametrize(
@@ -285,9 +285,9 @@ def test_order():
 @pytest.mark.parametrize(
     'in_force',
     [
-        policy(store='dcn1', copy_to=('central',)),
+        settings(store='dcn1', copy_to=('central',)),
         # A user's wish, even if it is not granted.
-        policy(store='dcn1'),
+        settings(store='dcn1'),
     ],
 )
 def test_copies_are_kept(present, command, in_force):
@@ -301,7 +301,7 @@ def test_copies_are_kept(present, command, in_force):
 
 @pytest.mark.parametrize('store', ['web', 'nosuch'])
 def test_order_that_cannot_be(store):
-    [finding] = judge(snapshot(), policy(store=store))
+    [finding] = judge(snapshot(), settings(store=store))
 
     assert f"store '{store}' is" in finding.problem
     assert 'can be written are central, dcn0, dcn1' in finding.problem
@@ -371,7 +371,8 @@ def test_no_verdict(images, owner):
 def test_no_verdict_without_configuration():
     """[glance] store may be set, for all that is known."""
     assert (
-        judge(snapshot(), audit.Policy(CATALOGUE), images=[base('dcn1')]) == []
+        judge(snapshot(), audit.Settings(CATALOGUE), images=[base('dcn1')])
+        == []
     )
 
 
@@ -396,7 +397,7 @@ def test_no_verdict_without_configuration():
 )
 def test_passing(name, owner, passing):
     """What is Nova's for a while follows the base image, and has no copies."""
-    ordered = policy(store='dcn1', copy_to=('central',))
+    ordered = settings(store='dcn1', copy_to=('central',))
     found = {
         present: [
             f.problem
@@ -412,7 +413,7 @@ def test_passing(name, owner, passing):
     elif passing:
         assert found['dcn0'] == []
         [words] = found['dcn1']
-        assert words.endswith('not in dcn0: the base image lies in it')
+        assert words.endswith('not in dcn0: the base image is in it')
     else:
         assert [len(words) for words in found.values()] == [2, 1]
         assert found['dcn0'][0].endswith('[glance] store names it')
@@ -449,7 +450,7 @@ def test_ceph(ceph_store, base_stores, right):
         )
     )
     own = PLACES.get(ceph_store)
-    in_ceph = audit.Policy(
+    in_ceph = audit.Settings(
         catalogue,
         configured=True,
         ceph_store=ceph_store,
@@ -474,7 +475,9 @@ COPY = f'openstack multistore image copy {IMAGE}'
 
 
 def test_missing_copies():
-    [finding] = judge(snapshot(**WANTED), policy(copy_to=('central', 'dcn1')))
+    [finding] = judge(
+        snapshot(**WANTED), settings(copy_to=('central', 'dcn1'))
+    )
 
     assert finding.problem == 'no copy in central, dcn1: none is being made'
     assert finding.remedy == f'{COPY} --store central --store dcn1'
@@ -482,32 +485,32 @@ def test_missing_copies():
 
 
 @pytest.mark.parametrize(
-    ('named', 'policy', 'copied', 'words'),
+    ('named', 'settings', 'copied', 'words'),
     [
         # Without a nova.conf, it is the image alone that tells.
-        (..., audit.Policy(CATALOGUE), (), []),
-        ('central', audit.Policy(CATALOGUE), ('central',), ['no copy in c']),
+        (..., audit.Settings(CATALOGUE), (), []),
+        ('central', audit.Settings(CATALOGUE), ('central',), ['no copy in c']),
         # With one, an image of before the option, and one of after it.
-        (..., policy(copy_to=('central',)), ('central',), ['no copy in c']),
-        ('', policy(copy_to=('central',)), (), []),
-        ('dcn0', policy(copy_to=('central', 'dcn0')), (), []),
+        (..., settings(copy_to=('central',)), ('central',), ['no copy in c']),
+        ('', settings(copy_to=('central',)), (), []),
+        ('dcn0', settings(copy_to=('central', 'dcn0')), (), []),
         # What a user adds is not obeyed.
         (
             'dcn1,central',
-            policy(copy_to=('central',)),
+            settings(copy_to=('central',)),
             ('central',),
             ['no copy in dcn1: the image alone names it', 'no copy in c'],
         ),
-        ('dcn1', policy(), (), ['no copy in dcn1: the image alone']),
+        ('dcn1', settings(), (), ['no copy in dcn1: the image alone']),
         # What is there already is no problem.
-        ('dcn0', policy(), (), []),
-        ('web', policy(copy_to=('web',)), (), ["'web' is read-only"]),
-        ('x', policy(copy_to=('x',)), (), ["'x' is not one of Glance's"]),
-        (..., policy(copy_to=('x',)), (), ["'x' is not one of Glance's"]),
+        ('dcn0', settings(), (), []),
+        ('web', settings(copy_to=('web',)), (), ["'web' is read-only"]),
+        ('x', settings(copy_to=('x',)), (), ["'x' is not one of Glance's"]),
+        (..., settings(copy_to=('x',)), (), ["'x' is not one of Glance's"]),
     ],
 )
-def test_wanted(named, policy, copied, words):
-    found = judge(snapshot(**{copies.PROPERTY: named}), policy)
+def test_wanted(named, settings, copied, words):
+    found = judge(snapshot(**{copies.PROPERTY: named}), settings)
 
     assert sum((f.copy_to for f in found), ()) == copied
     assert len(found) == len(words)
@@ -519,7 +522,7 @@ def test_wanted(named, policy, copied, words):
 def test_refused_store(named):
     """Nothing can mend it but a change of what is wanted."""
     [finding] = judge(
-        snapshot(**{copies.PROPERTY: named}), policy(copy_to=('x',))
+        snapshot(**{copies.PROPERTY: named}), settings(copy_to=('x',))
     )
 
     assert 'that can be written are central, dcn0, dcn1' in finding.problem
@@ -535,7 +538,7 @@ def test_failed_import(wanted):
 
     [finding] = judge(
         image,
-        policy(copy_to=wanted),
+        settings(copy_to=wanted),
         tasks=[task(OF_LATE, 'failure', 'no room\n')],
     )
 
@@ -557,7 +560,7 @@ def test_failed_import_without_a_reason(status):
 def test_held(importing):
     """An import that goes on is waited for, one that is silent is not."""
     image = held(os_glance_importing_to_stores=importing, **WANTED)
-    both = policy(copy_to=('central', 'dcn1'))
+    both = settings(copy_to=('central', 'dcn1'))
 
     assert judge(image, both, tasks=[task(OF_LATE)]) == []
     [finding] = judge(image, both, tasks=[task(LONG_AGO)])
@@ -599,7 +602,7 @@ IMAGES = st.fixed_dictionaries(
     }
 ).map(lambda changes: snapshot(**changes))
 POLICIES = st.builds(
-    audit.Policy,
+    audit.Settings,
     st.sampled_from([CATALOGUE, stores.Catalogue()]),
     st.booleans(),
     st.sampled_from([None, *NAMES]),
@@ -614,20 +617,20 @@ POLICIES = st.builds(
     LISTS,
     st.sampled_from([(), (task(OF_LATE),), (task(LONG_AGO, 'failure'),)]),
 )
-def test_promises(image, policy, owner, base_stores, tasks):
+def test_promises(image, settings, owner, base_stores, tasks):
     """Whatever there is, these hold."""
     images = [base('' if base_stores is ... else base_stores)]
 
-    found = judge(image, policy, images, owner, tasks)
+    found = judge(image, settings, images, owner, tasks)
 
     copied = [store for finding in found for store in finding.copy_to]
     # Each store once, and only where it is of use.
     assert len(set(copied)) == len(copied)
     assert not set(copied) & set(stores.of_image(image))
-    assert set(copied) <= set(policy.catalogue.writable)
+    assert set(copied) <= set(settings.catalogue.writable)
     # No user steers it past nova.conf.
-    if policy.configured:
-        assert set(copied) <= set(policy.copy_to)
+    if settings.configured:
+        assert set(copied) <= set(settings.copy_to)
     if copied:
         assert image['status'] == 'active'
         assert image['size']
@@ -668,7 +671,7 @@ class Images:
 
 
 def inquire(images, server_now=unasked):
-    return inquiry.Inquiry(
+    return records.Source(
         types.SimpleNamespace(images=images, server_now=server_now)
     )
 
@@ -678,7 +681,7 @@ def pauses(monkeypatch):
     """Do not wait; return how long it would have been each time."""
     slept = []
     clock = types.SimpleNamespace(sleep=slept.append)
-    monkeypatch.setattr(inquiry, 'time', clock)
+    monkeypatch.setattr(records, 'time', clock)
     return slept
 
 
@@ -810,9 +813,9 @@ class Terminal(io.StringIO):
 
 
 def test_totals():
-    """A store in which nothing lies is there as well."""
-    sums = totals.Totals(['central', 'dcn0'])
-    sums.add(snapshot(stores='central,far', size=10**9))
+    """A store in which nothing is is there as well."""
+    sums = sizes.Totals(['central', 'dcn0'])
+    sums.add(snapshot(stores='central,far', size=5 << 30))
     sums.add(snapshot(stores='central', size=None))
     plain, terminal = io.StringIO(), Terminal()
 
@@ -820,20 +823,20 @@ def test_totals():
     sums.show(terminal)
 
     assert plain.getvalue().splitlines() == [
-        'central: 2 images, 1000000000 bytes',
+        'central: 2 images, 5368709120 bytes',
         'dcn0: 0 images, 0 bytes',
-        'far: 1 images, 1000000000 bytes',
+        'far: 1 images, 5368709120 bytes',
     ]
     lines = terminal.getvalue().splitlines()
     assert len(lines) == 3
     assert ['█' in line for line in lines] == [True, False, True]
-    assert '1.0 GB' in lines[0]
+    assert '5.0 GiB' in lines[0]
 
 
 def test_no_totals():
     """A Glance without several stores has none."""
     terminal = Terminal()
 
-    totals.Totals([]).show(terminal)
+    sizes.Totals([]).show(terminal)
 
     assert terminal.getvalue().strip() == ''

@@ -14,10 +14,9 @@ import requests
 
 from nova_multistore import stores
 from nova_multistore.osc import cloud as osc_cloud
-from nova_multistore.osc import create
 from nova_multistore.osc import explain
-from nova_multistore.osc import follow
 from nova_multistore.osc import plugin
+from nova_multistore.osc import snapshot_create
 from tests import command as commands
 
 IMAGE = '11111111-1111-4111-8111-111111111111'
@@ -93,7 +92,7 @@ def run(command, cloud, *args, stderr=None):
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch):
-    monkeypatch.setattr(follow, 'PAUSE', 0)
+    monkeypatch.setattr(snapshot_create, 'PAUSE', 0)
 
 
 def test_entry_points():
@@ -135,7 +134,7 @@ def test_snapshot():
     cloud = Cloud()
 
     shown = run(
-        create.CreateSnapshot,
+        snapshot_create.CreateSnapshot,
         cloud,
         'server-name',
         *('--store', 'fast', '--property', 'a=1', '--property', 'b=2'),
@@ -159,7 +158,7 @@ def test_backup():
     cloud = Cloud(('active', None))
 
     shown = run(
-        create.CreateBackup,
+        snapshot_create.CreateBackup,
         cloud,
         'server-name',
         *('--store', 'fast', '--type', 'daily', '--rotate', '2'),
@@ -182,12 +181,12 @@ def test_no_rotation(rotate, capsys):
     """Nova would delete the backup as soon as it is there."""
     with pytest.raises(SystemExit):
         run(
-            create.CreateBackup,
+            snapshot_create.CreateBackup,
             Cloud(),
             *('s', '--store', 'x', '--type', 'y', f'--rotate={rotate}'),
         )
 
-    assert 'no number above 0' in capsys.readouterr().err
+    assert 'not a whole number above 0' in capsys.readouterr().err
 
 
 STATES = [
@@ -203,7 +202,7 @@ def test_progress_in_a_file():
     out = io.StringIO()
 
     run(
-        create.CreateSnapshot,
+        snapshot_create.CreateSnapshot,
         Cloud(*STATES),
         *('s', '--store', 'fast', '--wait'),
         stderr=out,
@@ -222,7 +221,7 @@ def test_progress_on_a_terminal(monkeypatch):
     out = commands.Terminal()
 
     run(
-        create.CreateSnapshot,
+        snapshot_create.CreateSnapshot,
         Cloud(*STATES),
         *('s', '--store', 'fast', '--wait'),
         stderr=out,
@@ -246,7 +245,7 @@ def test_snapshot_that_fails(states, words):
     """There is nothing more to wait for."""
     with pytest.raises(exceptions.CommandError, match=words):
         run(
-            create.CreateSnapshot,
+            snapshot_create.CreateSnapshot,
             Cloud(*states),
             *('s', '--store', 'fast', '--wait'),
         )
@@ -255,10 +254,10 @@ def test_snapshot_that_fails(states, words):
 def test_snapshot_elsewhere():
     """Somebody did not do as told."""
     with pytest.raises(
-        exceptions.CommandError, match='lies in cheap, fast, not in far'
+        exceptions.CommandError, match='is in cheap, fast, not in far'
     ):
         run(
-            create.CreateSnapshot,
+            snapshot_create.CreateSnapshot,
             Cloud(('active', None)),
             *('s', '--store', 'far', '--wait'),
         )
@@ -273,7 +272,7 @@ def test_explain():
         'base_image_stores': 'fast, web',
         'stores': 'cheap (default), fast, far, web (read-only)',
         'store': 'fast',
-        'reason': 'the base image lies in it',
+        'reason': 'the base image is in it',
         'direct_snapshot': 'not known without --config-file',
     }
 
@@ -353,7 +352,7 @@ def test_explain_volume_backed():
     shown = run(explain.Explain, Cloud(image=None), 's', '--store', 'fast')
 
     assert shown['store'] == 'cheap'
-    assert "Cinder's" in shown['direct_snapshot']
+    assert 'Cinder' in shown['direct_snapshot']
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,8 @@ from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_import
 from nova_multistore.osc import image_relocate
 from nova_multistore.osc import image_show
-from nova_multistore.osc import local
 from nova_multistore.osc import progress
-from nova_multistore.osc import size
+from nova_multistore.osc import sizes
 from tests import command
 
 IMAGE = '11111111-1111-4111-8111-111111111111'
@@ -44,8 +43,8 @@ CATALOGUE = {
 }
 
 
-def image(lies='', status='active', **properties):
-    made = {'id': IMAGE, 'name': 'x', 'status': status, 'stores': lies}
+def image(present='', status='active', **properties):
+    made = {'id': IMAGE, 'name': 'x', 'status': status, 'stores': present}
     return {**made, **DIGESTS, **properties}
 
 
@@ -243,7 +242,7 @@ def test_import_of_half_a_file(tmp_path):
         *('x', '--file', str(path), '--all-stores'),
     )
 
-    assert (result.code, result.words) == (1, '7 of 8 bytes came to Glance')
+    assert (result.code, result.words) == (1, 'Glance has only 7 of 8 bytes')
     assert [what for what, *_ in images.asked] == ['create', 'stage', 'delete']
 
 
@@ -277,7 +276,7 @@ def test_import_that_does_not_begin(error, words, asked):
 
 @pytest.mark.parametrize(
     'error',
-    [exception.GlanceRefused(409, 'held'), exception.GlanceAway('no answer')],
+    [exception.GlanceRefused(409, 'held'), exception.ServiceAway('no answer')],
 )
 def test_import_whose_answer_was_lost(error):
     """It has begun: the image is kept."""
@@ -296,7 +295,7 @@ def test_import_whose_answer_was_lost(error):
 
 def test_import_that_nobody_knows_of():
     """It is said how to look."""
-    away = exception.GlanceAway('no answer')
+    away = exception.ServiceAway('no answer')
     images = Images(away, **{'import': away})
 
     result = run(
@@ -348,7 +347,7 @@ def test_interrupt_while_data_are_sent(tmp_path, caplog):
 
 def test_glance_that_restarts():
     """It is asked again while there is time."""
-    away = exception.GlanceAway('Glance did not answer')
+    away = exception.ServiceAway('Glance did not answer')
     images = Images(image(), image(**HELD), away, image('a,b'))
 
     result = run(image_show.ShowImages, images, IMAGE, '--wait')
@@ -358,7 +357,7 @@ def test_glance_that_restarts():
 
 
 def test_glance_that_stays_away():
-    away = exception.GlanceAway('Glance did not answer')
+    away = exception.ServiceAway('Glance did not answer')
     images = Images(image(), image(**HELD), away)
 
     result = run(
@@ -381,7 +380,7 @@ AFTER = image('a,b')
         ({'checksum': None}, {'checksum': None}, 'its checksum is None'),
         ({}, {'status': 'deactivated'}, 'it is deactivated'),
         ({}, {TASK: 't'}, 'another import has begun'),
-        ({}, {'stores': 'b'}, 'does not lie in a any more'),
+        ({}, {'stores': 'b'}, 'is no longer in a'),
     ],
 )
 def test_relocate_what_is_not_certain(before, after, words):
@@ -393,7 +392,7 @@ def test_relocate_what_is_not_certain(before, after, words):
     result = run(image_relocate.RelocateImage, images, IMAGE, '--to', 'a')
 
     assert result.code == 1
-    assert 'was deleted nowhere' in result.words
+    assert 'was not deleted anywhere' in result.words
     assert words in result.words
     assert images.asked == []
 
@@ -434,7 +433,7 @@ def test_relocate_what_is_in_use(error, code, state):
     assert {row['store']: row['reason'] for row in result.rows}['other'] == (
         "not one of this Glance's stores"
     )
-    assert ('still lies in b: ' in result.words) == (code == 3)
+    assert ('is still in b: ' in result.words) == (code == 3)
 
 
 def test_lines():
@@ -510,7 +509,7 @@ def test_dumb_terminal(monkeypatch):
     ],
 )
 def test_size(amount, words):
-    column = size.SizeColumn(amount)
+    column = sizes.SizeColumn(amount)
 
     assert column.human_readable() == words
     assert column.machine_readable() == amount
@@ -522,7 +521,7 @@ def test_local_file(tmp_path):
     path.write_bytes(b'123456')
     told = []
 
-    with local.LocalFile(str(path)) as file:
+    with image_import.LocalFile(str(path)) as file:
         file.report = told.append
         assert file.size == 6
         assert [file.read(4), file.read(4), file.read(4)] == [

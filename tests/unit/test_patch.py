@@ -101,7 +101,7 @@ def test_seam_that_differs(monkeypatch):
     assert not patch.is_applied()
     assert len(caught.value.problems) == 2
     assert '(self, context, image_id, data, store)' in str(caught.value)
-    assert '_create_onetime_client is not there' in str(caught.value)
+    assert '_create_onetime_client cannot be found' in str(caught.value)
 
 
 def test_older_nova(monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from nova_multistore import policies
-from nova_multistore import policy
+from nova_multistore.api import authorization
 from nova_multistore.selection import Operation
 
 SNAPSHOT = 'os_compute_api:servers:create_image'
@@ -41,7 +41,7 @@ def allowed(context):
         found = set()
         for operation in ACTIONS:
             try:
-                policy.authorize(context, operation, project_id)
+                authorization.authorize(context, operation, project_id)
             except nova_exception.PolicyNotAuthorized:
                 continue
             found.add(operation)

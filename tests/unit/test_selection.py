@@ -25,7 +25,7 @@ REF = {'X-OpenStack-Base-Image-Ref': BASE}
 
 
 def facts(**changes):
-    """A snapshot of a server whose base image lies in ``fast``."""
+    """A snapshot of a server whose base image is in ``fast``."""
     return dataclasses.replace(
         selection.Facts(
             operation=selection.Operation.SNAPSHOT,
@@ -174,7 +174,7 @@ def test_base_image_tells(base_stores, ceph_store, store, fallback):
     assert not chosen.ordered
     assert fallback == chosen.fallback
     assert {**REF, 'X-Image-Meta-Store': store} == sent(chosen)
-    assert chosen.reason.startswith('the base image lies in it')
+    assert chosen.reason.startswith('the base image is in it')
 
 
 def test_ceph_is_no_substring_of_ceph2():
@@ -191,12 +191,11 @@ def test_ceph_is_no_substring_of_ceph2():
 
 
 UNTOLD = [
-    ((), 'the base image lies in no store'),
-    (('web',), 'the base image lies only in web, where Glance takes no data'),
+    ((), 'the base image is in no store'),
+    (('web',), 'the base image is only in web, where Glance takes no data'),
     (
         ('elsewhere', 'web'),
-        'the base image lies only in elsewhere, web, where Glance takes no '
-        'data',
+        'the base image is only in elsewhere, web, where Glance takes no data',
     ),
     (None, 'it is gone'),
 ]
@@ -344,60 +343,61 @@ class TestOwnStore:
         assert (chosen.store, chosen.pool) == ('ceph', 'images')
 
 
+Direct = selection.Direct
 UNSETTLED = {'catalogue': dataclasses.replace(CATALOGUE, unsettled=True)}
 
 
 @pytest.mark.parametrize(
-    ('changes', 'pool', 'yields'),
+    ('changes', 'direct', 'pool'),
     [
         # In this cluster.
-        ({'configured': 'ceph'}, 'images', False),
-        ({'configured': 'fast'}, 'other', False),
-        ({'base_stores': ('fast',)}, 'other', False),
+        ({'configured': 'ceph'}, Direct.POOL, 'images'),
+        ({'configured': 'fast'}, Direct.POOL, 'other'),
+        ({'base_stores': ('fast',)}, Direct.POOL_FIRST, 'other'),
         # Elsewhere: an order rules a direct snapshot out.
-        ({'configured': 'cheap'}, None, False),
-        ({'configured': 'far'}, None, False),
-        ({'configured': 'cheap', 'fsid': None}, None, False),
-        ({'base_stores': ('cheap',)}, None, True),
-        ({'base_stores': ('far',)}, None, True),
+        ({'configured': 'cheap'}, Direct.NO, None),
+        ({'configured': 'far'}, Direct.NO, None),
+        ({'configured': 'cheap', 'fsid': None}, Direct.NO, None),
+        ({'base_stores': ('cheap',)}, Direct.SEARCH, None),
+        ({'base_stores': ('far',)}, Direct.SEARCH, None),
         # Nobody knows: Nova's own way.
-        ({'configured': 'ceph', 'places': {}}, None, True),
+        ({'configured': 'ceph', 'places': {}}, Direct.SEARCH, None),
         (
             {
                 'configured': 'ceph',
                 'places': {'ceph': stores.Place('rbd')},
             },
+            Direct.SEARCH,
             None,
-            True,
         ),
-        ({'base_stores': ('ceph',), 'places': {}}, None, True),
-        ({'catalogue': None}, None, True),
+        ({'base_stores': ('ceph',), 'places': {}}, Direct.SEARCH, None),
+        ({'catalogue': None}, Direct.SEARCH, None),
         # Nobody knows just now: an order is not lost over that.
         (
             {'catalogue': None, 'configured': 'ceph', 'places': {}},
+            Direct.NO,
             None,
-            False,
         ),
-        ({'configured': 'ceph', 'places': {}, **UNSETTLED}, None, False),
-        ({'configured': 'far', 'fsid': None}, None, False),
-        ({'places': {}, **UNSETTLED}, None, True),
-        ({'configured': 'ceph', **UNSETTLED}, 'images', False),
+        ({'configured': 'ceph', 'places': {}, **UNSETTLED}, Direct.NO, None),
+        ({'configured': 'far', 'fsid': None}, Direct.NO, None),
+        ({'places': {}, **UNSETTLED}, Direct.SEARCH, None),
+        ({'configured': 'ceph', **UNSETTLED}, Direct.POOL, 'images'),
         # A shelved server obeys no order.
         (
             {
                 'configured': 'cheap',
                 'operation': selection.Operation.SHELVE,
             },
+            Direct.POOL_FIRST,
             'other',
-            False,
         ),
     ],
 )
-def test_direct_snapshot(changes, pool, yields):
-    """Its pool, and whether Nova's own search for one counts."""
+def test_direct_snapshot(changes, direct, pool):
+    """Where it goes."""
     chosen = selection.select(in_ceph(**changes))
 
-    assert (chosen.pool, chosen.yields) == (pool, yields)
+    assert (chosen.direct, chosen.pool) == (direct, pool)
 
 
 @pytest.mark.parametrize('ceph_store', [None, 'ceph'])
@@ -405,4 +405,4 @@ def test_no_direct_snapshot_where_disks_are_elsewhere(ceph_store):
     """Nothing is said of it."""
     chosen = selection.select(facts(ceph_store=ceph_store))
 
-    assert (chosen.pool, chosen.yields) == (None, False)
+    assert (chosen.direct, chosen.pool) == (Direct.NO, None)

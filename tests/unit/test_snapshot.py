@@ -15,8 +15,9 @@ from nova.virt import driver as virt_driver
 from nova.virt import fake
 import pytest
 
+from nova_multistore import selection
 from nova_multistore.compute import ceph
-from nova_multistore.compute import snapshot
+from nova_multistore.compute import ongoing
 from nova_multistore.compute import validation
 from tests.unit import stub
 
@@ -35,7 +36,7 @@ class Driver(fake.FakeDriver):
         self.error = None
 
     def snapshot(self, context, instance, image_id, update_task_state):
-        self.selections.append(snapshot.selected(image_id))
+        self.selections.append(ongoing.get(image_id).selection)
         self.records.append(nova_image.API().get(context, image_id))
         if self.error:
             raise self.error
@@ -65,7 +66,7 @@ def take(driver, context, server, image):
 def test_selection_lasts_as_long_as_the_snapshot(driver, take, image):
     """It is there for the driver, and gone afterwards."""
     assert take().store == 'fast'
-    assert snapshot.selected(image['id']) is None
+    assert ongoing.get(image['id']) is None
 
 
 def test_selection_is_forgotten_after_a_failure(driver, take, glance, image):
@@ -75,7 +76,7 @@ def test_selection_is_forgotten_after_a_failure(driver, take, glance, image):
     with pytest.raises(nova_exception.InstanceNotRunning):
         take()
 
-    assert snapshot.selected(image['id']) is None
+    assert ongoing.get(image['id']) is None
     assert image['id'] in glance.images
 
 
@@ -89,7 +90,7 @@ def test_decision_is_one_line(take, server, base, image, caplog):
     assert record.levelno == logging.INFO
     assert record.getMessage() == (
         f'Image {image["id"]} (snapshot) goes to store fast: the base image '
-        f'lies in it [base image {base["id"]}]'
+        f'is in it [base image {base["id"]}]'
     )
     assert record.instance is server
 
@@ -223,10 +224,10 @@ def test_one_store(take, glance, own_requests):
     ('answer', 'reason'),
     [
         (stub.Answer(404), 'the base image is deleted or not visible'),
-        (stub.Answer(500), 'the base image could not be looked up (HTTP'),
+        (stub.Answer(500), 'the base image could not be looked up (Glance'),
         (stub.Answer(200, b'nothing'), 'the base image could not be'),
         (stub.Answer(200, {'stores': [1]}), 'the base image could not be'),
-        (stub.Answer(200, {}), 'the base image lies in no store'),
+        (stub.Answer(200, {}), 'the base image is in no store'),
     ],
 )
 def test_base_image_that_cannot_tell(take, glance, base, answer, reason):
@@ -410,7 +411,7 @@ class TestCeph:
         chosen = take()
 
         assert (chosen.store, chosen.pool) == ('fast', None)
-        assert chosen.yields
+        assert chosen.direct is selection.Direct.SEARCH
 
     def test_hanging_details(self, monkeypatch, take, glance):
         """What the catalogue has told counts."""
@@ -434,10 +435,14 @@ class TestCeph:
             {'url': 'file:///x', 'metadata': {'store': 'cheap'}},
             {'url': 'rbd://fsid/p/x/snap', 'metadata': {'store': 'fast'}},
         ]
-        for store, pool in ((None, 'p'), ('fast', 'p'), ('cheap', None)):
+        for store, direct, pool in (
+            (None, selection.Direct.POOL_FIRST, 'p'),
+            ('fast', selection.Direct.POOL, 'p'),
+            ('cheap', selection.Direct.NO, None),
+        ):
             conf.config(group='glance', store=store)
             chosen = take()
-            assert (chosen.pool, chosen.yields) == (pool, False)
+            assert (chosen.direct, chosen.pool) == (direct, pool)
 
     def test_requests_of_an_order(
         self, conf, take, glance, details, own_requests
@@ -460,7 +465,7 @@ class TestCeph:
         details('token')
         monkeypatch.setattr(ceph, '_fsid', functools.cache(fail))
 
-        assert take().yields
+        assert take().direct is selection.Direct.SEARCH
 
     @pytest.mark.parametrize(
         ('store', 'level', 'words'),

@@ -140,7 +140,7 @@ class TestParse:
     )
     def test_stores_of_an_image_as_garbage(self, image):
         """It is an error with a reason."""
-        with pytest.raises(exception.LookupFailed, match='no image'):
+        with pytest.raises(exception.LookupFailed, match='not an image'):
             stores.of_image(image)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import uuid
 
 import glanceclient.exc
@@ -16,8 +18,8 @@ from nova_multistore import bounded
 from nova_multistore import lookup
 from nova_multistore import selection
 from nova_multistore import stores
+from nova_multistore.compute import ongoing
 from nova_multistore.compute import patch
-from nova_multistore.compute import snapshot
 from nova_multistore.compute import upload
 from tests.unit import stub
 
@@ -34,19 +36,24 @@ pytestmark = pytest.mark.usefixtures('patched')
 
 
 @pytest.fixture
-def select(monkeypatch, image):
-    """Set the selection for the image."""
+def making():
+    """Set the selection for the snapshot with an image."""
+    with contextlib.ExitStack() as stack:
 
-    def select(store, known=CATALOGUE, **kwargs):
-        monkeypatch.setitem(
-            snapshot._selections,
-            image['id'],
-            selection.Selection(
+        def making(image_id, store, known=CATALOGUE, **kwargs):
+            snapshot = stack.enter_context(ongoing.enter(image_id))
+            snapshot.selection = selection.Selection(
                 store, BASE, 'a test', catalogue=known, **kwargs
-            ),
-        )
+            )
+            return snapshot
 
-    return select
+        yield making
+
+
+@pytest.fixture
+def select(making, image):
+    """Set the selection for the image."""
+    return functools.partial(making, image['id'])
 
 
 @pytest.fixture
@@ -316,17 +323,24 @@ def test_default_store_that_was_renamed(glance, select, send, store):
     assert [sent(p)[1] for p in glance.made('PUT')] == [store, 'cheap']
 
 
-def test_many_uploads_to_a_store_that_is_gone(glance, context, monkeypatch):
+def test_location_that_was_given_up(glance, select, send, image):
+    """Glance took it after all: the image has no data."""
+    select('fast').location_given_up = True
+    glance.uploads = [refuse(409, status='active')]
+
+    with pytest.raises(nova_exception.ImageUnacceptable, match='deleted'):
+        send()
+
+    assert len(glance.made('PUT')) == 1
+
+
+def test_many_uploads_to_a_store_that_is_gone(glance, context, making):
     """They share one look at what is there now."""
     known = lookup.catalogue(context)
     images = [str(uuid.uuid4()) for _ in range(20)]
     for image_id in images:
         glance.images[image_id] = {'id': image_id, 'status': 'queued'}
-        monkeypatch.setitem(
-            snapshot._selections,
-            image_id,
-            selection.Selection('fats', BASE, 'a test', catalogue=known),
-        )
+        making(image_id, 'fats', known)
     glance.uploads = [
         lambda image, request: (
             refuse(400) if sent(request)[1] == 'fats' else take

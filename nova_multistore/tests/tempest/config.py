@@ -32,11 +32,11 @@ Possible values:
 The store that ``[glance] store`` names in ``nova.conf`` of the computes.
 
 Snapshots and backups are expected in it, and shelved servers still where
-their base image lies.
+their base image is.
 
 Possible values:
 
-* Unset, as ``[glance] store`` is: all are expected where the base image lies.
+* Unset, as ``[glance] store`` is: all are expected where the base image is.
 * The id of a store.
 """,
     ),

@@ -139,7 +139,7 @@ class StoresTest(manager.ScenarioTest):
         )
 
     def assert_follows_base(self, images: dict[str, dict[str, Any]]) -> None:
-        """Assert that images lie where their base images do.
+        """Assert that images are where their base images do.
 
         :param images: what Glance shows of them, by the store that the base
             image was put into
@@ -152,7 +152,7 @@ class StoresTest(manager.ScenarioTest):
         self._assert_landed(images, expected)
 
     def assert_ordered(self, images: dict[str, dict[str, Any]]) -> None:
-        """Assert that images lie where ``[glance] store`` sends them.
+        """Assert that images are where ``[glance] store`` sends them.
 
         Where it is unset, they lie where their base images do.
 
@@ -183,5 +183,5 @@ class StoresTest(manager.ScenarioTest):
             {},
             strayed,
             'By the store that the base image was put into, images were '
-            f'expected in one of {expected} and lie in {landed}',
+            f'expected in one of {expected} and are in {landed}',
         )

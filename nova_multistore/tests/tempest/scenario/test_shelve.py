@@ -1,4 +1,4 @@
-"""Shelving: where the base image lies, whatever ``[glance] store`` says."""
+"""Shelving: where the base image is, whatever ``[glance] store`` says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Snapshots and backups: where the base image lies, or where ordered."""
+"""Snapshots and backups: where the base image is, or where ordered."""
 
 from __future__ import annotations
 

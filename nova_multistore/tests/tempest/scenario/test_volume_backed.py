@@ -26,7 +26,7 @@ class VolumeBackedTest(base.StoresTest):
     @decorators.idempotent_id('aafe350b-6149-4fde-a59c-4bec3c2854ae')
     @utils.services('compute', 'image', 'volume')
     def test_snapshot(self) -> None:
-        """The empty image lies in the default store."""
+        """The empty image is in the default store."""
         for store, image_id in self.base_images.items():
             server = self.create_server(image_id=image_id, volume_backed=True)
             image = self.create_server_snapshot(server)

@@ -10,8 +10,8 @@ from nova.image import glance as nova_glance
 import pytest
 
 from nova_multistore import selection
-from nova_multistore.compute import rbd
-from nova_multistore.compute import snapshot
+from nova_multistore.compute import location
+from nova_multistore.compute import ongoing
 from tests.unit import stub
 
 LOCATION = 'rbd://fsid/images/x/snap'
@@ -21,27 +21,37 @@ LOCATION = 'rbd://fsid/images/x/snap'
 def add(conf, context, image, monkeypatch):
     """Add a location; Nova's own code answers, or raises, what is given."""
 
-    monkeypatch.setattr(rbd, '_PAUSE', 0.001)
+    monkeypatch.setattr(location, '_PAUSE', 0.001)
 
     def add(answer):
-        def wrapped(*args):
+        def proceed():
             if isinstance(answer, Exception):
                 raise answer
             return answer
 
-        service = nova_glance.GlanceImageServiceV2()
-        args = context, image['id'], LOCATION
-        return rbd.add_location(wrapped, service, args, {})
+        return location.add_location(
+            proceed,
+            nova_glance.GlanceImageServiceV2(),
+            context=context,
+            image_id=image['id'],
+            location=LOCATION,
+        )
 
     return add
 
 
 @pytest.fixture
-def selected(monkeypatch, image):
+def snapshot(image):
     """The image is a snapshot that goes to ``fast``."""
-    chosen = selection.Selection('fast', None, 'a test', pool='images')
-    monkeypatch.setitem(snapshot._selections, image['id'], chosen)
-    return lambda: snapshot.selected(image['id'])
+    with ongoing.enter(image['id']) as snapshot:
+        snapshot.selection = selection.Selection(
+            'fast',
+            None,
+            'a test',
+            direct=selection.Direct.POOL_FIRST,
+            pool='images',
+        )
+        yield snapshot
 
 
 def test_no_snapshot(add, glance):
@@ -62,7 +72,7 @@ def test_no_snapshot(add, glance):
         ({'stores': 'fast2'}, True),
     ],
 )
-def test_store_that_glance_says(add, selected, caplog, stores, warned):
+def test_store_that_glance_says(add, snapshot, caplog, stores, warned):
     """Another one is a warning: the image is there, and whole."""
     answer = {'status': 'active', **stores}
 
@@ -86,14 +96,14 @@ BROKEN = [
 
 
 @pytest.mark.parametrize('error', [*REFUSED, *BROKEN])
-def test_refused(add, selected, error):
+def test_refused(add, snapshot, error):
     """Nova is to take a standard snapshot."""
     with pytest.raises(nova_exception.ImageUnacceptable):
         add(error)
 
 
 @pytest.mark.parametrize('error', [*REFUSED, *BROKEN])
-def test_taken_after_all(add, selected, image, error):
+def test_taken_after_all(add, snapshot, image, error):
     """The image is not uploaded beside it."""
     image.update(status='active')
 
@@ -122,12 +132,12 @@ ANSWERS = [TAKING, *REFUSED, *BROKEN]
 
 @pytest.mark.parametrize('answer', ANSWERS)
 @pytest.mark.parametrize('status', ['active', 'deactivated'])
-def test_taken_later(add, selected, turn, answer, status):
+def test_taken_later(add, snapshot, turn, answer, status):
     """Glance says so, after a failure of its own, too."""
     turn(TAKING, TAKING, stub.Answer(503), TAKING, {'status': status})
 
     assert add(answer)['status'] == status
-    assert not selected().location_given_up
+    assert not snapshot.location_given_up
 
 
 NOT_TAKEN = {
@@ -139,19 +149,19 @@ NOT_TAKEN = {
 
 @pytest.mark.parametrize('case', NOT_TAKEN)
 @pytest.mark.parametrize('answer', ANSWERS)
-def test_not_taken(add, selected, turn, monkeypatch, answer, case):
+def test_not_taken(add, snapshot, turn, monkeypatch, answer, case):
     """The image is to have its data in the standard way."""
     states, patience, reason = NOT_TAKEN[case]
-    monkeypatch.setattr(rbd, 'PATIENCE', patience)
+    monkeypatch.setattr(location, 'PATIENCE', patience)
     turn(*states)
 
     with pytest.raises(nova_exception.ImageUnacceptable, match=reason):
         add(answer)
 
-    assert selected().location_given_up
+    assert snapshot.location_given_up
 
 
-def test_deleted_while_it_is_taken(add, selected, glance, image):
+def test_deleted_while_it_is_taken(add, snapshot, glance, image):
     """There is nothing to be snapshotted any more."""
     del glance.images[image['id']]
 
@@ -161,7 +171,7 @@ def test_deleted_while_it_is_taken(add, selected, glance, image):
 
 @pytest.mark.parametrize('status', [401, 403])
 @pytest.mark.parametrize('answer', ANSWERS)
-def test_may_not_ask_any_more(add, selected, turn, caplog, answer, status):
+def test_may_not_ask_any_more(add, snapshot, turn, caplog, answer, status):
     """Nothing is uploaded beside a location, and the log names that."""
     turn(TAKING, TAKING, stub.Answer(status))
 
@@ -172,9 +182,9 @@ def test_may_not_ask_any_more(add, selected, turn, caplog, answer, status):
 
 
 @pytest.mark.parametrize('error', [*REFUSED, *BROKEN])
-def test_glance_does_not_tell(add, selected, turn, monkeypatch, caplog, error):
+def test_glance_does_not_tell(add, snapshot, turn, monkeypatch, caplog, error):
     """A refusal is one; else nothing is uploaded beside a location."""
-    monkeypatch.setattr(rbd, 'SETTLE', 0.05)
+    monkeypatch.setattr(location, 'SETTLE', 0.05)
     turn(stub.Answer(500))
     refused = error in REFUSED
 
@@ -187,7 +197,7 @@ def test_glance_does_not_tell(add, selected, turn, monkeypatch, caplog, error):
 
 
 @pytest.mark.parametrize('error', [*REFUSED, *BROKEN])
-def test_deleted_meanwhile(add, selected, glance, image, error):
+def test_deleted_meanwhile(add, snapshot, glance, image, error):
     """Nova hears of it."""
     del glance.images[image['id']]
 
@@ -199,7 +209,7 @@ def test_deleted_meanwhile(add, selected, glance, image, error):
     'error',
     [glanceclient.exc.HTTPNotFound(), glanceclient.exc.HTTPUnauthorized()],
 )
-def test_final(add, selected, glance, error):
+def test_final(add, snapshot, glance, error):
     """There is nothing to be asked."""
     with pytest.raises(type(error)):
         add(error)

@@ -1,4 +1,4 @@
-"""What there is of Nova's configuration."""
+"""``nova.conf``, as far as a command can read it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from nova_multistore import stores
 
-# Nova's own, as far as they have a say.
+# Nova's own options that matter for a selection.
 _LIBVIRT_OPTS = [
     cfg.StrOpt('images_type', default='default'),
     cfg.StrOpt('images_rbd_glance_store_name'),
@@ -27,7 +27,7 @@ _LIBVIRT_OPTS = [
 def add_option(parser: argparse.ArgumentParser, whose: str) -> None:
     """Add the option that names ``nova.conf``.
 
-    :param whose: which compute hosts'
+    :param whose: the hosts that it is from, in words
     """
     parser.add_argument(
         '--config-file',
@@ -41,8 +41,8 @@ def add_option(parser: argparse.ArgumentParser, whose: str) -> None:
 def read(files: Sequence[str]) -> cfg.ConfigOpts:
     """Read ``nova.conf``.
 
-    :param files: its path, or several that complete each other; none if it
-        is not known
+    :param files: paths; the options of later files override those of earlier
+        ones, and without any file the defaults apply
     :returns: the configuration
     :raises osc_lib.exceptions.CommandError: it cannot be read
     """
@@ -57,7 +57,7 @@ def read(files: Sequence[str]) -> cfg.ConfigOpts:
 
 
 def ceph_store(conf: cfg.ConfigOpts) -> str | None:
-    """Return what it names as the compute's own Ceph store.
+    """Return the compute's own Ceph store, if the configuration names it.
 
     :param conf: the configuration
     :returns: store id; None if none is named, or the disks are not in Ceph
@@ -70,7 +70,7 @@ def ceph_store(conf: cfg.ConfigOpts) -> str | None:
 def cluster(
     conf: cfg.ConfigOpts, places: Mapping[str, stores.Place]
 ) -> selection.Cluster | None:
-    """Return where the disks are, as far as the stores tell.
+    """Return the Ceph cluster of the disks, as far as the stores tell.
 
     :param conf: the configuration
     :param places: where stores keep their images, by store id

@@ -1,23 +1,35 @@
-"""Snapshots and backups in a store that is named."""
+"""``multistore snapshot create`` and ``backup create``."""
 
 from __future__ import annotations
 
 import argparse
+import time
+from typing import TYPE_CHECKING
 from typing import Any
 
 from osc_lib import exceptions
 from osc_lib.cli import format_columns
 from osc_lib.cli import parseractions
 
+from nova_multistore import copies
 from nova_multistore import stores
 from nova_multistore.osc import base
-from nova_multistore.osc import follow
+from nova_multistore.osc import progress
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from nova_multistore.osc.cloud import Cloud
+
+#: How long to wait before Nova and Glance are asked again about a server's
+#: image, in seconds.
+PAUSE = 1.0
 
 _COLUMNS = ('id', 'name', 'server_id', 'status', 'size', 'stores')
 
 
 class _Create(base.ServerCommand):
-    """What both have in common."""
+    """What ``snapshot create`` and ``backup create`` have in common."""
 
     action: str
 
@@ -27,7 +39,7 @@ class _Create(base.ServerCommand):
             '--store',
             metavar='<store>',
             required=True,
-            help='Store of Glance that takes the image',
+            help='Glance store to put the image in',
         )
         parser.add_argument(
             '--name',
@@ -37,12 +49,12 @@ class _Create(base.ServerCommand):
         parser.add_argument(
             '--wait',
             action='store_true',
-            help='Wait until the image is active, and see where it lies',
+            help='Wait until the image is active, and see where it is',
         )
         return parser
 
     def entity(self, parsed_args: argparse.Namespace) -> dict[str, Any]:
-        """Return what the action has beside a name and a store."""
+        """Return what the request has beside a name and a store."""
         raise NotImplementedError
 
     def take_action(
@@ -56,9 +68,7 @@ class _Create(base.ServerCommand):
         }
         image_id = self.cloud.create_image(server['id'], self.action, entity)
         if parsed_args.wait:
-            image = follow.server_image(
-                self.cloud, server['id'], image_id, self.app.stderr
-            )
+            image = wait(self.cloud, server['id'], image_id, self.app.stderr)
             _check(image, parsed_args.store)
         else:
             image = self.cloud.image(image_id) or {'id': image_id}
@@ -70,15 +80,47 @@ class _Create(base.ServerCommand):
         return _COLUMNS, tuple(shown.get(column) for column in _COLUMNS)
 
 
+def wait(
+    cloud: Cloud, server_id: str, image_id: str, stream: TextIO
+) -> dict[str, Any]:
+    """Wait until the snapshot or backup of a server is active.
+
+    :param cloud: the cloud
+    :param server_id: id of the server
+    :param image_id: id of the image
+    :param stream: where to show the progress
+    :returns: the image, as Glance's API has it
+    :raises osc_lib.exceptions.CommandError: Nova has given it up
+    """
+    with progress.start(stream) as said:
+        while True:
+            # In this order, as Nova is done with the image before the server.
+            server = cloud.server_now(server_id) or {}
+            image = cloud.image(image_id)
+            task = server.get('OS-EXT-STS:task_state')
+            status = image['status'] if image else 'gone'
+            state = f'{status}, server {task or "idle"}'
+            said.show([progress.Item('image', state, moving=True)])
+            if image and status == 'active':
+                return image
+            if status not in copies.UNDER_WAY or not task:
+                break
+            time.sleep(PAUSE)
+    raise exceptions.CommandError(
+        f'image {image_id} was not made: it is {status}, and Nova is done '
+        "with the server; the reason is in nova-compute's log"
+    )
+
+
 def _check(image: dict[str, Any], store: str) -> None:
-    """See that the image lies where it was to.
+    """Make sure that the image is in the store that was named.
 
     :raises osc_lib.exceptions.CommandError: it does not
     """
     found = stores.of_image(image)
     if store not in found:
         raise exceptions.CommandError(
-            f'image {image["id"]} lies in {", ".join(found) or "no store"}, '
+            f'image {image["id"]} is in {", ".join(found) or "no store"}, '
             f"not in {store}; the reason is in nova-compute's log, unless "
             'that runs without nova-multistore'
         )
@@ -115,14 +157,14 @@ class CreateBackup(_Create):
             '--type',
             metavar='<type>',
             required=True,
-            help='Which of the backups it is one of, such as daily',
+            help='Type of the backup, such as daily',
         )
         parser.add_argument(
             '--rotate',
             metavar='<count>',
             required=True,
             type=base.positive,
-            help='How many backups of the type to keep, this one included',
+            help='How many backups of this type to keep, with this one',
         )
         return parser
 

@@ -1,4 +1,4 @@
-"""What an audit asks of Glance and Nova, patiently."""
+"""What an audit asks Glance and Nova, with retries and a cache."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
 
 T = TypeVar('T')
 
-#: How long to wait each time before what did not answer is asked again, in
-#: seconds: as long as a Glance takes to start anew.
+#: The pauses before each retry of a question without an answer, in seconds.
+#: Together they are longer than a restart of Glance.
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-#: How many base images, and how many servers, are remembered.
-REMEMBERED = 1024
+#: How many base images, and how many servers, the cache holds.
+CACHED = 1024
 
-# What is remembered of each.
+# What the cache holds of each.
 _OF_IMAGE = ('id', 'stores', 'base_image_ref')
 _OF_SERVER = ('name', 'status', 'image', 'OS-EXT-STS:task_state')
 
 
-class Inquiry:
-    """Asks, again if need be, and remembers a little.
+class Source:
+    """The images, servers and tasks that an audit looks up.
 
-    :param cloud: what to ask
+    :param cloud: the cloud
     """
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._images = cloud.images
-        self._server = functools.lru_cache(REMEMBERED)(self._ask_server)
+        self._server = functools.lru_cache(CACHED)(self._ask_server)
         self._silent = False
-        #: How many times Nova did not tell of a server.
+        #: How many servers Nova did not show.
         self.untold = 0
-        #: What judgements may hang on.
+        #: How to look up what a judgement depends on.
         self.records = audit.Records(
-            image=functools.lru_cache(REMEMBERED)(self._ask_image),
+            image=functools.lru_cache(CACHED)(self._ask_image),
             server=self._server,
             tasks=lambda image_id: _patiently(
                 lambda: self._images.tasks(image_id)
@@ -58,9 +58,9 @@ class Inquiry:
         )
 
     def pages(self, **filters: str) -> Iterator[list[dict[str, Any]]]:
-        """List images, one page at a time, each asked for when it is due.
+        """List images page by page, and ask for each page when it is needed.
 
-        :param filters: what the images have in common
+        :param filters: filters of Glance's API
         :returns: images, as Glance's API has them
         :raises LookupFailed: Glance did not answer
         :raises GlanceRefused: it will not list them
@@ -76,8 +76,9 @@ class Inquiry:
     def _page(
         self, before: list[str], filters: dict[str, str]
     ) -> tuple[list[dict[str, Any]], bool]:
-        """Ask for the page after the images before, the last of which may be
-        deleted by now.
+        """Ask for the page that follows some images.
+
+        :param before: ids of these images; any may be deleted by now
         """
         while True:
             marker = before[-1] if before else None
@@ -86,7 +87,7 @@ class Inquiry:
                     functools.partial(self._images.page, marker, **filters)
                 )
             except exception.GlanceRefused as exc:
-                # So Glance answers where there is no such marker.
+                # Glance's answer if the marker was deleted.
                 if exc.status != 400 or len(before) < 2:
                     raise
                 before.pop()
@@ -99,7 +100,7 @@ class Inquiry:
         return {key: image[key] for key in _OF_IMAGE if key in image}
 
     def _ask_server(self, server_id: str) -> dict[str, Any] | None:
-        """Return a server; of one that Nova does not tell of, nothing."""
+        """Return a server, empty if Nova does not show it."""
         try:
             if not self._silent:
                 server = _patiently(lambda: self._server_now(server_id))
@@ -109,16 +110,15 @@ class Inquiry:
         except sdk_exceptions.HttpException:
             pass
         except exception.LookupFailed:
-            # Every further question would take as long.
+            # Further questions would take as long.
             self._silent = True
         self.untold += 1
         return {}
 
     def _server_now(self, server_id: str) -> dict[str, Any] | None:
         try:
-            return bounded.wait(
-                bounded.start(lambda: self._cloud.server_now(server_id)),
-                stores.TIMEOUT,
+            return bounded.call(
+                lambda: self._cloud.server_now(server_id), stores.TIMEOUT
             )
         except auth_exceptions.ClientException as exc:
             raise exception.LookupFailed(str(exc)) from exc

@@ -1,4 +1,4 @@
-"""Snapshots and backups against the policy in force."""
+"""``multistore snapshot audit``: what is wrong with snapshots and backups."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import stores
 from nova_multistore.osc import base
-from nova_multistore.osc import choice
-from nova_multistore.osc import configuration
-from nova_multistore.osc import inquiry
-from nova_multistore.osc import totals
+from nova_multistore.osc import nova_conf
+from nova_multistore.osc import records
+from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,10 +40,10 @@ _COLUMNS = (
 class AuditSnapshots(base.ListCommand):
     """List what is wrong with snapshots and backups
 
-    What is right is not listed. Without --config-file the policy is what
-    stands on the images alone: whether they lie in the right store is not
-    known then. The exit code is 0 if nothing is wrong or all of it was mended,
-    1 if nothing was mended, 3 if a part of it was.
+    Images without a problem are not listed. Without --config-file, only
+    copies are checked, by what stands on the images: which store is the right
+    one is not known then. The exit code is 0 if there is no problem left, 1
+    if no problem was mended, 3 if some were.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -52,78 +51,78 @@ class AuditSnapshots(base.ListCommand):
         parser.add_argument(
             '--all-projects',
             action='store_true',
-            help='Those of all projects (administrators only)',
+            help='Audit the images of all projects (administrators only)',
         )
-        configuration.add_option(parser, 'the compute hosts')
+        nova_conf.add_option(parser, 'the compute hosts')
         parser.add_argument(
             '--fix',
             action='store_true',
-            help='Make the copies that are missing; nothing is ever deleted',
+            help='Make missing copies (nothing is ever deleted)',
         )
         parser.add_argument(
             '--dry-run',
             action='store_true',
-            help='With --fix: only say what it would do',
+            help='With --fix: only show what would be done',
         )
-        choice.add_timeout(parser, 'with --fix, for each image: ')
+        base.add_timeout(parser, 'with --fix, for each image: ')
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        # Only the last row tells how it went.
+        # The exit code is known after the last row.
         return super().run(parsed_args) or self._audit.end()
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
-        policy = _policy(self.cloud, parsed_args.config_file)
+        settings = _settings(self.cloud, parsed_args.config_file)
         self._audit = _Audit(
-            self.cloud, policy, parsed_args, self.app.stdout, self.app.stderr
+            self.cloud, settings, parsed_args, self.app.stdout, self.app.stderr
         )
         return _COLUMNS, self._audit.rows()
 
 
-def _policy(cloud: Cloud, files: Sequence[str]) -> audit.Policy:
-    """Return what is in force.
+def _settings(cloud: Cloud, files: Sequence[str]) -> audit.Settings:
+    """Return what Glance and ``nova.conf`` say of stores.
 
     :raises base.UsageError: the configuration cannot be read
-    :raises LookupFailed: Glance's answer makes no sense
+    :raises LookupFailed: Glance's answer cannot be read
     """
     try:
-        conf = configuration.read(files)
+        conf = nova_conf.read(files)
     except exceptions.CommandError as exc:
         raise base.UsageError(str(exc)) from exc
     catalogue = cloud.catalogue()
-    return audit.Policy(
+    return audit.Settings(
         catalogue,
         configured=bool(files),
         store=conf.glance.store,
         copy_to=tuple(conf.nova_multistore.copy_to),
-        ceph_store=configuration.ceph_store(conf),
-        cluster=configuration.cluster(conf, catalogue.places),
+        ceph_store=nova_conf.ceph_store(conf),
+        cluster=nova_conf.cluster(conf, catalogue.places),
     )
 
 
 class _Audit:
     """One audit, from the first image to the exit code.
 
-    :raises base.UsageError: it is not known whose images to look at
+    :raises base.UsageError: the user has no project whose images to audit
     """
 
     def __init__(
         self,
         cloud: Cloud,
-        policy: audit.Policy,
+        settings: audit.Settings,
         parsed_args: argparse.Namespace,
         stdout: TextIO,
         stderr: TextIO,
     ) -> None:
         self._images = cloud.images
-        self._inquiry = inquiry.Inquiry(cloud)
-        self._policy = policy
+        self._source = records.Source(cloud)
+        self._settings = settings
         self._args = parsed_args
         self._stdout = stdout
         self._stderr = stderr
-        self._totals = totals.Totals(s.id for s in policy.catalogue.stores)
+        self._totals = sizes.Totals(s.id for s in settings.catalogue.stores)
         self._problems = 0
         self._mended = 0
         self._copied = 0
@@ -132,7 +131,7 @@ class _Audit:
         if not parsed_args.all_projects:
             if cloud.project_id is None:
                 raise base.UsageError(
-                    'the token is of no project: name one, or use '
+                    'the token is for no project: name a project, or use '
                     '--all-projects'
                 )
             self._filters = {'owner': cloud.project_id}
@@ -141,27 +140,29 @@ class _Audit:
         """Return a row for each problem, as soon as it is found."""
         try:
             for page in self._pages():
-                # What is judged is a page as old as this.
+                # The images of a page are as old as the page.
                 now = datetime.datetime.now(datetime.timezone.utc)
                 for image in page:
                     self._totals.add(image)
                     yield from self._examine(image, now)
                 self._stdout.flush()
         except exception.MultistoreError as exc:
-            # What has been found is still to be written.
+            # The rows that were found are printed before it is raised.
             self._error = exc
 
     def _pages(self) -> Iterator[list[dict[str, Any]]]:
         for image_type in ('snapshot', 'backup'):
             for hidden in ('false', 'true'):
-                yield from self._inquiry.pages(
+                yield from self._source.pages(
                     image_type=image_type, os_hidden=hidden, **self._filters
                 )
 
     def _examine(
         self, image: dict[str, Any], now: datetime.datetime
     ) -> Iterator[tuple[Any, ...]]:
-        findings = audit.judge(image, self._policy, self._inquiry.records, now)
+        findings = audit.judge(
+            image, self._settings, self._source.records, now
+        )
         failures = self._mend(image, findings)
         present = format_columns.ListColumn(list(stores.of_image(image)))
         for finding in findings:
@@ -179,9 +180,9 @@ class _Audit:
     def _mend(
         self, image: dict[str, Any], findings: list[audit.Finding]
     ) -> dict[str, str]:
-        """Make the copies that are missing, if that is to be done.
+        """Make missing copies, if the user wants that.
 
-        :returns: by store, what became of it in words; empty if it is there
+        :returns: by store, why there is no copy; empty if there is one now
         """
         lacking = [store for each in findings for store in each.copy_to]
         if not lacking or self._args.dry_run or not self._args.fix:
@@ -204,7 +205,7 @@ class _Audit:
         }
 
     def _remedy(self, finding: audit.Finding, failures: dict[str, str]) -> str:
-        """Say what to run, or what is or was done."""
+        """Return what to run, or what was or would be done."""
         if not finding.copy_to or not self._args.fix:
             return finding.remedy
         if self._args.dry_run:
@@ -218,28 +219,28 @@ class _Audit:
         return '; '.join(dict.fromkeys(said))
 
     def end(self) -> int:
-        """Say how it ended.
+        """Print the totals.
 
         :returns: the exit code
-        :raises osc_lib.exceptions.CommandError: it could not be completed
+        :raises osc_lib.exceptions.CommandError: not all images were audited
         """
         self._totals.show(self._stderr)
         self._say(f'{self._problems} problems, {self._mended} of them mended')
         if self._error is not None:
             raise exceptions.CommandError(
-                f'{self._error}; not all images were looked at'
+                f'{self._error}; not all images were audited'
             )
-        if self._inquiry.untold:
+        if self._source.untold:
             self._say(
-                f'Nova did not tell of {self._inquiry.untold} servers: what '
-                'hangs on them is not judged'
+                f'Nova did not show {self._source.untold} servers: problems '
+                'that depend on them were not looked for'
             )
         elif self._mended == self._problems:
             return base.Outcome.DONE
         return base.Outcome.PARTLY if self._copied else base.Outcome.FAILED
 
     def _say(self, words: str) -> None:
-        # Behind the rows that were found before.
+        # After the rows that were found before.
         self._stdout.flush()
         self._stderr.write(f'{words}\n')
         self._stderr.flush()

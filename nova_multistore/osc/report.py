@@ -1,4 +1,4 @@
-"""What the commands show and say of an image in its stores."""
+"""The rows and sentences in which commands report on an image."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Listing = tuple[tuple[str, ...], list[tuple[Any, ...]]]
 
 
 def of_copies(image_id: str, found: Sequence[copies.Copy]) -> Listing:
-    """Return how far an image is in each store.
+    """Return the state of an image in each store, as a list to show.
 
     :param image_id: the image's id
-    :param found: how far it is in each store
+    :param found: its state in each store
     :returns: columns and rows
     """
     return COLUMNS, [
@@ -31,9 +31,9 @@ def of_copies(image_id: str, found: Sequence[copies.Copy]) -> Listing:
 
 
 def outcome(found: Sequence[copies.Copy]) -> base.Outcome:
-    """Return how it went to bring an image to stores.
+    """Return the exit code of a command that brought an image to stores.
 
-    :param found: how far it is in each of them
+    :param found: its state in each of them
     """
     done = [copy.state is copies.State.DONE for copy in found]
     if not any(done):
@@ -42,9 +42,9 @@ def outcome(found: Sequence[copies.Copy]) -> base.Outcome:
 
 
 def why(found: Sequence[copies.Copy]) -> str:
-    """Return why an image does not lie in stores, as far as Glance tells.
+    """Return why stores do not have an image, as far as Glance says.
 
-    :param found: how far it is in each of them
+    :param found: its state in each of them
     """
     reason = next((copy.reason for copy in found if copy.reason), None)
     if reason is None:
@@ -53,13 +53,13 @@ def why(found: Sequence[copies.Copy]) -> str:
 
 
 def shortfall(image_id: str, found: Sequence[copies.Copy]) -> str:
-    """Say in which stores an image does not lie, why, and what to do.
+    """Return a sentence: which stores lack an image, why, and what to do.
 
     :param image_id: the image's id
-    :param found: how far it is in each of them
+    :param found: its state in each of them
     """
     lacking = [c.store for c in found if c.state is not copies.State.DONE]
-    words = f'image {image_id} does not lie in {", ".join(lacking)}'
+    words = f'image {image_id} is not in {", ".join(lacking)}'
     if not all(copy.settled for copy in found):
         return f'{words} yet; {base.look_again(image_id)}'
     options = ' '.join(f'--store {store}' for store in lacking)
@@ -70,18 +70,16 @@ def shortfall(image_id: str, found: Sequence[copies.Copy]) -> str:
 
 
 def left_over(image_id: str, found: Sequence[copies.Copy]) -> str:
-    """Say of an image that it lies nowhere, why, and what to do.
+    """Return a sentence: no store has an image, why, and what to do.
 
     :param image_id: the image's id
-    :param found: how far it is in the stores where it was to lie
+    :param found: its state in the stores that were to have it
     """
-    return (
-        f'image {image_id} lies in no store: {why(found)}; {delete(image_id)}'
-    )
+    return f'image {image_id} is in no store: {why(found)}; {delete(image_id)}'
 
 
 def delete(image_id: str) -> str:
-    """Say how to be rid of an image that has no data.
+    """Return a sentence: how to delete an image that has no data.
 
     :param image_id: the image's id
     """

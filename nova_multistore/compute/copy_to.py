@@ -1,8 +1,9 @@
-"""Further copies of a snapshot, asked for once it has its data."""
+"""``[nova_multistore] copy_to``: copies of a snapshot in further stores."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from typing import Any
 
 import nova.conf
 from oslo_log import log as logging
@@ -10,7 +11,6 @@ from oslo_log import log as logging
 from nova_multistore import bounded
 from nova_multistore import copies
 from nova_multistore import exception
-from nova_multistore import image_api
 from nova_multistore import lookup
 from nova_multistore import opts
 
@@ -30,7 +30,7 @@ PATIENCE = 24 * 3600.0
 
 
 def wanted(operation: Operation) -> tuple[str, ...]:
-    """Return the stores that are to have a copy.
+    """Return the stores that are to have a copy of an image.
 
     :param operation: what the image is made for
     :returns: store ids, as they are configured
@@ -45,7 +45,7 @@ def start(
     image_id: str,
     stores: Sequence[str],
 ) -> None:
-    """Have copies made in the background; the snapshot itself is done.
+    """Ask for copies of a finished snapshot, in the background.
 
     :param context: of the request
     :param server: the server
@@ -64,7 +64,7 @@ def start(
     try:
         bounded.start(copy)
     except RuntimeError as exc:
-        # There are too many threads.
+        # No thread can be started.
         _failed(server, image_id, stores, str(exc))
 
 
@@ -76,7 +76,7 @@ def _copy(
 ) -> None:
     privileged = bool(CONF.nova_multistore.auth_type)
     caller = lookup.service_context(opts.COPY_GROUP) if privileged else context
-    images = image_api.Images(lambda: lookup.adapter(caller))
+    images = lookup.images(caller)
     try:
         if privileged:
             _check_owner(images.show(image_id), context, server)
@@ -110,20 +110,18 @@ def _copy(
 
 
 def _check_owner(
-    image: dict[str, object], context: RequestContext, server: Instance
+    image: dict[str, Any], context: RequestContext, server: Instance
 ) -> None:
-    """See that what is done with more rights is done for the right tenant.
+    """Make sure that Nova's own rights are used for the right project.
 
-    That is the project of the server, or that of an administrator who asked
-    for the snapshot.
+    That is the project of the server, or the one of the administrator who
+    asked for the snapshot.
 
-    :raises LookupFailed: the image is another project's
+    :raises ForeignImage: the image belongs to another project
     """
-    if image.get('owner') not in (server.project_id, context.project_id):
-        raise exception.LookupFailed(
-            f'it belongs to project {image.get("owner")}, its server to '
-            f'{server.project_id}'
-        )
+    owner = image.get('owner')
+    if owner not in (server.project_id, context.project_id):
+        raise exception.ForeignImage(owner, server.project_id)
 
 
 def _interrupted(
@@ -154,7 +152,7 @@ def _known(
     image_id: str,
     stores: Sequence[str],
 ) -> list[str]:
-    """Leave out a store for which Glance would refuse the others, too."""
+    """Leave out what Glance does not know: it would refuse all stores then."""
     known = []
     for store in stores:
         try:

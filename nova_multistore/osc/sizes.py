@@ -1,13 +1,13 @@
-"""How many images lie in each store, and how large they are."""
+"""Sizes of images, for people and for programs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from typing import Any
 
+from cliff import columns
 from rich import bar
 from rich import console
-from rich import filesize
 from rich import table
 
 from nova_multistore import stores
@@ -16,21 +16,42 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
 
+_UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB')
+# How long a bar is, in characters.
 _WIDTH = 24
 
 
-class Totals:
-    """Sums for each store.
+def words(size: float) -> str:
+    """Return a size in words, such as ``5.0 GiB``.
 
-    :param known: ids of stores to list even if no image lies there
+    :param size: in bytes
+    """
+    for unit in _UNITS:
+        if size < 1024 or unit == _UNITS[-1]:
+            break
+        size /= 1024
+    return f'{size:.0f} {unit}' if unit == 'B' else f'{size:.1f} {unit}'
+
+
+class SizeColumn(columns.FormattableColumn):  # type: ignore[type-arg]
+    """A size in bytes; for people, in words. None if it is not known."""
+
+    def human_readable(self) -> str:
+        return '' if self._value is None else words(self._value)
+
+
+class Totals:
+    """How many images are in each store, and how large they are.
+
+    :param known: ids of stores to list even if no image is there
     """
 
     def __init__(self, known: Iterable[str]) -> None:
-        # Images and bytes.
+        # Number of images, and bytes.
         self._sums = dict.fromkeys(known, (0, 0))
 
     def add(self, image: dict[str, Any]) -> None:
-        """Count an image in each store where it lies.
+        """Count an image in each store where it is.
 
         :param image: the image, as Glance's API has it
         """
@@ -39,9 +60,9 @@ class Totals:
             self._sums[store] = count + 1, size + (image.get('size') or 0)
 
     def show(self, stream: TextIO) -> None:
-        """Write them down, with bars where it is a terminal.
+        """Print a line for each store; on a terminal, with a bar.
 
-        :param stream: where to
+        :param stream: where to print
         """
         if not stream.isatty():
             for store, (count, size) in self._sums.items():
@@ -56,6 +77,6 @@ class Totals:
                 store,
                 bar.Bar(largest or 1, 0, size, width=_WIDTH),
                 f'{count} images',
-                filesize.decimal(size),
+                words(size),
             )
         console.Console(file=stream, highlight=False).print(grid)

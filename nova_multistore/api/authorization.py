@@ -1,4 +1,4 @@
-"""Who may name a store: the rules, enforced as Nova enforces its own."""
+"""Whether a user may name a store: asked of Nova's own policy enforcer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _lock = threading.Lock()
 def authorize(
     context: RequestContext, operation: Operation, project_id: str
 ) -> None:
-    """See that a request may name a store.
+    """Make sure that a request may name a store.
 
     :param context: of the request, as the user sent it
     :param operation: a snapshot or a backup
@@ -32,7 +32,7 @@ def authorize(
 
 
 def _register() -> None:
-    """Let Nova's enforcer know the rules; Nova may have made a new one."""
+    """Register the rules, as Nova may have made a new enforcer."""
     nova_policy.init()
     enforcer = nova_policy._ENFORCER
     with _lock:

@@ -1,0 +1,61 @@
+"""The snapshots that nova-compute is making at the moment."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING
+
+from nova_multistore.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+UNDECIDED = Selection(None, None, 'nothing is decided yet')
+
+
+@dataclasses.dataclass
+class Snapshot:
+    """One snapshot, from Nova's first step to its last."""
+
+    #: Store that the request names; None if it names none.
+    requested: str | None = None
+    #: Properties that Nova writes on the image, by name.
+    properties: dict[str, str] = dataclasses.field(default_factory=dict)
+    #: Where the snapshot goes. Nothing uses it before it is decided.
+    selection: Selection = UNDECIDED
+    #: Whether Glance was given the location of a clone that was deleted
+    #: later. If the image becomes active nevertheless, it has no data.
+    location_given_up: bool = False
+
+
+_snapshots: dict[str, Snapshot] = {}
+
+
+def get(image_id: str) -> Snapshot | None:
+    """Return a snapshot that is being made.
+
+    :param image_id: UUID of its image
+    :returns: the snapshot; None if the image is not one, such as an image
+        that nova-compute uploads for another reason
+    """
+    return _snapshots.get(image_id)
+
+
+@contextlib.contextmanager
+def enter(image_id: str) -> Iterator[Snapshot]:
+    """Keep what is known of a snapshot while it is made.
+
+    Inside another ``enter`` for the same image, this is the same snapshot.
+
+    :param image_id: UUID of its image
+    """
+    if known := get(image_id):
+        yield known
+        return
+    made = _snapshots[image_id] = Snapshot()
+    try:
+        yield made
+    finally:
+        del _snapshots[image_id]

@@ -1,0 +1,79 @@
+"""The package's properties on the image of a snapshot.
+
+Before it uploads the data, Nova updates the image once. That update also
+writes the stores which are to have a copy, and removes the properties of the
+package that the server inherited from its own image.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Any
+
+import glanceclient.exc
+from oslo_log import log as logging
+
+from nova_multistore import copies
+from nova_multistore import selection
+from nova_multistore.compute import ongoing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOG = logging.getLogger(__name__)
+
+# Properties of the package. Nova copies them from an image to the servers
+# that are started from it, and from there to their snapshots.
+_OWN = (selection.STORE_PROPERTY, copies.PROPERTY)
+# How Glance refuses them: by property protection, quota or schema.
+_REFUSED = (
+    glanceclient.exc.HTTPBadRequest,
+    glanceclient.exc.HTTPForbidden,
+    glanceclient.exc.HTTPConflict,
+    glanceclient.exc.HTTPOverLimit,
+    # glanceclient checks the schema itself.
+    TypeError,
+)
+
+
+def call(
+    proceed: Callable[..., Any],
+    client: Any,
+    /,
+    method: str,
+    controller: str | None = None,
+    args: Any = None,
+    kwargs: dict[str, Any] | None = None,
+    **_rest: Any,
+) -> Any:
+    """Add the package's properties to Nova's update of a snapshot's image.
+
+    If Glance refuses them, Nova's update is sent without them.
+
+    Wraps ``nova.image.glance.GlanceClientWrapper.call``.
+
+    :returns: what Glance answers
+    """
+    if method != 'update' or controller or args or not kwargs:
+        return proceed()
+    image_id = kwargs.get('image_id', '')
+    snapshot = ongoing.get(image_id)
+    if snapshot is None:
+        return proceed()
+    removed = [
+        *(kwargs.get('remove_props') or []),
+        # glanceclient ignores those that the image does not have.
+        *(name for name in _OWN if name not in snapshot.properties),
+    ]
+    update = {**kwargs, **snapshot.properties, 'remove_props': removed}
+    try:
+        return proceed(kwargs=update)
+    except _REFUSED as exc:
+        # If Glance refuses Nova's own part, it refuses this, too.
+        image = proceed()
+        LOG.warning(
+            'Glance does not let Nova change the properties %(names)s of '
+            'image %(image)s (%(error)s). They stay as they are.',
+            {'names': ', '.join(_OWN), 'image': image_id, 'error': exc},
+        )
+        return image
