@@ -6,24 +6,25 @@ from keystoneauth1 import loading
 from oslo_config import cfg
 
 GLANCE_GROUP = 'glance'
-#: Has the credentials as well with which copies are asked for.
+#: This section also has the credentials for copies.
 COPY_GROUP = 'nova_multistore'
 
 GLANCE_OPTS = [
     cfg.StrOpt(
         'store',
         help="""
-The Glance store that takes every snapshot and backup of this compute for which
-the request names no other.
+Glance store for every snapshot and backup of the servers on this compute. A
+request can name another store.
 
-Unset, a snapshot goes to the store of its server's base image, and to
-Glance's default store where that cannot be told. Shelving and cross-cell
-resize follow the base image whether this is set or not. Volume-backed
-servers have no snapshot data in Glance, so that this does not concern them.
+If this is not set, a snapshot goes to a store that has the base image of the
+server, or to Glance's default store if none is known. Shelving and cross-cell
+resize always use the store of the base image. Snapshots of volume-backed
+servers have no data in Glance, so this does not apply to them.
 
-An unknown or read-only store is reported when nova-compute starts, and fails
-each snapshot and backup before the server's disk is read. If it is set for
-nova-api as well, and that has the package's filter, the request is refused.
+If the store is unknown or read-only, nova-compute logs an error when it starts,
+and each snapshot and backup fails before the disk of the server is read. If
+this is also set for a nova-api with the package's filter, nova-api refuses the
+requests.
 
 Possible values:
 
@@ -32,11 +33,11 @@ Possible values:
 
 Related options:
 
-* ``[libvirt] images_type``: with disks in Ceph, a snapshot is cloned inside
-  Ceph if this names a store in the cluster of the disks. Otherwise it is a
-  full copy, and Nova has to copy that back before a server can be started
-  from it. Which store is where, Glance has to tell: with the user's token, or
-  with the credentials of ``[service_user]``.
+* ``[libvirt] images_type``: with disks in Ceph, a snapshot is a clone inside
+  Ceph if this store is in the same cluster. Otherwise it is a full copy, and
+  Nova has to copy it back before it can start a server from it. nova-compute
+  asks Glance where its stores are, with the user's token or with the
+  credentials of ``[service_user]``.
 """,
     ),
 ]
@@ -47,17 +48,17 @@ COPY_OPTS = [
         'copy_to',
         default=[],
         help="""
-Glance stores that are to have a copy of every snapshot and backup of this
-compute, such as the one at the central site.
+Further Glance stores that get a copy of every snapshot and backup of the servers
+on this compute, such as the store of the central site.
 
-The snapshot itself goes where it always goes. Once it has its data, Glance is
-asked to copy it, in the background: a copy that fails is logged with the
-command that makes it, and never fails the snapshot. The stores are written on
-the image as its property ``nova_multistore_copy_to``, so that
-``openstack multistore snapshot audit --fix`` finds what is missing.
+This does not change where the snapshot itself goes. When the snapshot is active,
+nova-compute asks Glance to copy it, in the background. If a copy fails,
+nova-compute logs the command that makes it; the snapshot does not fail. The
+stores are written on the image, as its property ``nova_multistore_copy_to``, so
+that ``openstack multistore snapshot audit --fix`` finds missing copies.
 
-An unknown or read-only store is reported when nova-compute starts, and gets no
-copies.
+If a store is unknown or read-only, nova-compute logs an error when it starts,
+and no copies are made there.
 
 Possible values:
 
@@ -66,11 +67,11 @@ Possible values:
 
 Related options:
 
-* ``auth_type`` and what goes with it, in this section: credentials with which
-  Glance is asked to copy. Unset, that is the user's token, for clouds whose
-  Glance lets members copy: its policy ``copy_image`` is for administrators
-  unless it is changed.
-* Glance's ``[DEFAULT] enabled_import_methods`` has to have ``copy-image``.
+* ``auth_type`` and the options that belong to it, in this section: credentials
+  to ask Glance for copies with. If they are not set, nova-compute uses the
+  user's token. Unless Glance's policy ``copy_image`` is changed, only
+  administrators may copy images.
+* Glance's ``[DEFAULT] enabled_import_methods`` must include ``copy-image``.
 """,
     ),
 ]
