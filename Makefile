@@ -1,6 +1,7 @@
 # Each target does its own set-up in .venv; a second run finds it there.
 #
 #   make unit                  the tests that take seconds
+#   make functional WORKERS=1  one test after the other
 #   make demo   ARGS=--keep    leave the demo running
 #   make test   ARGS='-k rbd'  a part of the tests
 #   PYTHON=python3.12 make ... another Python
@@ -30,10 +31,16 @@ E2E_BINDINGS = $(CEPH_BINDINGS) $(addprefix /usr/lib/python3/dist-packages/, \
 IMAGES_TYPE ?= qcow2
 PATCHED ?= yes
 
-# Run pytest, with 1 on native threads and with 0 on eventlet. A part in which
-# ARGS selects nothing is no failure.
+# The tests wait more than they compute.
+WORKERS ?= $(shell expr 2 \* $$(nproc))
+
+# Run pytest, with 1 on native threads and with 0 on eventlet. It is no failure
+# if ARGS selects nothing.
 pytest = OS_NOVA_DISABLE_EVENTLET_PATCHING=$(1) $(2)/python -m pytest $(3) \
 	$(ARGS) $(if $(ARGS),|| [ $$? = 5 ])
+
+# Tests that share a cloud run one after the other.
+side_by_side = $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadscope)
 
 # Not "make" by its own name: "make -n" runs the lines that have it.
 again = $(MAKE) -s
@@ -69,15 +76,15 @@ unit: $(READY)
 	$(call pytest,1,$(BIN),tests/unit)
 
 functional: packages $(READY)
-	$(call pytest,1,$(BIN),tests/functional)
+	$(call pytest,1,$(BIN),tests/functional $(side_by_side))
 
 # Nova runs on native threads or on eventlet; what does not differ between the
 # two is not marked.
 functional-eventlet: packages $(READY)
-	$(call pytest,0,$(BIN),tests/functional -m eventlet)
+	$(call pytest,0,$(BIN),tests/functional -m eventlet $(side_by_side))
 
 test-ceph: ceph $(CEPH_READY)
-	$(call pytest,1,$(CEPH_BIN),tests/ceph)
+	$(call pytest,1,$(CEPH_BIN),tests/ceph $(side_by_side))
 	$(call pytest,0,$(CEPH_BIN),tests/ceph -m eventlet)
 
 upstream: packages $(READY)

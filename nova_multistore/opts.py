@@ -21,10 +21,10 @@ server, or to Glance's default store if none is known. Shelving and cross-cell
 resize always use the store of the base image. Snapshots of volume-backed
 servers have no data in Glance, so this does not apply to them.
 
-If the store is unknown or read-only, nova-compute logs an error when it starts,
-and each snapshot and backup fails before the disk of the server is read. If
-this is also set for a nova-api with the package's filter, nova-api refuses the
-requests.
+If the store is unknown or read-only, nova-compute logs an error when it
+starts, and each snapshot and backup fails before the disk of the server is
+read. If this is also set for a nova-api with the package's filter, nova-api
+refuses the requests.
 
 Possible values:
 
@@ -48,14 +48,15 @@ COPY_OPTS = [
         'copy_to',
         default=[],
         help="""
-Further Glance stores that get a copy of every snapshot and backup of the servers
-on this compute, such as the store of the central site.
+Further Glance stores that get a copy of every snapshot and backup of the
+servers on this compute, such as the store of the central site.
 
-This does not change where the snapshot itself goes. When the snapshot is active,
-nova-compute asks Glance to copy it, in the background. If a copy fails,
-nova-compute logs the command that makes it; the snapshot does not fail. The
-stores are written on the image, as its property ``nova_multistore_copy_to``, so
-that ``openstack multistore snapshot audit --fix`` finds missing copies.
+This does not change where the snapshot itself goes. When the snapshot is
+active, nova-compute asks Glance to copy it, in the background. If a copy
+fails, nova-compute logs the command that makes it; the snapshot does not fail.
+The stores are written on the image, as its property
+``nova_multistore_copy_to``, so that ``openstack multistore snapshot audit
+--fix`` finds missing copies.
 
 If a store is unknown or read-only, nova-compute logs an error when it starts,
 and no copies are made there.

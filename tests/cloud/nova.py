@@ -15,7 +15,9 @@ from pathlib import Path
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import types
 from typing import Any
 from typing import Callable
 from unittest import mock
@@ -34,6 +36,8 @@ import nova.conf
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.libvirt import base as libvirt_base
 import nova.volume.cinder
+from oslo_messaging._drivers import impl_fake
+from sqlalchemy import pool
 
 from tests.cloud import glance as cloud_glance
 from tests.cloud import paste
@@ -99,6 +103,10 @@ class Nova(fixtures.Fixture):
         self.options = options
         #: What was logged at INFO and above, since the start.
         self.records: list[logging.LogRecord] = []
+        # How often a server became idle or was deleted, for those who wait
+        # for it: a question costs Nova more than the change itself.
+        self._changes = 0
+        self._changed = threading.Condition()
 
     @property
     def instances(self) -> Path:
@@ -123,8 +131,16 @@ class Nova(fixtures.Fixture):
                 'tempfile.tempdir', str(self.root / 'temporary')
             )
         )
+        self.useFixture(_PromptMessages())
+        # A new connection has SQLite read Nova's schema again. oslo.db would
+        # make one for each question.
+        self.useFixture(
+            fixtures.MonkeyPatch('sqlalchemy.pool.NullPool', pool.QueuePool)
+        )
         self._case = _Case(self)
         self._case.setUp()
+        for name in ('save', 'destroy'):
+            self._announce(name)
         handler = _Collector(self.records)
         logging.getLogger().addHandler(handler)
         self.addCleanup(logging.getLogger().removeHandler, handler)
@@ -132,6 +148,35 @@ class Nova(fixtures.Fixture):
         self._case.start_compute(HOST)
         if self.small_disks:
             self._create_flavor_without_disk()
+
+    def _announce(self, name: str) -> None:
+        """Count the calls of a method after which a server is idle."""
+        original = getattr(objects.Instance, name)
+
+        def announced(instance: Any, *args: Any, **kwargs: Any) -> Any:
+            idle = name == 'destroy' or (
+                instance.obj_what_changed() & {'task_state', 'vm_state'}
+                and instance.task_state is None
+            )
+            try:
+                return original(instance, *args, **kwargs)
+            finally:
+                if idle:
+                    with self._changed:
+                        self._changes += 1
+                        self._changed.notify_all()
+
+        self.useFixture(
+            fixtures.MonkeyPatch(f'nova.objects.Instance.{name}', announced)
+        )
+
+    def _wait_for_change(self, seen: int) -> None:
+        """Wait until a server is idle or deleted, a second at most.
+
+        :param seen: how often that had happened when the caller looked
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._changes != seen, timeout=1.0)
 
     def _create_flavor_without_disk(self) -> None:
         """Create the flavor that `create_server` takes first."""
@@ -240,9 +285,10 @@ class Nova(fixtures.Fixture):
         self.api.delete_server(server_id)
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
+            seen = self._changes
             if all(s['id'] != server_id for s in self.api.get_servers(False)):
                 return
-            time.sleep(0.05)
+            self._wait_for_change(seen)
         raise NovaFailed(f'server {server_id} is not deleted')
 
     def wait(
@@ -251,13 +297,14 @@ class Nova(fixtures.Fixture):
         """Wait until a server is idle, and in a status if one is given."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
+            seen = self._changes
             server = self.server(server_id)
             if server['OS-EXT-STS:task_state'] is None:
                 if status is None or server['status'] == status:
                     return server
                 if server['status'] == 'ERROR':
                     break
-            time.sleep(0.05)
+            self._wait_for_change(seen)
         raise NovaFailed(
             f'server {server_id} is not {status or "idle"}, but '
             f'{server["status"]}, {server["OS-EXT-STS:task_state"]}: '
@@ -524,6 +571,52 @@ class _Case(libvirt_base.ServersTestBase):
             }
         )
         super()._setup_services()
+
+
+class _PromptMessages(fixtures.Fixture):
+    """Has messages arrive at once, without looking for them all the time.
+
+    oslo.messaging's driver for tests sleeps for 50 ms between two looks, in
+    each of Nova's listeners.
+    """
+
+    #: How long a listener sleeps at most, in seconds: so long may it take to
+    #: see that it is to end.
+    LONGEST = 0.2
+
+    def _setUp(self) -> None:
+        self._delivered = 0
+        self._condition = threading.Condition()
+        self._local = threading.local()
+        deliver = impl_fake.FakeExchange.deliver_message
+
+        def prompt(*args: Any, **kwargs: Any) -> None:
+            deliver(*args, **kwargs)
+            with self._condition:
+                self._delivered += 1
+                self._condition.notify_all()
+
+        for name, new in (
+            ('FakeExchange.deliver_message', prompt),
+            (
+                'time',
+                types.SimpleNamespace(time=time.time, sleep=self._sleep),
+            ),
+        ):
+            self.useFixture(
+                fixtures.MonkeyPatch(
+                    f'oslo_messaging._drivers.impl_fake.{name}', new
+                )
+            )
+
+    def _sleep(self, _seconds: float) -> None:
+        """Sleep until something was delivered since this thread looked."""
+        seen = getattr(self._local, 'seen', -1)
+        with self._condition:
+            self._condition.wait_for(
+                lambda: self._delivered != seen, self.LONGEST
+            )
+            self._local.seen = self._delivered
 
 
 class _Collector(logging.Handler):

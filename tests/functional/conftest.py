@@ -21,6 +21,9 @@ QEMU_IMG = 'qemu-img (Debian package qemu-utils)'
 
 def pytest_configure(config):
     config.stash[notes] = []
+    named = any('functional' in str(a) for a in config.invocation_params.args)
+    if named and not shutil.which('qemu-img'):
+        raise pytest.UsageError(f'the functional tests need {QEMU_IMG}')
 
 
 def pytest_collection_modifyitems(config, items):
@@ -31,11 +34,21 @@ def pytest_collection_modifyitems(config, items):
     """
     if shutil.which('qemu-img'):
         return
-    if any('functional' in str(a) for a in config.invocation_params.args):
-        raise pytest.UsageError(f'the functional tests need {QEMU_IMG}')
     for item in items:
         if pathlib.Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.skip(reason=f'needs {QEMU_IMG}'))
+
+
+def pytest_sessionfinish(session):
+    """Hand the notes of this process to the one that prints them."""
+    if hasattr(session.config, 'workeroutput'):
+        session.config.workeroutput['notes'] = session.config.stash[notes]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    if output := getattr(node, 'workeroutput', None):
+        node.config.stash[notes] += output['notes']
 
 
 def pytest_terminal_summary(terminalreporter, config):

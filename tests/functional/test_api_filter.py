@@ -666,11 +666,13 @@ def send(nova, server):
         method = Method(action)
 
         def application(environ, start_response):
-            args = method, request, {'id': server, 'body': body}
+            args = {'id': server, 'body': body}
+
+            def proceed(action_args=args):
+                return method(request, action_args)
+
             try:
-                return api_store.dispatch(
-                    lambda method, *args: method(*args), None, args, {}
-                )
+                return api_store.dispatch(proceed, None, method, request, args)
             except webob.exc.HTTPException as exc:
                 return exc.code
 

@@ -652,7 +652,7 @@ def test_listing_fails(audited, many, proxy):
     assert shown.code == 1
     assert shown.ids == images[:5:-1]
     assert 'Glance did not answer' in shown.stderr
-    assert 'not all images were looked at' in shown.stderr
+    assert 'not all images were audited' in shown.stderr
 
 
 def test_glance_killed_while_listing(glance, audited, many, monkeypatch):
@@ -853,5 +853,5 @@ def test_nova_does_not_answer(glance, audited, queued, snapshot, monkeypatch):
 
     assert list(shown.problems) == [wanting]
     assert shown.code == 3
-    assert 'Nova did not tell of 1 servers' in shown.stderr
+    assert 'Nova did not show 1 servers' in shown.stderr
     assert audited(admin=True).code == 1

@@ -307,7 +307,9 @@ class TestStatus:
         code, text = check('store = fast')
 
         assert code == 0, text
-        assert 'Stores that take data: cheap, fast.' in ' '.join(text.split())
+        assert 'Stores that can be written to: cheap, fast.' in ' '.join(
+            text.split()
+        )
         assert text.count('Result: Success') == 9
 
     @pytest.mark.parametrize('store', ['nosuch', 'web'])

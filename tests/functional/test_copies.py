@@ -413,7 +413,7 @@ def test_image_of_another_project(nova, sites, server, monkeypatch):
 
     nova.snapshot(server)
 
-    nova.wait_for_line('it belongs to project other', logging.WARNING)
+    nova.wait_for_line('the image belongs to project other', logging.WARNING)
     assert imports(sites) == []
 
 
@@ -559,7 +559,7 @@ def test_option_is_checked_at_the_start(nova, sites, store, words):
         ('', 0, 'It is not set: nothing is copied.'),
         ('copy_to = central\n{admin}', 0, 'Result: Success'),
         ('copy_to = central\n{member}', 2, 'for administrators'),
-        ('copy_to = central', 1, 'Copies are asked for with the token of'),
+        ('copy_to = central', 1, 'This section has no credentials'),
         ('copy_to = central,nosuch', 2, 'central, dcn0, dcn1, dcn2'),
         ('copy_to = web', 2, 'is read-only'),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 
 import pytest
@@ -43,6 +44,7 @@ def room(name: str) -> str:
     return first if (ROOT / first).is_dir() else SHARED
 
 
+@functools.cache
 def imports(name: str) -> set[str]:
     """Return the names that a module imports when it runs."""
     tree = ast.parse(MODULES[name].read_text())
