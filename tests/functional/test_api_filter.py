@@ -25,6 +25,7 @@ from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import selection
+from nova_multistore import stores
 from nova_multistore.api import store as api_store
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
@@ -648,11 +649,13 @@ class Method:
 
 
 @pytest.fixture
-def send(nova, server):
+def send(nova, server, monkeypatch):
     """Send a decoded body to what checks it.
 
-    Return the status, and what Nova would get to see.
+    Return the status, and what Nova would get to see. Nobody waits for a turn
+    to ask for an unknown store.
     """
+    monkeypatch.setattr(stores, 'REFRESH', 0.0)
 
     def send(body, action):
         request = webob.Request.blank('/')

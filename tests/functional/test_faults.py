@@ -58,8 +58,9 @@ def size(patched_nova, glance, server):
 
 
 @pytest.fixture
-def proxy(nova, glance, module_proxy):
+def proxy(nova, glance, module_proxy, monkeypatch):
     """Nova reaches Glance through it; afterwards nothing is half done."""
+    monkeypatch.setattr(upload, 'PAUSE', 0.1)
     nova.conf(**{'glance.api_servers': [module_proxy.url]})
     nova.records.clear()
     lookup.forget()
@@ -296,7 +297,7 @@ def test_glance_killed_during_the_upload(
     nova, glance, proxy, server, size, monkeypatch
 ):
     """Its image stays in ``saving`` for good: the snapshot fails clean."""
-    monkeypatch.setattr(upload, 'SETTLE', 20.0)
+    monkeypatch.setattr(upload, 'SETTLE', 10.0)
     image_id, go_on = begin(nova, proxy, server, size // 2)
     wait_for_saving(glance, image_id)
     glance.kill()

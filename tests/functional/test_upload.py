@@ -16,6 +16,7 @@ import pytest
 
 from nova_multistore.compute import body
 from nova_multistore.compute import patch
+from nova_multistore.compute import upload as compute_upload
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
 
@@ -34,7 +35,8 @@ def disk(root):
 
 
 @pytest.fixture
-def proxy(nova, glance):
+def proxy(nova, glance, monkeypatch):
+    monkeypatch.setattr(compute_upload, 'PAUSE', 0.1)
     with cloud_proxy.Proxy(glance.url) as proxy:
         nova.conf(**{'glance.api_servers': [proxy.url]})
         yield proxy
