@@ -10,6 +10,7 @@ import uuid
 
 from nova_multistore import copies
 from nova_multistore import exception
+from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore import stores
 
@@ -68,8 +69,11 @@ class Wanted:
 
     #: Those that are to have one.
     stores: tuple[str, ...] = ()
-    #: Those that the image names, and ``nova.conf`` does not.
+    #: Those that the image names, and ``nova.conf`` does not. A user may have
+    #: written them: they get no copy without somebody's consent.
     beyond: tuple[str, ...] = ()
+    #: Whether the image has a record, so that they may be another compute's.
+    recorded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +169,12 @@ def _judge_store(
     image: dict[str, Any], settings: Settings, records: Records, wanted: Wanted
 ) -> Iterator[Finding]:
     """Check that the right store has the image."""
-    if not settings.configured or not settings.catalogue.stores:
+    if not settings.catalogue.stores:
+        return
+    if written := record.read(image):
+        yield from _judge_record(image, written, settings, wanted)
+        return
+    if not settings.configured:
         return
     temporary = _is_temporary(image, records)
     if temporary is None:
@@ -174,6 +183,25 @@ def _judge_store(
         yield from _judge_order(image, settings.store, settings, wanted)
     else:
         yield from _judge_choice(image, settings, records, wanted)
+
+
+def _judge_record(
+    image: dict[str, Any],
+    written: record.Record,
+    settings: Settings,
+    wanted: Wanted,
+) -> Iterator[Finding]:
+    """Check that the image is where it was decided, or says why not."""
+    store = written.store or settings.catalogue.default
+    # A store that Glance does not have any more is nobody's to mend.
+    if (
+        written.difference
+        or store not in settings.catalogue.writable
+        or store in stores.of_image(image)
+    ):
+        return
+    reason = f'it was decided so (rule {written.rule.value})'
+    yield _relocation(image, store, settings, wanted, reason)
 
 
 def _judge_order(
@@ -189,7 +217,9 @@ def _judge_order(
             'change [glance] store in nova.conf',
         )
     else:
-        yield _relocation(image, store, wanted, '[glance] store names it')
+        yield _relocation(
+            image, store, settings, wanted, '[glance] store names it'
+        )
 
 
 def _judge_choice(
@@ -217,7 +247,7 @@ def _judge_choice(
     selected = selection.select(facts)
     store = selected.store or settings.catalogue.default
     if store and not present & {store, *_as_right(selected, facts)}:
-        yield _relocation(image, store, wanted, selected.reason)
+        yield _relocation(image, store, settings, wanted, selected.reason)
 
 
 def _as_right(
@@ -237,19 +267,25 @@ def _as_right(
 
 
 def _relocation(
-    image: dict[str, Any], store: str, wanted: Wanted, reason: str
+    image: dict[str, Any],
+    store: str,
+    settings: Settings,
+    wanted: Wanted,
+    reason: str,
 ) -> Finding:
     present = stores.of_image(image)
-    copied = {*wanted.stores, *wanted.beyond}
-    wrong = [s for s in present if s not in copied]
-    if not wrong:
-        # Only stores that are to have a copy have it.
-        remedy = f'copy {image["id"]} --store {store}'
-    else:
+    kept = {*wanted.stores, *wanted.beyond}
+    wrong = [
+        s
+        for s in present
+        if s not in kept and s in settings.catalogue.writable
+    ]
+    if wrong:
+        # Without --from, copies that are made meanwhile would be deleted.
         remedy = f'relocate {image["id"]} --to {store}'
-        if len(wrong) < len(present):
-            # Without --from, the copies would be deleted.
-            remedy += ''.join(f' --from {s}' for s in wrong)
+        remedy += ''.join(f' --from {s}' for s in wrong)
+    else:
+        remedy = f'copy {image["id"]} --store {store}'
     return Finding(
         f'it is in {", ".join(present)}, not in {store}: {reason}',
         f'openstack multistore image {remedy}',
@@ -323,7 +359,7 @@ def _judge_copies(
         refusal = mendable and _refusal(copy.store, settings.catalogue)
         if refusal:
             yield _refused(image, copy.store, refusal)
-        elif missing and copy.store in wanted.beyond:
+        elif missing and copy.store in wanted.beyond and not wanted.recorded:
             yield _beyond(image, copy.store)
         else:
             alike.setdefault((lack, mendable), []).append(copy.store)
@@ -367,17 +403,21 @@ def _wanted(
     A user can write the property of the image. So if ``nova.conf`` is known,
     only stores that it names count.
     """
-    temporary = _is_temporary(image, records)
+    named = copies.split(image.get(copies.PROPERTY))
+    recorded = record.read(image) is not None
+    temporary = False if recorded else _is_temporary(image, records)
     if temporary:
         return Wanted()
-    named = copies.split(image.get(copies.PROPERTY))
     if not settings.configured:
         return Wanted(named)
     if copies.PROPERTY in image:
         return Wanted(
             tuple(s for s in named if s in settings.copy_to),
             tuple(s for s in named if s not in settings.copy_to),
+            recorded,
         )
+    if recorded:
+        return Wanted()
     return Wanted(settings.copy_to if temporary is False else ())
 
 

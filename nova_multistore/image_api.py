@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import TYPE_CHECKING
 from typing import Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: How long Glance may take to answer once it has all of a file, in seconds.
 STAGING = 600.0
+# Type of a change of an image, in Glance's API.
+_PATCH = 'application/openstack-images-v2.1-json-patch'
 #: How many images Glance lists at once, at most; it may be told fewer.
 PAGE = 1000
 #: How long it may take to list them, in seconds.
@@ -162,6 +165,23 @@ class Images:
             },
         )
 
+    def set_property(self, image_id: str, name: str, value: str) -> None:
+        """Write one property of an image.
+
+        :param image_id: the image's id
+        :param name: name of the property
+        :param value: its value
+        :raises LookupFailed: Glance did not answer
+        :raises GlanceRefused: it will not
+        """
+        self._send(
+            'PATCH',
+            f'/images/{image_id}',
+            json=[{'op': 'add', 'path': f'/{name}', 'value': value}],
+            headers={'Content-Type': _PATCH},
+            timeout=self._timeout,
+        )
+
     def delete_from(self, image_id: str, store: str) -> None:
         """Delete the data of an image in one store.
 
@@ -221,9 +241,10 @@ class Images:
 
 
 def _explanation(answer: Any) -> str:
-    """Return why Glance refuses, without the HTML around it."""
+    """Return why Glance refuses, without HTML and schemas."""
     try:
         text = str(answer.json()['message'])
     except (ValueError, KeyError, TypeError):
         text = re.sub(r'(?s)<head>.*</head>', '', answer.text)
-    return ' '.join(re.sub(r'<[^>]*>', ' ', text).split())
+    text = html.unescape(re.sub(r'<[^>]*>', ' ', text))
+    return ' '.join(text.partition('Failed validating')[0].split())

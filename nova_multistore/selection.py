@@ -40,6 +40,21 @@ class Operation(enum.Enum):
         return self in (Operation.SNAPSHOT, Operation.BACKUP)
 
 
+class Rule(enum.Enum):
+    """Which rule decided."""
+
+    #: The request names the store.
+    REQUEST = 'request'
+    #: ``[glance] store`` names it.
+    CONFIG = 'config'
+    #: The base image is in it.
+    BASE_IMAGE = 'base-image'
+    #: It is this compute's own Ceph store.
+    CEPH_STORE = 'ceph-store'
+    #: It is Glance's default store, as no other rule applies.
+    DEFAULT = 'default'
+
+
 class Direct(enum.Enum):
     """Where a direct snapshot goes: one that Nova makes inside Ceph."""
 
@@ -126,13 +141,13 @@ class Facts:
             return None
 
     @property
-    def ordered(self) -> tuple[str, str] | None:
-        """The store that somebody asked for, and who did, in words."""
+    def ordered(self) -> tuple[str, Rule] | None:
+        """The store that somebody asked for, and the rule by which."""
         if self.image_ref and self.operation.for_keeps:
             if self.requested:
-                return self.requested, 'the request names it'
+                return self.requested, Rule.REQUEST
             if self.configured:
-                return self.configured, '[glance] store names it'
+                return self.configured, Rule.CONFIG
         return None
 
     @property
@@ -162,6 +177,7 @@ class Selection:
     base_image_ref: str | None
     #: In words, for the log.
     reason: str
+    rule: Rule = Rule.DEFAULT
     #: Whether somebody asked for the store, in the request or in
     #: ``nova.conf``.
     ordered: bool = False
@@ -248,7 +264,11 @@ def _direct(
     )
 
 
-def _order(facts: Facts, store: str, reason: str) -> Selection:
+def _order(facts: Facts, store: str, rule: Rule) -> Selection:
+    if rule is Rule.REQUEST:
+        reason = 'the request names it'
+    else:
+        reason = '[glance] store names it'
     if facts.catalogue is None:
         reason = f'{reason}; not checked, as {facts.unknown}'
     else:
@@ -257,6 +277,7 @@ def _order(facts: Facts, store: str, reason: str) -> Selection:
         store,
         facts.base_image_ref,
         reason,
+        rule,
         ordered=True,
         catalogue=facts.catalogue,
     )
@@ -268,12 +289,19 @@ def _derive(facts: Facts) -> Selection:
     if facts.catalogue is None:
         return Selection(None, base, facts.unknown)
     if not facts.catalogue.stores:
-        return Selection(None, base, 'Glance does not have several stores')
+        return Selection(
+            None,
+            base,
+            'Glance does not have several stores',
+            catalogue=facts.catalogue,
+        )
     writable = facts.catalogue.writable
     default = facts.catalogue.default
 
-    def derived(store: str, reason: str) -> Selection:
-        return Selection(store, base, reason, catalogue=facts.catalogue)
+    def derived(
+        store: str | None, reason: str, rule: Rule = Rule.BASE_IMAGE
+    ) -> Selection:
+        return Selection(store, base, reason, rule, catalogue=facts.catalogue)
 
     stores = [s for s in facts.base_stores or () if s in writable]
     if facts.own_store in stores:
@@ -297,6 +325,8 @@ def _derive(facts: Facts) -> Selection:
         reason = 'the base image is in no store'
     if facts.own_store in writable:
         return derived(
-            facts.own_store, f"this compute's own Ceph store, as {reason}"
+            facts.own_store,
+            f"this compute's own Ceph store, as {reason}",
+            Rule.CEPH_STORE,
         )
-    return Selection(None, base, reason)
+    return derived(None, reason, Rule.DEFAULT)

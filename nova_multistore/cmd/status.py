@@ -9,6 +9,7 @@ import uuid
 
 from keystoneauth1 import exceptions as auth_exceptions
 import nova.conf
+from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
 from nova_multistore import exception
@@ -287,10 +288,15 @@ def main() -> int:
 
     :returns: the exit code: 0 success, 1 a warning, 2 a failure, 255 an error
     """
-    code: int = upgradecheck.main(
-        CONF,
-        project='nova',
-        upgrade_command=Checks(),
-        argv=sys.argv[1:] or ['--help'],
-    )
+    try:
+        code: int = upgradecheck.main(
+            CONF,
+            project='nova',
+            upgrade_command=Checks(),
+            argv=sys.argv[1:] or ['--help'],
+        )
+    except cfg.Error as exc:
+        message = ' '.join(str(exc).split())
+        print(f'nova-multistore-status: {message}', file=sys.stderr)
+        return 255
     return code

@@ -76,13 +76,17 @@ def add_location(
         service._client, context, image_id, location, snapshot
     )
     try:
-        image = proceed()
-    except _FINAL:
+        try:
+            image = proceed()
+        except _FINAL:
+            raise
+        except Exception as exc:
+            image = registration.settle(exc)
+        if image.get('status') not in _TAKEN:
+            image = registration.wait()
+    except nova_exception.ImageUnacceptable as exc:
+        snapshot.differences.append(f'no direct snapshot: {exc}')
         raise
-    except Exception as exc:
-        image = registration.settle(exc)
-    if image.get('status') not in _TAKEN:
-        image = registration.wait()
     registration.check(image)
     return image
 

@@ -25,6 +25,8 @@ class Snapshot:
     properties: dict[str, str] = dataclasses.field(default_factory=dict)
     #: Where the snapshot goes. Nothing uses it before it is decided.
     selection: Selection = UNDECIDED
+    #: How the snapshot came to be another than was decided, in words.
+    differences: list[str] = dataclasses.field(default_factory=list)
     #: Whether Glance was given the location of a clone that was deleted
     #: later. If the image becomes active nevertheless, it has no data.
     location_given_up: bool = False

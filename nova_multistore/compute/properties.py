@@ -1,8 +1,8 @@
 """The package's properties on the image of a snapshot.
 
 Before it uploads the data, Nova updates the image once. That update also
-writes the stores which are to have a copy, and removes the properties of the
-package that the server inherited from its own image.
+writes the record of the decision, and removes the properties of the package
+that the server inherited from its own image.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import glanceclient.exc
 from oslo_log import log as logging
 
-from nova_multistore import copies
+from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore.compute import ongoing
 
@@ -24,7 +24,7 @@ LOG = logging.getLogger(__name__)
 
 # Properties of the package. Nova copies them from an image to the servers
 # that are started from it, and from there to their snapshots.
-_OWN = (selection.STORE_PROPERTY, copies.PROPERTY)
+_OWN = (selection.STORE_PROPERTY, *record.PROPERTIES)
 # How Glance refuses them: by property protection, quota or schema.
 _REFUSED = (
     glanceclient.exc.HTTPBadRequest,

@@ -100,7 +100,12 @@ def direct_snapshot(
     selected = snapshot.selection
 
     def clone(destination: _Destination) -> Any:
-        return _clone(proceed, disk, snapshot_name, image_id, destination)
+        try:
+            return _clone(proceed, disk, snapshot_name, image_id, destination)
+        except nova_exception.ImageUnacceptable as exc:
+            if destination.pool is not None:
+                snapshot.differences.append(f'no direct snapshot: {exc}')
+            raise
 
     if selected.direct is selection.Direct.NO:
         raise nova_exception.ImageUnacceptable(
@@ -124,6 +129,9 @@ def direct_snapshot(
         'Image %(image)s was made in Ceph pool %(pool)s, which Nova found by '
         'itself',
         {'image': image_id, 'pool': destination.pool},
+    )
+    snapshot.differences.append(
+        f"Nova's own search found Ceph pool {destination.pool}"
     )
     return location
 

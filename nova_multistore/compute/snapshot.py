@@ -17,9 +17,9 @@ from nova.image import glance as nova_image
 from oslo_log import log as logging
 from oslo_utils import excutils
 
-from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import lookup
+from nova_multistore import record
 from nova_multistore import requested
 from nova_multistore import selection
 from nova_multistore import stores
@@ -86,8 +86,6 @@ def snapshot(
     wanted = copy_to.wanted(operation)
     try:
         with ongoing.enter(image_id) as making:
-            if wanted:
-                making.properties[copies.PROPERTY] = ','.join(wanted)
             facts = _gather(
                 context,
                 selection.Facts(
@@ -99,7 +97,10 @@ def snapshot(
                 ceph.has_disk(driver, instance),
             )
             making.selection = _decide(facts, instance, image_id)
+            making.properties = record.write(making.selection, wanted)
             result = proceed()
+            if making.differences:
+                _note(context, instance, image_id, making.differences)
     except Exception:
         with excutils.save_and_reraise_exception():
             # For every other operation, Nova deletes the image itself.
@@ -109,6 +110,28 @@ def snapshot(
                 )
     copy_to.start(context, instance, image_id, wanted)
     return result
+
+
+def _note(
+    context: RequestContext,
+    server: Instance,
+    image_id: str,
+    differences: list[str],
+) -> None:
+    """Write on the image how it came to be another than was decided."""
+    try:
+        lookup.images(context).set_property(
+            image_id,
+            record.DIFFERENCE,
+            '; '.join(differences)[: record.LONGEST],
+        )
+    except Exception as exc:
+        LOG.warning(
+            'The property %(name)s of image %(image)s is not written: '
+            '%(reason)s',
+            {'name': record.DIFFERENCE, 'image': image_id, 'reason': exc},
+            instance=server,
+        )
 
 
 def _decide(
@@ -135,12 +158,13 @@ def _decide(
     LOG.log(
         logging.WARNING if in_doubt else logging.INFO,
         'Image %(image)s (%(operation)s) goes to %(store)s: %(reason)s '
-        '[base image %(base)s]',
+        '[rule %(rule)s, base image %(base)s]',
         {
             'image': image_id,
             'operation': facts.operation.value,
             'store': _destination(selected),
             'reason': selected.reason,
+            'rule': selected.rule.value,
             'base': selected.base_image_ref or 'none',
         },
         instance=server,
@@ -183,7 +207,7 @@ def _gather(
 
     try:
         if facts.ordered:
-            store, _reason = facts.ordered
+            store, _rule = facts.ordered
             catalogue = lookup.catalogue_for(context, store, left())
         else:
             catalogue = lookup.catalogue(context, left())

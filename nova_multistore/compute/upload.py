@@ -202,6 +202,11 @@ class _Upload:
                 'fallback': fallback,
             },
         )
+        if self._snapshot:
+            self._snapshot.differences.append(
+                f'store {self._store} did not take it, it went to {fallback}'
+                f' ({error})'
+            )
         self._store = fallback
 
     def _check_store(self, error: Exception) -> None:

@@ -10,6 +10,7 @@ from osc_lib import exceptions
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import image_api
+from nova_multistore import record
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import image_copy
@@ -45,7 +46,13 @@ class RelocateImage(base.ListCommand):
             action='append',
             dest='sources',
             help='Store to delete the image from (repeat for several; '
-            'default: all others that can be written to)',
+            'default: all others that can be written to and are not to '
+            'have a copy)',
+        )
+        parser.add_argument(
+            '--dry-run',
+            action='store_true',
+            help='Only show what would be done',
         )
         base.add_timeout(parser)
         return parser
@@ -60,6 +67,8 @@ class RelocateImage(base.ListCommand):
         images = self.cloud.images
         image_id = self.cloud.find_image(parsed_args.image)
         before = images.show(image_id)
+        if parsed_args.dry_run:
+            return report.COLUMNS, _plan(before, target, sources, catalogue)
         try:
             found = image_copy.wait(
                 self, image_id, [target], parsed_args.timeout
@@ -71,6 +80,7 @@ class RelocateImage(base.ListCommand):
             after = images.show(image_id)
             _verify(before, after, target)
             rows += self._delete_from_others(after, target, sources, catalogue)
+            _note(images, after, target)
         return columns, rows
 
     def _delete_from_others(
@@ -89,7 +99,7 @@ class RelocateImage(base.ListCommand):
         kept: dict[str, str] = {}
         refused: dict[str, str] = {}
         for store in others:
-            if reason := _why_kept(store, sources, catalogue):
+            if reason := _why_kept(image, store, sources, catalogue):
                 kept[store] = reason
             elif reason := _delete(self.cloud.images, image_id, store):
                 refused[store] = reason
@@ -142,8 +152,50 @@ def _verify(
         )
 
 
+def _note(
+    images: image_api.Images, image: dict[str, Any], target: str
+) -> None:
+    """Write on an image with a record that it was moved from where that says.
+
+    :raises osc_lib.exceptions.CommandError: Glance does not take it
+    """
+    written = record.read(image)
+    if written is None or written.store in (None, target):
+        return
+    try:
+        images.set_property(
+            image['id'], record.DIFFERENCE, f'it was moved to {target}'
+        )
+    except exception.MultistoreError as exc:
+        raise exceptions.CommandError(
+            f'image {image["id"]} was moved, but its property '
+            f'{record.DIFFERENCE} was not written: {exc}'
+        ) from exc
+
+
+def _plan(
+    image: dict[str, Any],
+    target: str,
+    sources: Sequence[str] | None,
+    catalogue: stores.Catalogue,
+) -> list[tuple[Any, ...]]:
+    """Return a row for each store: what would be done there."""
+    present = stores.of_image(image)
+    state = 'done' if target in present else 'to be copied'
+    rows = [(image['id'], target, state, '')]
+    for store in present:
+        if store != target:
+            reason = _why_kept(image, store, sources, catalogue)
+            state = 'kept' if reason else 'to be deleted'
+            rows.append((image['id'], store, state, reason or ''))
+    return rows
+
+
 def _why_kept(
-    store: str, sources: Sequence[str] | None, catalogue: stores.Catalogue
+    image: dict[str, Any],
+    store: str,
+    sources: Sequence[str] | None,
+    catalogue: stores.Catalogue,
 ) -> str | None:
     """Return why a store keeps an image, None if it does not."""
     try:
@@ -152,7 +204,11 @@ def _why_kept(
         return 'read-only'
     except exception.UnknownStore:
         return "not one of this Glance's stores"
-    return None if sources is None or store in sources else 'not in --from'
+    if sources is not None:
+        return None if store in sources else 'not in --from'
+    if store in copies.split(image.get(copies.PROPERTY)):
+        return 'a copy is wanted there'
+    return None
 
 
 def _delete(images: image_api.Images, image_id: str, store: str) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from nova_multistore import copies
+from nova_multistore import record
 from nova_multistore.osc import base
 from nova_multistore.osc import progress
 from nova_multistore.osc import report
@@ -29,6 +30,9 @@ _COLUMNS = (
     'copied',
     'default',
     'reason',
+    'decided_store',
+    'rule',
+    'difference',
 )
 
 
@@ -121,13 +125,22 @@ def _rows(
 ) -> list[tuple[Any, ...]]:
     """Return a row for each store; one row if no store has the image."""
     about = (image['id'], image.get('name'), image['status'])
+    decision: tuple[str, ...] = ('', '', '')
+    if written := record.read(image):
+        decision = (
+            written.store or '',
+            written.rule.value,
+            written.difference or '',
+        )
     total = sizes.SizeColumn(image.get('size'))
     rows = [
         (
             *(*about, copy.store, copy.state.value, total),
             *(sizes.SizeColumn(copy.copied), copy.store == default),
             copy.reason or '',
+            *decision,
         )
         for copy in found
     ]
-    return rows or [(*about, '', '', total, sizes.SizeColumn(None), False, '')]
+    nowhere = ('', '', total, sizes.SizeColumn(None), False, '')
+    return rows or [(*about, *nowhere, *decision)]

@@ -33,6 +33,11 @@ def words(size: float) -> str:
     return f'{size:.0f} {unit}' if unit == 'B' else f'{size:.1f} {unit}'
 
 
+def count(number: int, noun: str) -> str:
+    """Return a number of things in words, such as ``1 image``."""
+    return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
+
+
 class SizeColumn(columns.FormattableColumn):  # type: ignore[type-arg]
     """A size in bytes; for people, in words. None if it is not known."""
 
@@ -56,8 +61,8 @@ class Totals:
         :param image: the image, as Glance's API has it
         """
         for store in stores.of_image(image):
-            count, size = self._sums.get(store, (0, 0))
-            self._sums[store] = count + 1, size + (image.get('size') or 0)
+            number, size = self._sums.get(store, (0, 0))
+            self._sums[store] = number + 1, size + (image.get('size') or 0)
 
     def show(self, stream: TextIO) -> None:
         """Print a line for each store; on a terminal, with a bar.
@@ -65,18 +70,20 @@ class Totals:
         :param stream: where to print
         """
         if not stream.isatty():
-            for store, (count, size) in self._sums.items():
-                stream.write(f'{store}: {count} images, {size} bytes\n')
+            for store, (number, size) in self._sums.items():
+                stream.write(
+                    f'{store}: {count(number, "image")}, {size} bytes\n'
+                )
             return
         largest = max((size for _, size in self._sums.values()), default=0)
         grid = table.Table.grid(padding=(0, 2))
         for justify in ('left', 'left', 'right', 'right'):
             grid.add_column(justify=justify)
-        for store, (count, size) in self._sums.items():
+        for store, (number, size) in self._sums.items():
             grid.add_row(
                 store,
                 bar.Bar(largest or 1, 0, size, width=_WIDTH),
-                f'{count} images',
+                count(number, 'image'),
                 words(size),
             )
         console.Console(file=stream, highlight=False).print(grid)

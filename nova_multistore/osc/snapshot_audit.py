@@ -13,6 +13,7 @@ from osc_lib.cli import format_columns
 from nova_multistore import audit
 from nova_multistore import copies
 from nova_multistore import exception
+from nova_multistore import record
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import nova_conf
@@ -40,10 +41,10 @@ _COLUMNS = (
 class AuditSnapshots(base.ListCommand):
     """List what is wrong with snapshots and backups
 
-    Images without a problem are not listed. Without --config-file, only
-    copies are checked, by what stands on the images: which store is the right
-    one is not known then. The exit code is 0 if there is no problem left, 1
-    if no problem was mended, 3 if some were.
+    Images without a problem are not listed. An image that has a record of the
+    decision is checked by that. Of other images, only copies are checked,
+    unless --config-file says which store is the right one. The exit code is 0
+    if there is no problem left, 1 if no problem was mended, 3 if some were.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -102,6 +103,23 @@ def _settings(cloud: Cloud, files: Sequence[str]) -> audit.Settings:
     )
 
 
+def _check_rights(cloud: Cloud) -> None:
+    """Make sure that the user sees the images of all projects.
+
+    Glance lists to everybody what they may see. Tasks it shows by default to
+    those alone who see all images.
+
+    :raises base.UsageError: the user is not an administrator
+    """
+    try:
+        cloud.images.ask('GET', '/tasks?limit=1')
+    except exception.GlanceRefused as exc:
+        if exc.status in (401, 403):
+            raise base.UsageError(
+                f'--all-projects is for administrators: {exc}'
+            ) from exc
+
+
 class _Audit:
     """One audit, from the first image to the exit code.
 
@@ -126,9 +144,14 @@ class _Audit:
         self._problems = 0
         self._mended = 0
         self._copied = 0
+        # Numbers of images.
+        self._recorded = 0
+        self._unrecorded = 0
         self._error: exception.MultistoreError | None = None
         self._filters = {}
-        if not parsed_args.all_projects:
+        if parsed_args.all_projects:
+            _check_rights(cloud)
+        else:
             if cloud.project_id is None:
                 raise base.UsageError(
                     'the token is for no project: name a project, or use '
@@ -144,6 +167,10 @@ class _Audit:
                 now = datetime.datetime.now(datetime.timezone.utc)
                 for image in page:
                     self._totals.add(image)
+                    if record.read(image):
+                        self._recorded += 1
+                    else:
+                        self._unrecorded += 1
                     yield from self._examine(image, now)
                 self._stdout.flush()
         except exception.MultistoreError as exc:
@@ -225,15 +252,22 @@ class _Audit:
         :raises osc_lib.exceptions.CommandError: not all images were audited
         """
         self._totals.show(self._stderr)
-        self._say(f'{self._problems} problems, {self._mended} of them mended')
+        self._say(
+            f'{sizes.count(self._recorded, "image")} with a record of the '
+            f'decision, {self._unrecorded} without'
+        )
+        self._say(
+            f'{sizes.count(self._problems, "problem")}, {self._mended} mended'
+        )
         if self._error is not None:
             raise exceptions.CommandError(
                 f'{self._error}; not all images were audited'
             )
         if self._source.untold:
+            servers = sizes.count(self._source.untold, 'server')
             self._say(
-                f'Nova did not show {self._source.untold} servers: problems '
-                'that depend on them were not looked for'
+                f'Nova did not show {servers}: problems that depend on them '
+                'were not looked for'
             )
         elif self._mended == self._problems:
             return base.Outcome.DONE

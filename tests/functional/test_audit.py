@@ -25,6 +25,7 @@ import pytest
 from nova_multistore import copies
 from nova_multistore import image_api
 from nova_multistore import lookup
+from nova_multistore import record
 from nova_multistore.osc import cloud as osc_cloud
 from nova_multistore.osc import records
 from nova_multistore.osc import snapshot_audit
@@ -300,14 +301,18 @@ def test_nothing_wrong(glance, audited, snapshot, conf, project):
         'dcn1: 0 images, 0 bytes',
         'dcn2: 0 images, 0 bytes',
         'web: 0 images, 0 bytes',
-        '0 problems, 0 of them mended',
+        '0 images with a record of the decision, 2 without',
+        '0 problems, 0 mended',
     ]
 
 
 def test_all_projects(audited, snapshot, conf):
-    """An administrator may look at them all."""
+    """An administrator may look at them all, and nobody else."""
     others = snapshot('dcn1', project='another')
     own = snapshot('dcn1')
+
+    denied = audited(conf(store='dcn0'), '--all-projects')
+    assert (denied.code, denied.stdout) == (2, '')
 
     shown = audited(conf(store='dcn0'), '--all-projects', admin=True)
 
@@ -332,7 +337,7 @@ def test_wrong_store(audited, snapshot, conf, project):
             'stores': ['dcn1'],
             'problem': 'it is in dcn1, not in dcn0: [glance] store names it',
             'remedy': f'openstack multistore image relocate {image_id} '
-            '--to dcn0',
+            '--to dcn0 --from dcn1',
         }
     ]
 
@@ -731,12 +736,50 @@ def problems(audited, nova):
     return problems
 
 
-def test_snapshots_of_nova(nova, base, boot, problems, conf, server):
-    """What the package makes is right; what it made under an order is not."""
+@pytest.fixture
+def unrecorded(glance):
+    """Remove the record, as if the package had not made the image."""
+
+    def unrecorded(image_id):
+        image = glance.image(image_id)
+        present = [name for name in record.PROPERTIES if name in image]
+        assert record.RULE in present
+        status, _body = glance.request(
+            'PATCH',
+            f'/v2/images/{image_id}',
+            [{'op': 'remove', 'path': f'/{name}'} for name in present],
+            headers={
+                'Content-Type': 'application/openstack-images-v2.1-json-patch'
+            },
+        )
+        assert status == 200
+        return image_id
+
+    return unrecorded
+
+
+def test_recorded(nova, problems, conf, server):
+    """An order that was met is right, whatever nova.conf says."""
+    right = nova.snapshot(server)
+    nova.conf(**{'glance.store': 'dcn1'})
+    ordered = nova.backup(server)
+    nova.conf(**{'glance.store': None})
+
+    for in_force in ((conf(),), (conf(store='dcn2'),), ()):
+        assert problems(right, *in_force) == []
+        assert problems(ordered, *in_force) == []
+
+
+def test_snapshots_of_nova(
+    nova, base, boot, problems, conf, server, unrecorded
+):
+    """Without a record, one that was made under an order is not right."""
     right = [nova.snapshot(server), nova.backup(server)]
     nova.conf(**{'glance.store': 'dcn1'})
     ordered = [nova.snapshot(server), nova.backup(server, backup_type='x')]
     nova.conf(**{'glance.store': None})
+    for image_id in (*right, *ordered):
+        unrecorded(image_id)
 
     for image_id in right:
         assert problems(image_id, conf()) == []
@@ -746,7 +789,8 @@ def test_snapshots_of_nova(nova, base, boot, problems, conf, server):
         assert problems(image_id, conf()) == [
             (
                 'it is in dcn1, not in dcn0: the base image is in it',
-                f'openstack multistore image relocate {image_id} --to dcn0',
+                f'openstack multistore image relocate {image_id} --to dcn0 '
+                '--from dcn1',
             )
         ]
     # Without its server, there is nothing to go by.
@@ -755,13 +799,15 @@ def test_snapshots_of_nova(nova, base, boot, problems, conf, server):
         assert problems(image_id, conf()) == []
 
 
-def test_snapshot_of_a_snapshot(nova, problems, conf, server, boot):
+def test_snapshot_of_a_snapshot(
+    nova, problems, conf, server, boot, unrecorded
+):
     """Its base image is the first one, not what base_image_ref says."""
     nova.conf(**{'glance.store': 'dcn1'})
     first = nova.snapshot(server)
     nova.conf(**{'glance.store': None})
 
-    image_id = nova.snapshot(boot(first))
+    image_id = unrecorded(nova.snapshot(boot(first)))
 
     image = nova.glance.image(image_id)
     assert image['base_image_ref'] != first
@@ -769,10 +815,10 @@ def test_snapshot_of_a_snapshot(nova, problems, conf, server, boot):
     assert problems(image_id, conf()) == []
 
 
-def test_rebuilt_server(nova, base, problems, conf, server):
+def test_rebuilt_server(nova, base, problems, conf, server, unrecorded):
     """Its snapshots of before followed another image."""
     nova.conf(**{'glance.store': 'dcn2'})
-    image_id = nova.snapshot(server)
+    image_id = unrecorded(nova.snapshot(server))
     nova.conf(**{'glance.store': None})
     assert len(problems(image_id, conf())) == 1
 
@@ -782,27 +828,27 @@ def test_rebuilt_server(nova, base, problems, conf, server):
 
     assert problems(image_id, conf()) == []
     # And those of afterwards follow this one.
-    assert problems(nova.snapshot(server), conf()) == []
+    assert problems(unrecorded(nova.snapshot(server)), conf()) == []
 
 
-def test_shelved_server(nova, problems, conf, server):
+def test_shelved_server(nova, problems, conf, server, unrecorded):
     """Its image is Nova's for a while: no order, and no copies."""
     nova.conf(**{'glance.store': 'dcn1'})
 
-    image_id = nova.shelve(server)
+    image_id = unrecorded(nova.shelve(server))
 
     in_force = conf(store='dcn1', copy_to=['central'])
     assert nova.glance.image(image_id)['stores'] == 'dcn0'
     assert problems(image_id, in_force) == []
 
 
-def test_only_read_only_stores(nova, glance, boot, problems, conf):
+def test_only_read_only_stores(nova, glance, boot, problems, conf, unrecorded):
     """The base image cannot tell: it is the default store."""
     raw = glance.create_image(
         DATA, stores=['web'], disk_format='raw', visibility='public'
     )
 
-    image_id = nova.snapshot(boot(raw))
+    image_id = unrecorded(nova.snapshot(boot(raw)))
 
     assert glance.stores_of(image_id) == ['central']
     assert problems(image_id, conf()) == []
@@ -853,5 +899,5 @@ def test_nova_does_not_answer(glance, audited, queued, snapshot, monkeypatch):
 
     assert list(shown.problems) == [wanting]
     assert shown.code == 3
-    assert 'Nova did not show 1 servers' in shown.stderr
+    assert 'Nova did not show 1 server:' in shown.stderr
     assert audited(admin=True).code == 1

@@ -274,6 +274,19 @@ print(*(new - sys.stdlib_module_names))
 class TestStatus:
     """``nova-multistore-status upgrade check``."""
 
+    def test_no_such_file(self):
+        """It is said in one line."""
+        done = run(
+            *('nova-multistore-status', '--config-file', '/nonexistent'),
+            *('upgrade', 'check'),
+        )
+
+        assert done.returncode == 255
+        assert 'Traceback' not in done.stderr
+        line = done.stderr.splitlines()[-1]
+        assert line.startswith('nova-multistore-status: ')
+        assert '/nonexistent' in line
+
     @pytest.fixture
     def check(self, tmp_path):
         """Run it with a ``nova.conf`` for a server in Glance's place."""

@@ -474,6 +474,9 @@ class TestShow:
             'copied': None,
             'default': True,
             'reason': '',
+            'decided_store': '',
+            'rule': '',
+            'difference': '',
         }
 
     def test_wait_for_several(self, sites, run):

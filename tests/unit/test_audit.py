@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import shlex
 import types
 
 import hypothesis
@@ -15,6 +16,7 @@ import pytest
 from nova_multistore import audit
 from nova_multistore import copies
 from nova_multistore import exception
+from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.osc import records
@@ -267,7 +269,7 @@ def test_order():
     assert finding.problem == (
         'it is in dcn0, not in dcn1: [glance] store names it'
     )
-    assert finding.remedy == f'{RELOCATE}dcn1'
+    assert finding.remedy == f'{RELOCATE}dcn1 --from dcn0'
     assert not finding.copy_to
     assert judge(snapshot(stores='dcn1'), settings(store='dcn1')) == []
     assert judge(snapshot(stores='web,dcn1'), settings(store='dcn1')) == []
@@ -276,8 +278,8 @@ def test_order():
 @pytest.mark.parametrize(
     ('present', 'command'),
     [
-        ('dcn0', f'relocate {IMAGE} --to dcn1'),
-        ('dcn0,web', f'relocate {IMAGE} --to dcn1'),
+        ('dcn0', f'relocate {IMAGE} --to dcn1 --from dcn0'),
+        ('dcn0,web', f'relocate {IMAGE} --to dcn1 --from dcn0'),
         ('central,dcn0', f'relocate {IMAGE} --to dcn1 --from dcn0'),
         ('central', f'copy {IMAGE} --store dcn1'),
     ],
@@ -329,7 +331,8 @@ def test_choice(present, base_stores, store):
     """It follows the base image, else it goes to the default store."""
     found = judge(snapshot(stores=present), images=[base(base_stores)])
 
-    assert [f.remedy for f in found] == ([f'{RELOCATE}{store}'] * bool(store))
+    remedy = f'{RELOCATE}{store} --from dcn0'
+    assert [f.remedy for f in found] == [remedy] * bool(store)
 
 
 def test_base_image_is_the_servers():
@@ -343,7 +346,7 @@ def test_base_image_is_the_servers():
         return [f.remedy for f in found]
 
     assert remedies('dcn1') == []
-    assert remedies('dcn0') == [f'{RELOCATE}dcn1']
+    assert remedies('dcn0') == [f'{RELOCATE}dcn1 --from dcn0']
     # It costs less not to ask, and is never a false alarm.
     assert remedies('central') == []
 
@@ -599,6 +602,9 @@ IMAGES = st.fixed_dictionaries(
         'os_glance_importing_to_stores': LISTS,
         'os_glance_failed_import': LISTS,
         copies.PROPERTY: LISTS,
+        record.RULE: st.sampled_from([..., 'base-image', 'config', 'x']),
+        record.STORE: st.sampled_from([..., *NAMES]),
+        record.DIFFERENCE: st.sampled_from([..., 'a reason']),
     }
 ).map(lambda changes: snapshot(**changes))
 POLICIES = st.builds(
@@ -638,6 +644,146 @@ def test_promises(image, settings, owner, base_stores, tasks):
         assert finding.problem
         assert finding.remedy
         assert '\n' not in finding.problem
+
+
+def applied(command, image):
+    """Return the image after a command; None if it is for people to decide.
+
+    What can be deleted is deleted, and what can be copied is copied.
+    """
+    words = shlex.split(command)
+    if 'unset' in words:
+        return {k: v for k, v in image.items() if k != copies.PROPERTY}
+    if 'copy' not in words and 'relocate' not in words:
+        return None
+    present = list(stores.of_image(image))
+    added = [
+        value
+        for option, value in zip(words, words[1:])
+        if option in ('--store', '--to')
+    ]
+    sources = [v for o, v in zip(words, words[1:]) if o == '--from']
+    assert 'copy' in words or sources
+    assert set(added) | set(sources) <= set(CATALOGUE.writable)
+    left = [s for s in present if s not in sources]
+    image = {**image, 'stores': ','.join(dict.fromkeys(added + left))}
+    image.pop('os_glance_failed_import', None)
+    if 'relocate' in words and record.read(image):
+        image[record.DIFFERENCE] = 'it was moved'
+    return image
+
+
+@hypothesis.given(
+    IMAGES.filter(lambda image: image['status'] == 'active'),
+    POLICIES,
+    LISTS,
+)
+def test_remedies_lead_somewhere(image, settings, base_stores):
+    """Applied one after the other, they end, and no wanted copy is lost."""
+    hypothesis.assume(settings.catalogue.stores)
+    images = [base('' if base_stores is ... else base_stores)]
+    image.pop('os_glance_import_task', None)
+    wanted = set(copies.split(image.get(copies.PROPERTY)))
+    if settings.configured:
+        wanted |= set(settings.copy_to)
+    kept = wanted & set(stores.of_image(image))
+
+    for _ in range(10):
+        found = judge(image, settings, images)
+        after = (applied(finding.remedy, image) for finding in found)
+        image = next((a for a in after if a is not None), None) or image
+        assert kept <= set(stores.of_image(image))
+        if all(applied(f.remedy, image) is None for f in found):
+            break
+    else:
+        pytest.fail(f'no end: {found}')
+
+
+RECORD = {record.RULE: 'request', record.STORE: 'dcn1'}
+
+
+class TestRecord:
+    """An image that says what was decided."""
+
+    @pytest.mark.parametrize(
+        'configured',
+        [settings(), settings(store='central'), audit.Settings(CATALOGUE)],
+    )
+    def test_order_that_was_met(self, configured):
+        """It is right, whatever nova.conf says, and nobody is asked."""
+        records = audit.Records(None, None, None)
+
+        image = snapshot(stores='dcn1', **RECORD)
+
+        assert audit.judge(image, configured, records, NOW) == []
+
+    @pytest.mark.parametrize(
+        'configured',
+        [settings(), settings(store='dcn0'), audit.Settings(CATALOGUE)],
+    )
+    def test_elsewhere(self, configured):
+        """It is said, with nova.conf and without."""
+        [finding] = judge(snapshot(stores='dcn0', **RECORD), configured)
+
+        assert finding.problem == (
+            'it is in dcn0, not in dcn1: it was decided so (rule request)'
+        )
+        assert finding.remedy == f'{RELOCATE}dcn1 --from dcn0'
+
+    def test_reason_for_a_difference(self):
+        """The image says why it is elsewhere: that is right."""
+        image = snapshot(stores='dcn0', **RECORD)
+        image[record.DIFFERENCE] = 'store dcn1 did not take it'
+
+        assert judge(image, settings(store='dcn1')) == []
+
+    def test_default_store(self):
+        """It was the default store when no name was written."""
+        image = snapshot(stores='dcn0', **{record.RULE: 'default'})
+
+        [finding] = judge(image)
+
+        assert ', not in central: ' in finding.problem
+
+    @pytest.mark.parametrize('store', ['web', 'gone'])
+    def test_store_that_takes_nothing_any_more(self, store):
+        """Nobody can mend that."""
+        image = snapshot(stores='dcn0', **{**RECORD, record.STORE: store})
+
+        assert judge(image) == []
+
+    def test_nonsense(self):
+        """It goes by the rules then."""
+        image = snapshot(stores='dcn0', **{record.RULE: 'x'})
+
+        [finding] = judge(image, settings(store='dcn1'))
+
+        assert '[glance] store names it' in finding.problem
+
+    @pytest.mark.parametrize(
+        ('configured', 'mended'),
+        [
+            (audit.Settings(CATALOGUE), ('dcn0',)),
+            (settings(copy_to=('dcn0',)), ('dcn0',)),
+            # Another site's, or a tenant's wish: an administrator decides.
+            (settings(copy_to=('central',)), ()),
+        ],
+    )
+    def test_copies_of_another_site(self, configured, mended):
+        """They are missing for all, and made by --fix where they may be."""
+        image = snapshot(stores='dcn1', **RECORD, **{copies.PROPERTY: 'dcn0'})
+
+        [finding] = judge(image, configured)
+
+        assert finding.problem == 'no copy in dcn0: none is being made'
+        assert finding.copy_to == mended
+        assert 'image copy' in finding.remedy
+
+    def test_no_copies_wanted(self):
+        """A compute without copies is not told of another one's."""
+        image = snapshot(stores='dcn1', **RECORD)
+
+        assert judge(image, settings(copy_to=('central',))) == []
 
 
 # What the command makes of it.
@@ -825,7 +971,7 @@ def test_totals():
     assert plain.getvalue().splitlines() == [
         'central: 2 images, 5368709120 bytes',
         'dcn0: 0 images, 0 bytes',
-        'far: 1 images, 5368709120 bytes',
+        'far: 1 image, 5368709120 bytes',
     ]
     lines = terminal.getvalue().splitlines()
     assert len(lines) == 3

@@ -13,6 +13,7 @@ import pytest
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import image_api
+from nova_multistore import record
 from nova_multistore import stores
 from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_import
@@ -104,6 +105,9 @@ class Images:
 
     def delete_from(self, image_id, store):
         self._ask(f'delete_from_{store}', image_id)
+
+    def set_property(self, image_id, name, value):
+        self._ask('set_property', name, value)
 
     def _ask(self, what, *args):
         self.asked.append((what, *args))
@@ -434,6 +438,111 @@ def test_relocate_what_is_in_use(error, code, state):
         "not one of this Glance's stores"
     )
     assert ('is still in b: ' in result.words) == (code == 3)
+
+
+def test_relocate_leaves_copies_that_are_wanted():
+    """Unless --from names their store."""
+    wanted = {copies.PROPERTY: 'b'}
+    images = Images(image('a,b,c', **wanted))
+
+    left = run(image_relocate.RelocateImage, images, IMAGE, '--to', 'a')
+
+    assert left.states == {'a': 'done', 'b': 'kept', 'c': 'deleted'}
+    assert left.rows[1]['reason'] == 'a copy is wanted there'
+    assert [what for what, *_ in images.asked] == ['delete_from_c']
+
+    named = run(
+        *(image_relocate.RelocateImage, Images(image('a,b', **wanted))),
+        *(IMAGE, '--to', 'a', '--from', 'b'),
+    )
+
+    assert named.states == {'a': 'done', 'b': 'deleted'}
+
+
+def test_relocate_dry_run():
+    """It says what would be done, and asks for nothing."""
+    images = Images(image('b,c,web', **{copies.PROPERTY: 'c'}))
+
+    result = run(
+        *(image_relocate.RelocateImage, images),
+        *(IMAGE, '--to', 'a', '--dry-run'),
+    )
+
+    assert result.code == 0
+    assert result.states == {
+        'a': 'to be copied',
+        'b': 'to be deleted',
+        'c': 'kept',
+        'web': 'kept',
+    }
+    assert images.asked == []
+
+
+RECORD = {record.RULE: 'base-image', record.STORE: 'b'}
+
+
+@pytest.mark.parametrize(
+    ('written', 'target', 'noted'),
+    [(RECORD, 'a', True), (RECORD, 'b', False), ({}, 'a', False)],
+)
+def test_relocate_notes_it(written, target, noted):
+    """Where the image says that it went elsewhere."""
+    images = Images(image('a,b', **written))
+
+    result = run(image_relocate.RelocateImage, images, IMAGE, '--to', target)
+
+    assert result.code == 0
+    properties = [rest for what, *rest in images.asked if 'property' in what]
+    assert properties == [[record.DIFFERENCE, 'it was moved to a']] * noted
+
+
+def test_show_has_the_decision():
+    """In each row; nothing where there is none."""
+    shown = image('a,b', **RECORD, **{record.DIFFERENCE: 'a reason'})
+
+    rows = run(image_show.ShowImages, Images(shown), IMAGE).rows
+
+    assert {
+        (row['decided_store'], row['rule'], row['difference']) for row in rows
+    } == {('b', 'base-image', 'a reason')}
+
+
+@pytest.mark.parametrize(
+    ('body', 'words'),
+    [
+        (
+            b'<html><head><title>409 Conflict</title></head><body>'
+            b'<h1>409 Conflict</h1>image &lt;x&gt; isn&#x27;t active</body>',
+            "409 Conflict image <x> isn't active",
+        ),
+        (
+            b'400 Bad Request<br /><br />Provided object does not match '
+            b"schema 'image': 'x' is not one of ['ami']\n\nFailed validating"
+            b" 'enum' in schema['properties']:\n    {'enum': ['ami']}",
+            '400 Bad Request Provided object does not match schema '
+            "'image': 'x' is not one of ['ami']",
+        ),
+    ],
+)
+def test_reason_of_a_refusal(body, words):
+    """It is what Glance says, without entities and schemas."""
+
+    class Answer:
+        status_code = 400
+        content = body
+        text = body.decode()
+
+        def json(self):
+            raise ValueError
+
+    class Glance:
+        def request(self, path, method, **how):
+            return Answer()
+
+    with pytest.raises(exception.GlanceRefused) as caught:
+        image_api.Images(Glance).show(IMAGE)
+
+    assert caught.value.reason == words
 
 
 def test_lines():

@@ -90,7 +90,7 @@ def test_decision_is_one_line(take, server, base, image, caplog):
     assert record.levelno == logging.INFO
     assert record.getMessage() == (
         f'Image {image["id"]} (snapshot) goes to store fast: the base image '
-        f'is in it [base image {base["id"]}]'
+        f'is in it [rule base-image, base image {base["id"]}]'
     )
     assert record.instance is server
 

@@ -1,0 +1,74 @@
+"""The record: what was decided on a snapshot, written on its image.
+
+It is a report for people and for the audit. Any user can write the properties
+of an image, so nothing that needs more rights than the user has goes by it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+from typing import Any
+
+from nova_multistore import copies
+from nova_multistore import selection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Property: id of the store that was decided on. It is missing if that was
+#: Glance's default store, and Glance did not say which that is.
+STORE = 'nova_multistore_decided_store'
+#: Property: the rule that decided, as :class:`.selection.Rule` names it.
+RULE = 'nova_multistore_rule'
+#: Property: why the snapshot is not where, or not made as, it was decided.
+DIFFERENCE = 'nova_multistore_difference'
+#: All properties of a record, the stores that are to have a copy included.
+PROPERTIES = (STORE, RULE, DIFFERENCE, copies.PROPERTY)
+#: How long a difference may be, in characters.
+LONGEST = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What an image says of its decision."""
+
+    #: Id of the store; None for Glance's default store.
+    store: str | None
+    rule: selection.Rule
+    #: In words; None if the snapshot is as it was decided.
+    difference: str | None = None
+
+
+def write(
+    selected: selection.Selection, copy_to: Sequence[str]
+) -> dict[str, str]:
+    """Return the properties for the image of a snapshot.
+
+    :param selected: what was decided
+    :param copy_to: ids of the stores that are to have a copy
+    :returns: properties by name; none if Glance does not have several stores
+    """
+    catalogue = selected.catalogue
+    if catalogue is not None and not catalogue.stores:
+        return {}
+    store = selected.store or (catalogue and catalogue.default)
+    properties = {RULE: selected.rule.value}
+    if store:
+        properties[STORE] = store
+    if copy_to:
+        properties[copies.PROPERTY] = ','.join(copy_to)
+    return properties
+
+
+def read(image: dict[str, Any]) -> Record | None:
+    """Read the record of an image.
+
+    :param image: the image, as Glance's API has it
+    :returns: the record; None if there is none, or it cannot be read
+    """
+    try:
+        rule = selection.Rule(image.get(RULE))
+    except ValueError:
+        return None
+    return Record(image.get(STORE), rule, image.get(DIFFERENCE))
