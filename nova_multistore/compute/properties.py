@@ -48,7 +48,9 @@ def call(
 ) -> Any:
     """Add the package's properties to Nova's update of a snapshot's image.
 
-    If Glance refuses them, Nova's update is sent without them.
+    If Glance refuses that, old properties are removed first, and the new ones
+    are written after that. If it refuses that, too, Nova's update is sent
+    without them.
 
     Wraps ``nova.image.glance.GlanceClientWrapper.call``.
 
@@ -65,12 +67,23 @@ def call(
         # glanceclient ignores those that the image does not have.
         *(name for name in _OWN if name not in snapshot.properties),
     ]
-    update = {**kwargs, **snapshot.properties, 'remove_props': removed}
+    removal = {**kwargs, 'remove_props': removed}
     try:
-        return proceed(kwargs=update)
+        return proceed(kwargs={**removal, **snapshot.properties})
+    except _REFUSED:
+        # If a removed property and a new one have the same value, glanceclient
+        # sends a move from one to the other, which Glance does not know.
+        pass
+    image = None
+    try:
+        image = proceed(kwargs=removal)
+        if not snapshot.properties:
+            return image
+        return proceed(kwargs={'image_id': image_id, **snapshot.properties})
     except _REFUSED as exc:
-        # If Glance refuses Nova's own part, it refuses this, too.
-        image = proceed()
+        if image is None:
+            # If Glance refuses Nova's own part, it refuses this, too.
+            image = proceed()
         LOG.warning(
             'Glance does not let Nova change the properties %(names)s of '
             'image %(image)s (%(error)s). They stay as they are.',
