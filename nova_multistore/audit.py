@@ -50,7 +50,7 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Records:
+class Lookups:
     """How to look up what a judgement depends on, when it does."""
 
     #: Returns an image, as Glance's API has it; None if it does not exist or
@@ -91,30 +91,31 @@ class Finding:
 def judge(
     image: dict[str, Any],
     settings: Settings,
-    records: Records,
+    lookups: Lookups,
     now: datetime.datetime,
 ) -> list[Finding]:
     """Judge a snapshot or backup.
 
     :param image: the image, as Glance's API has it
     :param settings: what Glance and ``nova.conf`` say
-    :param records: how to look up the rest
+    :param lookups: how to look up the rest
     :param now: when the image was listed, in UTC
     :returns: what is wrong with it
     :raises LookupFailed: the image cannot be read, or a lookup raised it
     """
     if image['status'] in copies.UNDER_WAY:
-        return list(_judge_progress(image, records, now))
+        return list(_judge_progress(image, lookups, now))
     if image['status'] != 'active' or _is_volume_backed(image):
         return []
     found = list(_judge_data(image, settings))
     if found:
         # An image that is not whole is not worth a copy.
         return found
-    wanted = _wanted(image, settings, records)
+    written = record.read(image)
+    wanted = _wanted(image, written, settings, lookups)
     return [
-        *_judge_store(image, settings, records, wanted),
-        *_judge_copies(image, settings, records, wanted, now),
+        *_judge_store(image, written, settings, lookups, wanted),
+        *_judge_copies(image, settings, lookups, wanted, now),
     ]
 
 
@@ -124,13 +125,13 @@ def _is_volume_backed(image: dict[str, Any]) -> bool:
 
 
 def _judge_progress(
-    image: dict[str, Any], records: Records, now: datetime.datetime
+    image: dict[str, Any], lookups: Lookups, now: datetime.datetime
 ) -> Iterator[Finding]:
-    tasks = records.tasks(image['id']) if copies.is_held(image) else ()
+    tasks = lookups.tasks(image['id']) if copies.is_held(image) else ()
     since = _silent_since(image, tasks, now)
     if since is None:
         return
-    server = _server(image, records)
+    server = _server(image, lookups)
     if server is None:
         why = 'its server is gone'
     elif server.get(_TASK_STATE, 'unknown') is None:
@@ -166,23 +167,27 @@ def _judge_data(
 
 
 def _judge_store(
-    image: dict[str, Any], settings: Settings, records: Records, wanted: Wanted
+    image: dict[str, Any],
+    written: record.Record | None,
+    settings: Settings,
+    lookups: Lookups,
+    wanted: Wanted,
 ) -> Iterator[Finding]:
     """Check that the right store has the image."""
     if not settings.catalogue.stores:
         return
-    if written := record.read(image):
+    if written:
         yield from _judge_record(image, written, settings, wanted)
         return
     if not settings.configured:
         return
-    temporary = _is_temporary(image, records)
+    temporary = _is_temporary(image, lookups)
     if temporary is None:
         return
     if settings.store and not temporary:
         yield from _judge_order(image, settings.store, settings, wanted)
     else:
-        yield from _judge_choice(image, settings, records, wanted)
+        yield from _judge_choice(image, settings, lookups, wanted)
 
 
 def _judge_record(
@@ -223,16 +228,16 @@ def _judge_order(
 
 
 def _judge_choice(
-    image: dict[str, Any], settings: Settings, records: Records, wanted: Wanted
+    image: dict[str, Any], settings: Settings, lookups: Lookups, wanted: Wanted
 ) -> Iterator[Finding]:
     present = set(stores.of_image(image))
     # The first ancestor of the image. In most cases that is the base image,
     # and the snapshot is right: then Nova need not be asked for the server.
     ancestor_id = _uuid(image.get('base_image_ref'))
-    ancestor = records.image(ancestor_id) if ancestor_id else None
+    ancestor = lookups.image(ancestor_id) if ancestor_id else None
     if ancestor and present & set(stores.of_image(ancestor)):
         return
-    base = _base_image(image, records)
+    base = _base_image(image, lookups)
     if base is None:
         return
     facts = selection.Facts(
@@ -293,7 +298,7 @@ def _relocation(
 
 
 def _base_image(
-    image: dict[str, Any], records: Records
+    image: dict[str, Any], lookups: Lookups
 ) -> dict[str, Any] | None:
     """Return the image that the server was started from.
 
@@ -303,22 +308,22 @@ def _base_image(
 
     :returns: the image, None if it is not known
     """
-    server = _server(image, records)
+    server = _server(image, lookups)
     # The image is empty for a volume-backed server.
     base_id = ((server or {}).get('image') or {}).get('id')
-    base = records.image(base_id) if base_id else None
+    base = lookups.image(base_id) if base_id else None
     if base is None:
         return None
     related = base_id, base.get('base_image_ref')
     return base if image.get('base_image_ref') in related else None
 
 
-def _server(image: dict[str, Any], records: Records) -> dict[str, Any] | None:
+def _server(image: dict[str, Any], lookups: Lookups) -> dict[str, Any] | None:
     server_id = _uuid(image.get('instance_uuid'))
-    return records.server(server_id) if server_id else None
+    return lookups.server(server_id) if server_id else None
 
 
-def _is_temporary(image: dict[str, Any], records: Records) -> bool | None:
+def _is_temporary(image: dict[str, Any], lookups: Lookups) -> bool | None:
     """Tell whether Nova made the image for itself, and will delete it.
 
     Such an image goes to the store of the base image, and is not copied.
@@ -328,7 +333,7 @@ def _is_temporary(image: dict[str, Any], records: Records) -> bool | None:
     name = image.get('name') or ''
     if not name.endswith(_TEMPORARY):
         return False
-    server = _server(image, records)
+    server = _server(image, lookups)
     if server is None or not {'name', 'status', _TASK_STATE} <= set(server):
         return None
     if name not in {server['name'] + ending for ending in _TEMPORARY}:
@@ -339,14 +344,14 @@ def _is_temporary(image: dict[str, Any], records: Records) -> bool | None:
 def _judge_copies(
     image: dict[str, Any],
     settings: Settings,
-    records: Records,
+    lookups: Lookups,
     wanted: Wanted,
     now: datetime.datetime,
 ) -> Iterator[Finding]:
     """Check that all stores have the image that are to have a copy."""
     tasks: Sequence[dict[str, Any]] = ()
     if copies.is_held(image) or copies.has_failed(image):
-        tasks = records.tasks(image['id'])
+        tasks = lookups.tasks(image['id'])
     since = _silent_since(image, tasks, now)
     # The same problem in several stores is one finding.
     alike: dict[tuple[str, bool], list[str]] = {}
@@ -396,7 +401,10 @@ def _refusal(store: str, catalogue: stores.Catalogue) -> str | None:
 
 
 def _wanted(
-    image: dict[str, Any], settings: Settings, records: Records
+    image: dict[str, Any],
+    written: record.Record | None,
+    settings: Settings,
+    lookups: Lookups,
 ) -> Wanted:
     """Return the stores that are to have a copy.
 
@@ -404,8 +412,8 @@ def _wanted(
     only stores that it names count.
     """
     named = copies.split(image.get(copies.PROPERTY))
-    recorded = record.read(image) is not None
-    temporary = False if recorded else _is_temporary(image, records)
+    # The record of an image that Nova made for itself names no copies.
+    temporary = False if written else _is_temporary(image, lookups)
     if temporary:
         return Wanted()
     if not settings.configured:
@@ -414,9 +422,9 @@ def _wanted(
         return Wanted(
             tuple(s for s in named if s in settings.copy_to),
             tuple(s for s in named if s not in settings.copy_to),
-            recorded,
+            recorded=written is not None,
         )
-    if recorded:
+    if written:
         return Wanted()
     return Wanted(settings.copy_to if temporary is False else ())
 

@@ -76,19 +76,23 @@ def add_location(
         service._client, context, image_id, location, snapshot
     )
     try:
-        try:
-            image = proceed()
-        except _FINAL:
-            raise
-        except Exception as exc:
-            image = registration.settle(exc)
-        if image.get('status') not in _TAKEN:
-            image = registration.wait()
+        image = _register(proceed, registration)
     except nova_exception.ImageUnacceptable as exc:
         snapshot.differences.append(f'no direct snapshot: {exc}')
         raise
     registration.check(image)
     return image
+
+
+def _register(proceed: Callable[..., Any], registration: _Registration) -> Any:
+    """Return the image, once Glance has taken the location."""
+    try:
+        image = proceed()
+    except _FINAL:
+        raise
+    except Exception as exc:
+        image = registration.settle(exc)
+    return image if image.get('status') in _TAKEN else registration.wait()
 
 
 class _Registration:

@@ -18,6 +18,7 @@ from nova_multistore.osc import report
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
     from collections.abc import Sequence
 
 # Attributes that identify the data of an image.
@@ -95,14 +96,13 @@ class RelocateImage(base.ListCommand):
         :returns: a row for each of them
         """
         image_id = image['id']
-        others = [s for s in stores.of_image(image) if s != target]
-        kept: dict[str, str] = {}
-        refused: dict[str, str] = {}
-        for store in others:
-            if reason := _why_kept(image, store, sources, catalogue):
-                kept[store] = reason
-            elif reason := _delete(self.cloud.images, image_id, store):
-                refused[store] = reason
+        reasons = _others(image, target, sources, catalogue)
+        refused = {
+            store: reason
+            for store, kept in reasons.items()
+            if not kept
+            and (reason := _delete(self.cloud.images, image_id, store))
+        }
         if refused:
             where = ', '.join(refused)
             why = '; '.join(dict.fromkeys(refused.values()))
@@ -110,16 +110,8 @@ class RelocateImage(base.ListCommand):
                 base.Outcome.PARTLY,
                 f'image {image_id} is still in {where}: {why}',
             )
-        reasons = {**kept, **refused}
-        return [
-            (
-                image_id,
-                store,
-                'kept' if store in reasons else 'deleted',
-                reasons.get(store, ''),
-            )
-            for store in others
-        ]
+        reasons.update(refused)
+        return _rows(image_id, reasons, 'deleted')
 
 
 def _verify(
@@ -180,15 +172,40 @@ def _plan(
     catalogue: stores.Catalogue,
 ) -> list[tuple[Any, ...]]:
     """Return a row for each store: what would be done there."""
-    present = stores.of_image(image)
-    state = 'done' if target in present else 'to be copied'
-    rows = [(image['id'], target, state, '')]
-    for store in present:
-        if store != target:
-            reason = _why_kept(image, store, sources, catalogue)
-            state = 'kept' if reason else 'to be deleted'
-            rows.append((image['id'], store, state, reason or ''))
-    return rows
+    state = 'done' if target in stores.of_image(image) else 'to be copied'
+    reasons = _others(image, target, sources, catalogue)
+    return [
+        (image['id'], target, state, ''),
+        *_rows(image['id'], reasons, 'to be deleted'),
+    ]
+
+
+def _others(
+    image: dict[str, Any],
+    target: str,
+    sources: Sequence[str] | None,
+    catalogue: stores.Catalogue,
+) -> dict[str, str | None]:
+    """Return the other stores of an image, and why each keeps it."""
+    return {
+        store: _why_kept(image, store, sources, catalogue)
+        for store in stores.of_image(image)
+        if store != target
+    }
+
+
+def _rows(
+    image_id: str, reasons: Mapping[str, str | None], deleted: str
+) -> list[tuple[Any, ...]]:
+    """Return a row for each store.
+
+    :param reasons: why each store keeps the image, None if it does not
+    :param deleted: the state of a store that does not
+    """
+    return [
+        (image_id, store, 'kept' if reason else deleted, reason or '')
+        for store, reason in reasons.items()
+    ]
 
 
 def _why_kept(

@@ -15,9 +15,9 @@ from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import record
 from nova_multistore import stores
+from nova_multistore.osc import audit_source
 from nova_multistore.osc import base
 from nova_multistore.osc import nova_conf
-from nova_multistore.osc import records
 from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class _Audit:
         stderr: TextIO,
     ) -> None:
         self._images = cloud.images
-        self._source = records.Source(cloud)
+        self._source = audit_source.Source(cloud)
         self._settings = settings
         self._args = parsed_args
         self._stdout = stdout
@@ -151,12 +151,12 @@ class _Audit:
         self._filters = {}
         if parsed_args.all_projects:
             _check_rights(cloud)
+        elif cloud.project_id is None:
+            raise base.UsageError(
+                'the token is for no project: name a project, or use '
+                '--all-projects'
+            )
         else:
-            if cloud.project_id is None:
-                raise base.UsageError(
-                    'the token is for no project: name a project, or use '
-                    '--all-projects'
-                )
             self._filters = {'owner': cloud.project_id}
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
@@ -188,7 +188,7 @@ class _Audit:
         self, image: dict[str, Any], now: datetime.datetime
     ) -> Iterator[tuple[Any, ...]]:
         findings = audit.judge(
-            image, self._settings, self._source.records, now
+            image, self._settings, self._source.lookups, now
         )
         failures = self._mend(image, findings)
         present = format_columns.ListColumn(list(stores.of_image(image)))

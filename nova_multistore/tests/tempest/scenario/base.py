@@ -139,7 +139,7 @@ class StoresTest(manager.ScenarioTest):
         )
 
     def assert_follows_base(self, images: dict[str, dict[str, Any]]) -> None:
-        """Assert that images are where their base images do.
+        """Assert that images are where their base images are.
 
         :param images: what Glance shows of them, by the store that the base
             image was put into
@@ -154,7 +154,7 @@ class StoresTest(manager.ScenarioTest):
     def assert_ordered(self, images: dict[str, dict[str, Any]]) -> None:
         """Assert that images are where ``[glance] store`` sends them.
 
-        Where it is unset, they lie where their base images do.
+        If it is not set, they are where their base images are.
 
         :param images: as for :meth:`assert_follows_base`
         """

@@ -49,7 +49,7 @@ class Source:
         #: How many servers Nova did not show.
         self.untold = 0
         #: How to look up what a judgement depends on.
-        self.records = audit.Records(
+        self.lookups = audit.Lookups(
             image=functools.lru_cache(CACHED)(self._ask_image),
             server=self._server,
             tasks=lambda image_id: _patiently(
