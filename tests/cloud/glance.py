@@ -332,6 +332,24 @@ class Glance(fixtures.Fixture):
         image = self._ask('GET', f'/v2/images/{image_id}', admin=True)
         return list(filter(None, image.get('stores', '').split(',')))
 
+    def change_image(
+        self,
+        image_id: str,
+        *changes: Mapping[str, object],
+        project: str = PROJECT,
+        admin: bool = False,
+    ) -> None:
+        """Change an image by operations of a JSON patch."""
+        kind = 'application/openstack-images-v2.1-json-patch'
+        self._ask(
+            'PATCH',
+            f'/v2/images/{image_id}',
+            list(changes),
+            project,
+            admin,
+            {'Content-Type': kind},
+        )
+
     def create_image(
         self,
         data: Path | bytes,
@@ -407,16 +425,11 @@ class Glance(fixtures.Fixture):
         if self.show_locations:
             # What there is in releases without an API of its own for it.
             location = {'url': url, 'metadata': {'store': store}}
-            self._ask(
-                'PATCH',
-                f'/v2/images/{image_id}',
-                [{'op': 'add', 'path': '/locations/-', 'value': location}],
-                project,
-                True,
-                {
-                    'Content-Type': 'application/'
-                    'openstack-images-v2.1-json-patch'
-                },
+            self.change_image(
+                image_id,
+                {'op': 'add', 'path': '/locations/-', 'value': location},
+                project=project,
+                admin=True,
             )
         else:
             self._ask(
@@ -497,7 +510,7 @@ class Glance(fixtures.Fixture):
         return size
 
     def files(self, image_id: str) -> dict[str, Path]:
-        """Return what is of an image on disk.
+        """Return the files of an image on disk.
 
         :returns: the file in each file store that has one, by the store's id
         """

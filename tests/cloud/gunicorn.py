@@ -16,7 +16,6 @@ import signal
 from gunicorn.http import message
 import sqlalchemy
 import sqlalchemy.event
-import sqlalchemy.pool
 
 PR_SET_PDEATHSIG = 1
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
@@ -66,9 +65,6 @@ def begin_as_writer(
 def post_fork(server: object, worker: object) -> None:
     # The tie to the parent is not inherited.
     die_with(int(os.environ['TESTS_CLOUD_MASTER']))
-    # A new connection has SQLite read the schema again. oslo.db would make
-    # one for each question.
-    sqlalchemy.pool.NullPool = sqlalchemy.pool.QueuePool
     sqlalchemy.event.listen(
         sqlalchemy.engine.Engine,
         'before_cursor_execute',

@@ -37,7 +37,6 @@ from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.libvirt import base as libvirt_base
 import nova.volume.cinder
 from oslo_messaging._drivers import impl_fake
-from sqlalchemy import pool
 
 from tests.cloud import glance as cloud_glance
 from tests.cloud import paste
@@ -132,11 +131,6 @@ class Nova(fixtures.Fixture):
             )
         )
         self.useFixture(_PromptMessages())
-        # A new connection has SQLite read Nova's schema again. oslo.db would
-        # make one for each question.
-        self.useFixture(
-            fixtures.MonkeyPatch('sqlalchemy.pool.NullPool', pool.QueuePool)
-        )
         self._case = _Case(self)
         self._case.setUp()
         for name in ('save', 'destroy'):

@@ -26,8 +26,8 @@ from nova_multistore import copies
 from nova_multistore import image_api
 from nova_multistore import lookup
 from nova_multistore import record
+from nova_multistore.osc import audit_source
 from nova_multistore.osc import cloud as osc_cloud
-from nova_multistore.osc import records
 from nova_multistore.osc import snapshot_audit
 from tests.cloud import glance as cloud_glance
 from tests.cloud import identity
@@ -605,9 +605,9 @@ def test_usage(audited, caplog, args, words):
 
 @pytest.fixture
 def many(glance, snapshot, conf, monkeypatch):
-    """Ten images on five pages, all of which lie wrong."""
+    """Ten images on five pages, all in a wrong store."""
     monkeypatch.setattr(image_api, 'PAGE', 2)
-    monkeypatch.setattr(records, 'PAUSES', (0.5, 0.5, 1.0, 2.0, 4.0))
+    monkeypatch.setattr(audit_source, 'PAUSES', (0.5, 0.5, 1.0, 2.0, 4.0))
     return [snapshot('dcn1') for _ in range(10)], conf(store='dcn0')
 
 
@@ -674,7 +674,9 @@ def test_glance_killed_while_listing(glance, audited, many, monkeypatch):
         if len(pauses) == 2:
             glance.start()
 
-    monkeypatch.setattr(records, 'time', types.SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(
+        audit_source, 'time', types.SimpleNamespace(sleep=sleep)
+    )
 
     shown = audited(order, formatter='csv', flushed=flushed)
 
@@ -744,15 +746,10 @@ def unrecorded(glance):
         image = glance.image(image_id)
         present = [name for name in record.PROPERTIES if name in image]
         assert record.RULE in present
-        status, _body = glance.request(
-            'PATCH',
-            f'/v2/images/{image_id}',
-            [{'op': 'remove', 'path': f'/{name}'} for name in present],
-            headers={
-                'Content-Type': 'application/openstack-images-v2.1-json-patch'
-            },
+        glance.change_image(
+            image_id,
+            *({'op': 'remove', 'path': f'/{name}'} for name in present),
         )
-        assert status == 200
         return image_id
 
     return unrecorded
@@ -889,7 +886,7 @@ def test_slow_snapshot(glance, nova, problems, server, proxy):
 
 def test_nova_does_not_answer(glance, audited, queued, snapshot, monkeypatch):
     """What hangs on it is not judged, and that is said."""
-    monkeypatch.setattr(records, 'PAUSES', (0.1,))
+    monkeypatch.setattr(audit_source, 'PAUSES', (0.1,))
     image_id = queued(instance_uuid=str(uuid.uuid4()))
     age(glance, image_id)
     wanting = snapshot(**{copies.PROPERTY: 'central'})

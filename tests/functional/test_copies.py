@@ -90,7 +90,7 @@ def age(glance, image_id):
 
 
 def test_copy(sites, images):
-    """To where it does not lie; what is there is done, and asks nothing."""
+    """To stores without it; what is there is done, and asks nothing."""
     image_id = made(sites, MIB, 'dcn0')
     seen = []
 

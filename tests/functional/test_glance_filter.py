@@ -293,19 +293,11 @@ def test_ids_are_not_case_sensitive(glance, base):
 
 def change(glance, image_id, **attributes):
     """Change an image's attributes."""
-    ask(
-        glance,
-        'PATCH',
-        f'/v2/images/{image_id}',
-        [
-            {'op': 'replace', 'path': f'/{name}', 'value': value}
-            for name, value in attributes.items()
-        ],
-        admin=True,
-        headers={
-            'Content-Type': 'application/openstack-images-v2.1-json-patch'
-        },
+    changes = (
+        {'op': 'replace', 'path': f'/{name}', 'value': value}
+        for name, value in attributes.items()
     )
+    glance.change_image(image_id, *changes, admin=True)
 
 
 def lasting(glance, *stores):

@@ -257,17 +257,8 @@ def test_base_image_of_another_project(nova, glance, qcow2, boot):
 
 def hide(glance, image_id):
     """Make an image its project's own."""
-    status, answer = glance.request(
-        'PATCH',
-        f'/v2/images/{image_id}',
-        [{'op': 'replace', 'path': '/visibility', 'value': 'private'}],
-        project='other',
-        admin=True,
-        headers={
-            'Content-Type': 'application/openstack-images-v2.1-json-patch'
-        },
-    )
-    assert status == 200, answer
+    private = {'op': 'replace', 'path': '/visibility', 'value': 'private'}
+    glance.change_image(image_id, private, project='other', admin=True)
 
 
 def test_store_that_glance_lacks(nova, glance, base, boot):

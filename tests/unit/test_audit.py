@@ -19,7 +19,7 @@ from nova_multistore import exception
 from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore import stores
-from nova_multistore.osc import records
+from nova_multistore.osc import audit_source
 from nova_multistore.osc import sizes
 
 NOW = datetime.datetime(2026, 1, 2, 12, 0, tzinfo=datetime.timezone.utc)
@@ -86,12 +86,12 @@ IDLE = server()
 
 def judge(image, settings=IN_FORCE, images=(), owner=IDLE, tasks=()):
     """Judge an image; what is looked up in vain is not there."""
-    records = audit.Records(
+    lookups = audit.Lookups(
         {i['id']: i for i in images or [base()]}.get,
         {SERVER: owner}.get,
         lambda image_id: tasks,
     )
-    return audit.judge(image, settings, records, NOW)
+    return audit.judge(image, settings, lookups, NOW)
 
 
 def problem(*args, **kwargs):
@@ -121,16 +121,16 @@ def test_nothing_asked(changes):
 
     But for the image that most often is the base image.
     """
-    records = audit.Records({BASE: base()}.get, unasked, unasked)
+    lookups = audit.Lookups({BASE: base()}.get, unasked, unasked)
 
-    assert audit.judge(snapshot(**changes), settings(), records, NOW) == []
+    assert audit.judge(snapshot(**changes), settings(), lookups, NOW) == []
 
 
 def test_nothing_asked_about_an_order():
     """Not even that image."""
-    records = audit.Records(unasked, unasked, unasked)
+    lookups = audit.Lookups(unasked, unasked, unasked)
 
-    found = audit.judge(snapshot(), settings(store='dcn1'), records, NOW)
+    found = audit.judge(snapshot(), settings(store='dcn1'), lookups, NOW)
 
     assert len(found) == 1
 
@@ -711,11 +711,11 @@ class TestRecord:
     )
     def test_order_that_was_met(self, configured):
         """It is right, whatever nova.conf says, and nobody is asked."""
-        records = audit.Records(None, None, None)
+        lookups = audit.Lookups(None, None, None)
 
         image = snapshot(stores='dcn1', **RECORD)
 
-        assert audit.judge(image, configured, records, NOW) == []
+        assert audit.judge(image, configured, lookups, NOW) == []
 
     @pytest.mark.parametrize(
         'configured',
@@ -817,7 +817,7 @@ class Images:
 
 
 def inquire(images, server_now=unasked):
-    return records.Source(
+    return audit_source.Source(
         types.SimpleNamespace(images=images, server_now=server_now)
     )
 
@@ -827,7 +827,7 @@ def pauses(monkeypatch):
     """Do not wait; return how long it would have been each time."""
     slept = []
     clock = types.SimpleNamespace(sleep=slept.append)
-    monkeypatch.setattr(records, 'time', clock)
+    monkeypatch.setattr(audit_source, 'time', clock)
     return slept
 
 
@@ -894,11 +894,11 @@ def test_listing_refused(gone, pauses):
 def test_base_image_not_to_be_seen(status, pauses):
     images = Images(failures=[SILENT, exception.GlanceRefused(status, 'x')])
 
-    records = inquire(images).records
+    lookups = inquire(images).lookups
 
-    assert records.image(BASE) is None
+    assert lookups.image(BASE) is None
     # It is remembered.
-    assert records.image(BASE) is None
+    assert lookups.image(BASE) is None
 
 
 def test_server():
@@ -913,8 +913,8 @@ def test_server():
 
     for _page in asking.pages():
         for _ in range(2):
-            assert asking.records.server(SERVER) == server()
-            assert asking.records.server('gone') is None
+            assert asking.lookups.server(SERVER) == server()
+            assert asking.lookups.server('gone') is None
 
     assert asked == [SERVER, 'gone'] * 2
     assert asking.untold == 0
@@ -931,8 +931,8 @@ def test_nova_answers_with_an_error(pauses):
 
     asking = inquire(Images(), server_now)
 
-    assert asking.records.server(SERVER) == {}
-    assert asking.records.server('b') == server()
+    assert asking.lookups.server(SERVER) == {}
+    assert asking.lookups.server('b') == server()
     assert asking.untold == 1
     assert pauses == []
 
@@ -945,8 +945,8 @@ def test_nova_does_not_answer(pauses):
 
     asking = inquire(Images(), server_now)
 
-    assert asking.records.server('a') == {}
-    assert asking.records.server('b') == {}
+    assert asking.lookups.server('a') == {}
+    assert asking.lookups.server('b') == {}
     assert asking.untold == 2
     assert sum(pauses) == 63
 
