@@ -279,7 +279,7 @@ def _relocation(
     reason: str,
 ) -> Finding:
     present = stores.of_image(image)
-    kept = {*wanted.stores, *wanted.beyond}
+    kept = {*wanted.stores, *wanted.beyond, *settings.copy_to}
     wrong = [
         s
         for s in present
@@ -359,13 +359,19 @@ def _judge_copies(
         lack = _lack(copy, since)
         if lack is None:
             continue
-        missing = copy.state is copies.State.MISSING
         mendable = copy.store in wanted.stores
-        refusal = mendable and _refusal(copy.store, settings.catalogue)
-        if refusal:
-            yield _refused(image, copy.store, refusal)
-        elif missing and copy.store in wanted.beyond and not wanted.recorded:
+        beyond = copy.store in wanted.beyond
+        refusal = _refusal(copy.store, settings.catalogue)
+        if (
+            beyond
+            and not wanted.recorded
+            and (refusal or copy.state is copies.State.MISSING)
+        ):
             yield _beyond(image, copy.store)
+        elif refusal:
+            # Unless it is wanted, there is nothing to mend.
+            if mendable or beyond:
+                yield _refused(image, copy.store, refusal)
         else:
             alike.setdefault((lack, mendable), []).append(copy.store)
     for (lack, mendable), lacking in alike.items():

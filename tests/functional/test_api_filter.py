@@ -689,6 +689,8 @@ def send(nova, server, monkeypatch):
 @hypothesis.settings(
     max_examples=1000,
     deadline=None,
+    database=None,
+    derandomize=True,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 @hypothesis.given(

@@ -607,6 +607,10 @@ IMAGES = st.fixed_dictionaries(
         record.DIFFERENCE: st.sampled_from([..., 'a reason']),
     }
 ).map(lambda changes: snapshot(**changes))
+# The same in every run: what they find must not depend on chance.
+ALIKE = hypothesis.settings(
+    max_examples=300, deadline=None, database=None, derandomize=True
+)
 POLICIES = st.builds(
     audit.Settings,
     st.sampled_from([CATALOGUE, stores.Catalogue()]),
@@ -616,6 +620,7 @@ POLICIES = st.builds(
 )
 
 
+@ALIKE
 @hypothesis.given(
     IMAGES,
     POLICIES,
@@ -673,6 +678,7 @@ def applied(command, image):
     return image
 
 
+@ALIKE
 @hypothesis.given(
     IMAGES.filter(lambda image: image['status'] == 'active'),
     POLICIES,
@@ -697,6 +703,40 @@ def test_remedies_lead_somewhere(image, settings, base_stores):
             break
     else:
         pytest.fail(f'no end: {found}')
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'os_glance_failed_import': 'web'},
+        {'os_glance_importing_to_stores': 'gone'},
+    ],
+)
+def test_import_to_a_store_that_takes_nothing(changes):
+    """Nobody wants it, and no command could make it."""
+    assert judge(snapshot(**changes)) == []
+
+
+@pytest.mark.parametrize(
+    'written', [{}, {record.RULE: 'request', record.STORE: 'dcn0'}]
+)
+def test_only_the_image_wants_a_store_that_takes_nothing(written):
+    """To copy is no remedy then: the image has to want something else."""
+    image = snapshot(stores='dcn0', **{copies.PROPERTY: 'web'}, **written)
+
+    [finding] = judge(image, settings(copy_to=('dcn1',)))
+
+    assert copies.PROPERTY in finding.remedy
+    assert not finding.copy_to
+
+
+def test_remedy_keeps_a_store_of_nova_conf():
+    """Also if this image is to have no copies."""
+    image = snapshot(stores='dcn1', **{copies.PROPERTY: ''})
+
+    [finding] = judge(image, settings(store='central', copy_to=('dcn1',)))
+
+    assert finding.remedy == f'{COPY} --store central'
 
 
 RECORD = {record.RULE: 'request', record.STORE: 'dcn1'}
