@@ -58,7 +58,7 @@ class Images:
             raise exception.LookupFailed('the answer is not an image')
         return image
 
-    def create(self, **attributes: str) -> dict[str, Any]:
+    def create(self, **attributes: Any) -> dict[str, Any]:
         """Create an image that waits for its data.
 
         :param attributes: what it is to have, in the words of Glance's API

@@ -9,6 +9,7 @@ import shlex
 from typing import TYPE_CHECKING
 from typing import Any
 
+from cliff import columns
 from osc_lib import exceptions
 from osc_lib.command import command
 
@@ -16,7 +17,9 @@ from nova_multistore import exception
 from nova_multistore.osc import progress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from nova_multistore import stores
     from nova_multistore.osc.cloud import Cloud
@@ -33,7 +36,7 @@ class Outcome(enum.IntEnum):
     FAILED = 1
     #: What was asked for makes no sense.
     USAGE = 2
-    #: A part of it was done.
+    #: A part of it was done, or it is not finished yet.
     PARTLY = 3
 
 
@@ -42,7 +45,10 @@ class UsageError(exceptions.CommandError):
 
 
 class Command(command.Command):
-    """A command that asks a cloud."""
+    """A command that asks a cloud, and whose exit code says how it went."""
+
+    #: The exit code, as far as it is known.
+    outcome = Outcome.DONE
 
     @property
     def cloud(self) -> Cloud:
@@ -51,23 +57,13 @@ class Command(command.Command):
         cloud: Cloud = clients.multistore
         return cloud
 
-
-class ServerCommand(Command, command.ShowOne):
-    """A command that concerns one server."""
-
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'server', metavar='<server>', help='Server (name or ID)'
-        )
+        # argparse itself makes one paragraph of the title and the rest.
+        plain: Any = parser.formatter_class
+        formatter: Any = type('HelpFormatter', (_Paragraphs, plain), {})
+        parser.formatter_class = formatter
         return parser
-
-
-class ListCommand(Command, command.Lister):
-    """A command that shows a list, and whose exit code says how it went."""
-
-    #: The exit code, as far as it is known.
-    outcome = Outcome.DONE
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         try:
@@ -80,7 +76,7 @@ class ListCommand(Command, command.Lister):
         return self.outcome
 
     def fall_short(self, outcome: Outcome, words: str) -> None:
-        """Report that not everything was done. The list is still shown.
+        """Report that not everything was done. What was done is still shown.
 
         :param outcome: the exit code
         :param words: what was not done, and why
@@ -100,6 +96,59 @@ class ListCommand(Command, command.Lister):
             self.log.error('%s', words)
             raise
 
+
+class _Paragraphs(argparse.HelpFormatter):
+    """Keeps the paragraphs of a text apart."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return '\n\n'.join(fill(p, width, indent) for p in text.split('\n\n'))
+
+
+class ServerCommand(Command, command.ShowOne):
+    """A command that concerns one server."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'server', metavar='<server>', help='Server (name or ID)'
+        )
+        return parser
+
+
+class ListCommand(Command, command.Lister):
+    """A command that shows a list.
+
+    In a table, columns have titles. Programs get the names.
+    """
+
+    #: Columns that a table shows only if a row has something there, or if the
+    #: user names them.
+    optional: tuple[str, ...] = ()
+
+    def produce_output(
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: Sequence[str],
+        data: Iterable[Sequence[Any]],
+    ) -> int:
+        names = {title(name): name for name in column_names}
+        for wanted in (parsed_args.columns, parsed_args.sort_columns):
+            wanted[:] = [names.get(name, name) for name in wanted]
+        if parsed_args.formatter == 'table':
+            if self.optional and not parsed_args.columns:
+                data = [tuple(row) for row in data]
+                parsed_args.columns = [
+                    name
+                    for index, name in enumerate(column_names)
+                    if name not in self.optional
+                    or any(_shown(row[index]) for row in data)
+                ]
+            titled: Any = _Titles(self.formatter)
+            self.formatter = titled
+        code: int = super().produce_output(parsed_args, column_names, data)
+        return code
+
     @contextlib.contextmanager
     def waiting(self, *images: str) -> Iterator[progress.Progress]:
         """Show the progress, and on Ctrl-C say that Glance goes on.
@@ -109,6 +158,39 @@ class ListCommand(Command, command.Lister):
         said = progress.start(self.app.stderr)
         with self.interrupt_says(look_again(*images)), said:
             yield said
+
+
+class _Titles:
+    """Formats a table whose columns have titles.
+
+    :param formatter: cliff's formatter of tables
+    """
+
+    def __init__(self, formatter: Any) -> None:
+        self._formatter = formatter
+
+    def emit_list(
+        self, column_names: Sequence[str], *args: Any, **kwargs: Any
+    ) -> None:
+        self._formatter.emit_list(
+            tuple(map(title, column_names)), *args, **kwargs
+        )
+
+
+def title(name: str) -> str:
+    """Return the title of a column, such as ``Image ID`` for ``image_id``.
+
+    :param name: the column's name
+    """
+    words = name.split('_')
+    return ' '.join('ID' if w == 'id' else w.capitalize() for w in words)
+
+
+def _shown(value: Any) -> bool:
+    """Tell whether a cell of a table is not empty."""
+    if isinstance(value, columns.FormattableColumn):
+        value = value.human_readable()
+    return value not in (None, '', False)
 
 
 def look_again(*images: str) -> str:
@@ -192,10 +274,21 @@ def chosen(
     :raises ReadOnlyStore: one is read-only
     :raises UsageError: Glance does not have several stores
     """
+    named = () if parsed_args.all_stores else parsed_args.stores
+    check_writable(catalogue, *named)
+    return tuple(dict.fromkeys(named)) or catalogue.writable
+
+
+def check_writable(catalogue: stores.Catalogue, *named: str) -> None:
+    """Make sure that stores can be written to.
+
+    :param catalogue: Glance's stores
+    :param named: store ids
+    :raises UnknownStore: Glance does not list one
+    :raises ReadOnlyStore: one is read-only
+    :raises UsageError: Glance does not have several stores
+    """
     if not catalogue.writable:
         raise UsageError('Glance is not configured with several stores')
-    if parsed_args.all_stores:
-        return catalogue.writable
-    for store in parsed_args.stores:
+    for store in named:
         catalogue.check_writable(store)
-    return tuple(dict.fromkeys(parsed_args.stores))

@@ -7,14 +7,17 @@ import dataclasses
 from typing import TYPE_CHECKING
 from typing import Any
 
+from cliff import columns
 from osc_lib import exceptions
 from osc_lib.cli import format_columns
 
 from nova_multistore import exception
+from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import nova_conf
+from nova_multistore.osc import possibilities
 
 if TYPE_CHECKING:
     from oslo_config import cfg
@@ -28,7 +31,9 @@ _COLUMNS = (
     'stores',
     'store',
     'reason',
+    'possibilities',
     'direct_snapshot',
+    'last_decision',
 )
 
 
@@ -61,11 +66,59 @@ def _marked(store: stores.Store) -> str:
     return f'{store.id} ({", ".join(marks)})' if marks else store.id
 
 
+class _StoreColumn(columns.FormattableColumn):  # type: ignore[type-arg]
+    """The store; for programs None if it depends on ``nova.conf``."""
+
+    def human_readable(self) -> str:
+        return possibilities.sentence(self._value)
+
+    def machine_readable(self) -> str | None:
+        return self._value[0].store if len(self._value) == 1 else None
+
+
+class _PossibilitiesColumn(columns.FormattableColumn):  # type: ignore[type-arg]
+    """A line for each possibility; for programs, a mapping."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(
+            f'{each.store or "another store"} ({each.rule.value}): '
+            f'{each.reason}'
+            for each in self._value
+        )
+
+    def machine_readable(self) -> list[dict[str, Any]]:
+        return [
+            {
+                'store': each.store,
+                'rule': each.rule.value,
+                'reason': each.reason,
+                'condition': each.condition,
+            }
+            for each in self._value
+        ]
+
+
+class _DecisionColumn(columns.FormattableColumn):  # type: ignore[type-arg]
+    """The record of an image, None if there is none."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return ''
+        words = (
+            '{store} ({rule}) for image {image_id}, {created_at}'.format_map(
+                self._value
+            )
+        )
+        if self._value['difference']:
+            words += f'; {self._value["difference"]}'
+        return words
+
+
 class Explain(base.ServerCommand):
     """Show where a snapshot or backup of a server would go, and why
 
     Nothing is created. The configuration of nova-compute is known only from
-    --config-file.
+    --config-file; without it, all stores are named that are possibilities.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -82,21 +135,21 @@ class Explain(base.ServerCommand):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         conf = nova_conf.read(parsed_args.config_file)
+        configured = bool(parsed_args.config_file)
         server = self.cloud.server(parsed_args.server)
-        try:
-            facts = _gather(self.cloud, conf, server, parsed_args.store)
-            selected = selection.select(facts)
-        except (exception.LookupFailed, exception.StoreRefused) as exc:
-            raise exceptions.CommandError(str(exc)) from exc
+        facts, places = _gather(self.cloud, conf, server, parsed_args.store)
         catalogue = facts.catalogue or stores.Catalogue()
+        found = possibilities.all_of(facts, places, configured)
         return _COLUMNS, (
             server['id'],
             facts.image_ref,
             format_columns.ListColumn(list(facts.base_stores or ())),
             _StoresColumn(list(catalogue.stores)),
-            selected.store or catalogue.default,
-            selected.reason,
-            _direct(selected, facts, bool(parsed_args.config_file)),
+            _StoreColumn(found),
+            found[0].reason if len(found) == 1 else None,
+            _PossibilitiesColumn(found),
+            _direct(facts, configured),
+            _DecisionColumn(_last_decision(self.cloud, server['id'])),
         )
 
 
@@ -105,9 +158,10 @@ def _gather(
     conf: cfg.ConfigOpts,
     server: dict[str, Any],
     requested: str | None,
-) -> selection.Facts:
+) -> tuple[selection.Facts, dict[str, stores.Place]]:
     """Ask for what the rules need.
 
+    :returns: the facts, and where stores keep their images, by store id
     :raises LookupFailed: an answer cannot be read
     """
     catalogue = cloud.catalogue()
@@ -121,16 +175,38 @@ def _gather(
         configured=conf.glance.store,
         ceph_store=nova_conf.ceph_store(conf),
     )
-    places = catalogue.places
+    places = dict(catalogue.places)
     if facts.base_image_ref and (image := cloud.image(facts.base_image_ref)):
         facts = dataclasses.replace(facts, base_stores=stores.of_image(image))
         places = {**stores.places_of_image(image), **places}
-    return dataclasses.replace(facts, cluster=nova_conf.cluster(conf, places))
+    facts = dataclasses.replace(facts, cluster=nova_conf.cluster(conf, places))
+    return facts, places
 
 
-def _direct(
-    selected: selection.Selection, facts: selection.Facts, configured: bool
-) -> str:
+def _last_decision(cloud: Cloud, server_id: str) -> dict[str, Any] | None:
+    """Return what was decided on the newest image of a server with a record.
+
+    :raises osc_lib.exceptions.CommandError: Glance does not list images
+    """
+    try:
+        images, _more = cloud.images.page(instance_uuid=server_id)
+    except exception.MultistoreError as exc:
+        raise exceptions.CommandError(
+            f'earlier images of the server are not known: {exc}'
+        ) from exc
+    for image in images:
+        if written := record.read(image):
+            return {
+                'image_id': image['id'],
+                'created_at': image['created_at'],
+                'store': written.store,
+                'rule': written.rule.value,
+                'difference': written.difference,
+            }
+    return None
+
+
+def _direct(facts: selection.Facts, configured: bool) -> str:
     """Return whether the snapshot can be made inside Ceph, in words."""
     if not facts.image_ref:
         return 'no, Cinder makes the snapshots of volumes'
@@ -138,6 +214,7 @@ def _direct(
         if configured:
             return 'no, the disks are not in Ceph'
         return 'not known without --config-file'
+    selected = selection.select(facts)
     if selected.pool:
         return f'yes, in pool {selected.pool}'
     if selected.direct is selection.Direct.SEARCH:

@@ -44,7 +44,7 @@ class CopyImage(base.ListCommand):
             raise exceptions.CommandError(refusal(exc)) from exc
         except exception.CopyInterrupted as exc:
             raise exceptions.CommandError(f'{image_id}: {exc}') from exc
-        return report.of_copies(image_id, found)
+        return report.COLUMNS, report.of_copies(image_id, found)
 
 
 def refusal(exc: exception.GlanceRefused) -> str:

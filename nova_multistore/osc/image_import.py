@@ -14,6 +14,7 @@ from osc_lib import exceptions
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore.osc import base
+from nova_multistore.osc import new_image
 from nova_multistore.osc import progress
 from nova_multistore.osc import report
 
@@ -51,12 +52,29 @@ class LocalFile(io.BufferedReader):
         return data
 
 
+class _HalfSent(Exception):
+    """Raised if Glance has only a part of a file."""
+
+
 class ImportImage(base.ListCommand):
-    """Create an image, and import its data into several stores"""
+    """Create an image, and import its data into several stores
+
+    Unlike openstack image import, it creates the image, sends a local file,
+    shows the state in each store and waits for all of them. With --image, it
+    imports into an image that is there already and has no data yet.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument('name', metavar='<name>', help='Name of the image')
+        parser.add_argument(
+            'name', metavar='<name>', nargs='?', help='Name of a new image'
+        )
+        parser.add_argument(
+            '--image',
+            metavar='<image>',
+            help='Image without data to import into, instead of a new one '
+            '(name or ID)',
+        )
         source = parser.add_mutually_exclusive_group(required=True)
         source.add_argument(
             '--uri',
@@ -83,12 +101,7 @@ class ImportImage(base.ListCommand):
             dest='must_succeed',
             help='Keep the image only if all of the stores have it',
         )
-        parser.add_argument(
-            '--disk-format',
-            metavar='<disk-format>',
-            default='raw',
-            help='Disk format of the data (default: raw)',
-        )
+        new_image.add_options(parser)
         base.add_wait(parser, 'until the stores have the data')
         return parser
 
@@ -99,11 +112,11 @@ class ImportImage(base.ListCommand):
             file = None
             if parsed_args.file:
                 file = stack.enter_context(LocalFile(parsed_args.file))
-            image_id = images.create(
-                name=parsed_args.name,
-                disk_format=parsed_args.disk_format,
-                container_format='bare',
-            )['id']
+            if parsed_args.image:
+                image_id = self._image_without_data(parsed_args)
+            else:
+                attributes = new_image.attributes(parsed_args)
+                image_id = images.create(**attributes)['id']
             with self.interrupt_says(report.delete(image_id)):
                 self._begin(image_id, wanted, parsed_args, file)
         follower = copies.Follower(images, image_id, wanted)
@@ -111,7 +124,28 @@ class ImportImage(base.ListCommand):
             self._wait(image_id, follower, parsed_args.timeout)
         else:
             follower.look()
-        return report.of_copies(image_id, follower.copies)
+        return report.COLUMNS, report.of_copies(image_id, follower.copies)
+
+    def _image_without_data(self, parsed_args: argparse.Namespace) -> str:
+        """Return the id of the image to import into.
+
+        :raises UsageError: it has data, or the options do not fit it
+        """
+        if given := new_image.given(parsed_args):
+            raise base.UsageError(
+                f'--image names an image that exists: {", ".join(given)} '
+                'cannot change it; openstack image set can'
+            )
+        image_id = self.cloud.find_image(parsed_args.image)
+        image = self.cloud.images.show(image_id)
+        if image['status'] != 'queued':
+            raise base.UsageError(
+                f'image {image_id} is {image["status"]}: only one that is '
+                'queued takes data'
+            )
+        if parsed_args.file and image.get('disk_format'):
+            new_image.disk_format(parsed_args.file, image['disk_format'])
+        return image_id
 
     def _begin(
         self,
@@ -122,7 +156,7 @@ class ImportImage(base.ListCommand):
     ) -> None:
         """Ask Glance to import the data.
 
-        :raises GlanceRefused: it will not; the image is deleted
+        :raises GlanceRefused: it will not; a new image is deleted
         :raises osc_lib.exceptions.CommandError: whether it does is not known
         """
         images = self.cloud.images
@@ -135,12 +169,17 @@ class ImportImage(base.ListCommand):
             images.import_data(
                 image_id, wanted, parsed_args.must_succeed, **method
             )
+        except _HalfSent as exc:
+            if not parsed_args.image:
+                images.delete(image_id)
+            raise exceptions.CommandError(str(exc)) from exc
         except (exception.GlanceRefused, exception.LookupFailed) as exc:
             # The answer may be lost, or be one to a repeated request.
             if self._has_begun(image_id):
                 return
             if isinstance(exc, exception.GlanceRefused):
-                images.delete(image_id)
+                if not parsed_args.image:
+                    images.delete(image_id)
                 raise
             raise exceptions.CommandError(
                 f'{exc}; {report.delete(image_id)}'
@@ -165,8 +204,7 @@ class ImportImage(base.ListCommand):
 
         :raises LookupFailed: Glance did not answer
         :raises GlanceRefused: Glance will not take the data
-        :raises osc_lib.exceptions.CommandError: Glance has only a part of the
-            data; the image is deleted
+        :raises _HalfSent: Glance has only a part of the data
         """
         images = self.cloud.images
         with progress.start(self.app.stderr) as said:
@@ -174,10 +212,7 @@ class ImportImage(base.ListCommand):
             images.stage(image_id, file)
         came = images.show(image_id)['size']
         if came != file.size:
-            images.delete(image_id)
-            raise exceptions.CommandError(
-                f'Glance has only {came} of {file.size} bytes'
-            )
+            raise _HalfSent(f'Glance has only {came} of {file.size} bytes')
 
     def _wait(
         self, image_id: str, follower: copies.Follower, timeout: float

@@ -61,8 +61,7 @@ class RelocateImage(base.ListCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
         catalogue = self.cloud.catalogue()
         target, sources = parsed_args.to, parsed_args.sources
-        for store in (target, *(sources or ())):
-            catalogue.check_writable(store)
+        base.check_writable(catalogue, target, *(sources or ()))
         if target in (sources or ()):
             raise base.UsageError(f'--to and --from both name store {target}')
         images = self.cloud.images
@@ -76,13 +75,13 @@ class RelocateImage(base.ListCommand):
             )
         except exception.GlanceRefused as exc:
             raise exceptions.CommandError(image_copy.refusal(exc)) from exc
-        columns, rows = report.of_copies(image_id, found)
+        rows = report.of_copies(image_id, found)
         if self.outcome is base.Outcome.DONE:
             after = images.show(image_id)
             _verify(before, after, target)
             rows += self._delete_from_others(after, target, sources, catalogue)
             _note(images, after, target)
-        return columns, rows
+        return report.COLUMNS, rows
 
     def _delete_from_others(
         self,

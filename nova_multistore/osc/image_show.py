@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from nova_multistore import copies
-from nova_multistore import record
 from nova_multistore.osc import base
 from nova_multistore.osc import progress
 from nova_multistore.osc import report
@@ -30,9 +29,7 @@ _COLUMNS = (
     'copied',
     'default',
     'reason',
-    'decided_store',
-    'rule',
-    'difference',
+    *report.DECISION,
 )
 
 
@@ -41,6 +38,8 @@ class ShowImages(base.ListCommand):
 
     With --wait, the exit code says whether all of the stores have them.
     """
+
+    optional = ('copied', 'reason', *report.DECISION)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -125,13 +124,7 @@ def _rows(
 ) -> list[tuple[Any, ...]]:
     """Return a row for each store; one row if no store has the image."""
     about = (image['id'], image.get('name'), image['status'])
-    decision: tuple[str, ...] = ('', '', '')
-    if written := record.read(image):
-        decision = (
-            written.store or '',
-            written.rule.value,
-            written.difference or '',
-        )
+    decision = report.decision(image)
     total = sizes.SizeColumn(image.get('size'))
     rows = [
         (

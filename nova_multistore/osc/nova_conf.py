@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from osc_lib import exceptions
 from oslo_config import cfg
 
 from nova_multistore import opts
 from nova_multistore import selection
+from nova_multistore.osc import base
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +44,7 @@ def read(files: Sequence[str]) -> cfg.ConfigOpts:
     :param files: paths; the options of later files override those of earlier
         ones, and without any file the defaults apply
     :returns: the configuration
-    :raises osc_lib.exceptions.CommandError: it cannot be read
+    :raises UsageError: it cannot be read
     """
     conf = cfg.ConfigOpts()
     opts.register_opts(conf)
@@ -52,7 +52,7 @@ def read(files: Sequence[str]) -> cfg.ConfigOpts:
     try:
         conf([], project='nova', default_config_files=list(files))
     except cfg.Error as exc:
-        raise exceptions.CommandError(str(exc)) from exc
+        raise base.UsageError(str(exc)) from exc
     return conf
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from typing import Any
 
 from nova_multistore import copies
+from nova_multistore import record
 from nova_multistore.osc import base
 
 if TYPE_CHECKING:
@@ -14,17 +16,32 @@ if TYPE_CHECKING:
 #: Columns of the commands that change one image.
 COLUMNS = ('image_id', 'store', 'state', 'reason')
 
-Listing = tuple[tuple[str, ...], list[tuple[Any, ...]]]
+#: Columns with what was decided on an image.
+DECISION = ('decided_store', 'rule', 'difference')
+
+Listing = tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]
 
 
-def of_copies(image_id: str, found: Sequence[copies.Copy]) -> Listing:
-    """Return the state of an image in each store, as a list to show.
+def decision(image: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the cells of :data:`DECISION`, empty if there is no record.
+
+    :param image: the image, as Glance's API has it
+    """
+    written = record.read(image)
+    if written is None:
+        return '', '', ''
+    return written.store or '', written.rule.value, written.difference or ''
+
+
+def of_copies(
+    image_id: str, found: Sequence[copies.Copy]
+) -> list[tuple[Any, ...]]:
+    """Return a row of :data:`COLUMNS` for each store of an image.
 
     :param image_id: the image's id
     :param found: its state in each store
-    :returns: columns and rows
     """
-    return COLUMNS, [
+    return [
         (image_id, copy.store, copy.state.value, copy.reason or '')
         for copy in found
     ]
@@ -36,9 +53,12 @@ def outcome(found: Sequence[copies.Copy]) -> base.Outcome:
     :param found: its state in each of them
     """
     done = [copy.state is copies.State.DONE for copy in found]
-    if not any(done):
-        return base.Outcome.FAILED
-    return base.Outcome.DONE if all(done) else base.Outcome.PARTLY
+    if found and all(done):
+        return base.Outcome.DONE
+    under_way = not all(copy.settled for copy in found)
+    return (
+        base.Outcome.PARTLY if any(done) or under_way else base.Outcome.FAILED
+    )
 
 
 def why(found: Sequence[copies.Copy]) -> str:

@@ -18,6 +18,7 @@ from nova_multistore import stores
 from nova_multistore.osc import audit_source
 from nova_multistore.osc import base
 from nova_multistore.osc import nova_conf
+from nova_multistore.osc import nova_images
 from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
@@ -49,11 +50,7 @@ class AuditSnapshots(base.ListCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--all-projects',
-            action='store_true',
-            help='Audit the images of all projects (administrators only)',
-        )
+        nova_images.add_all_projects(parser, 'Audit')
         nova_conf.add_option(parser, 'the compute hosts')
         parser.add_argument(
             '--fix',
@@ -85,13 +82,10 @@ class AuditSnapshots(base.ListCommand):
 def _settings(cloud: Cloud, files: Sequence[str]) -> audit.Settings:
     """Return what Glance and ``nova.conf`` say of stores.
 
-    :raises base.UsageError: the configuration cannot be read
+    :raises UsageError: the configuration cannot be read
     :raises LookupFailed: Glance's answer cannot be read
     """
-    try:
-        conf = nova_conf.read(files)
-    except exceptions.CommandError as exc:
-        raise base.UsageError(str(exc)) from exc
+    conf = nova_conf.read(files)
     catalogue = cloud.catalogue()
     return audit.Settings(
         catalogue,
@@ -101,23 +95,6 @@ def _settings(cloud: Cloud, files: Sequence[str]) -> audit.Settings:
         ceph_store=nova_conf.ceph_store(conf),
         cluster=nova_conf.cluster(conf, catalogue.places),
     )
-
-
-def _check_rights(cloud: Cloud) -> None:
-    """Make sure that the user sees the images of all projects.
-
-    Glance lists to everybody what they may see. Tasks it shows by default to
-    those alone who see all images.
-
-    :raises base.UsageError: the user is not an administrator
-    """
-    try:
-        cloud.images.ask('GET', '/tasks?limit=1')
-    except exception.GlanceRefused as exc:
-        if exc.status in (401, 403):
-            raise base.UsageError(
-                f'--all-projects is for administrators: {exc}'
-            ) from exc
 
 
 class _Audit:
@@ -134,7 +111,7 @@ class _Audit:
         stdout: TextIO,
         stderr: TextIO,
     ) -> None:
-        self._images = cloud.images
+        self._cloud = cloud
         self._source = audit_source.Source(cloud)
         self._settings = settings
         self._args = parsed_args
@@ -148,21 +125,13 @@ class _Audit:
         self._recorded = 0
         self._unrecorded = 0
         self._error: exception.MultistoreError | None = None
-        self._filters = {}
-        if parsed_args.all_projects:
-            _check_rights(cloud)
-        elif cloud.project_id is None:
-            raise base.UsageError(
-                'the token is for no project: name a project, or use '
-                '--all-projects'
-            )
-        else:
-            self._filters = {'owner': cloud.project_id}
+        self._filters = nova_images.owner(cloud, parsed_args.all_projects)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Return a row for each problem, as soon as it is found."""
         try:
-            for page in self._pages():
+            for page in nova_images.pages(self._cloud, self._filters):
+                self._source.forget_servers()
                 # The images of a page are as old as the page.
                 now = datetime.datetime.now(datetime.timezone.utc)
                 for image in page:
@@ -176,13 +145,6 @@ class _Audit:
         except exception.MultistoreError as exc:
             # The rows that were found are printed before it is raised.
             self._error = exc
-
-    def _pages(self) -> Iterator[list[dict[str, Any]]]:
-        for image_type in ('snapshot', 'backup'):
-            for hidden in ('false', 'true'):
-                yield from self._source.pages(
-                    image_type=image_type, os_hidden=hidden, **self._filters
-                )
 
     def _examine(
         self, image: dict[str, Any], now: datetime.datetime
@@ -217,7 +179,7 @@ class _Audit:
         self._say(f'copying image {image["id"]} to {", ".join(lacking)}')
         try:
             made = copies.copy(
-                self._images, image['id'], lacking, self._args.timeout
+                self._cloud.images, image['id'], lacking, self._args.timeout
             )
         except exception.CopyInterrupted as exc:
             return dict.fromkeys(lacking, str(exc))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 #: image, in seconds.
 PAUSE = 1.0
 
+_SHOW = 'openstack multistore image show'
 _COLUMNS = ('id', 'name', 'server_id', 'status', 'size', 'stores')
 
 
@@ -46,11 +47,7 @@ class _Create(base.ServerCommand):
             metavar='<name>',
             help="Name of the image (default: the server's)",
         )
-        parser.add_argument(
-            '--wait',
-            action='store_true',
-            help='Wait until the image is active, and see where it is',
-        )
+        base.add_wait(parser, 'until the image is active, and see where it is')
         return parser
 
     def entity(self, parsed_args: argparse.Namespace) -> dict[str, Any]:
@@ -60,6 +57,7 @@ class _Create(base.ServerCommand):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        base.check_writable(self.cloud.catalogue(), parsed_args.store)
         server = self.cloud.server(parsed_args.server)
         entity = {
             'name': parsed_args.name or server['name'],
@@ -68,8 +66,10 @@ class _Create(base.ServerCommand):
         }
         image_id = self.cloud.create_image(server['id'], self.action, entity)
         if parsed_args.wait:
-            image = wait(self.cloud, server['id'], image_id, self.app.stderr)
-            _check(image, parsed_args.store)
+            with self.interrupt_says(
+                f'Nova goes on; look again with: {_SHOW} {image_id}'
+            ):
+                image = self._wait(server['id'], image_id, parsed_args)
         else:
             image = self.cloud.image(image_id) or {'id': image_id}
         shown = {
@@ -79,19 +79,43 @@ class _Create(base.ServerCommand):
         }
         return _COLUMNS, tuple(shown.get(column) for column in _COLUMNS)
 
+    def _wait(
+        self, server_id: str, image_id: str, parsed_args: argparse.Namespace
+    ) -> dict[str, Any]:
+        """Wait until the image is active, and see where it is.
+
+        :returns: the image, as Glance's API has it
+        :raises osc_lib.exceptions.CommandError: Nova has given it up, or it is
+            in another store
+        """
+        timeout = parsed_args.timeout
+        image = wait(self.cloud, server_id, image_id, timeout, self.app.stderr)
+        if image['status'] == 'active':
+            _check(image, parsed_args.store)
+        else:
+            self.fall_short(
+                base.Outcome.PARTLY,
+                f'image {image_id} is {image["status"]} after {timeout} '
+                f'seconds; Nova goes on; look again with: {_SHOW} {image_id}',
+            )
+        return image
+
 
 def wait(
-    cloud: Cloud, server_id: str, image_id: str, stream: TextIO
+    cloud: Cloud, server_id: str, image_id: str, timeout: float, stream: TextIO
 ) -> dict[str, Any]:
     """Wait until the snapshot or backup of a server is active.
 
     :param cloud: the cloud
     :param server_id: id of the server
     :param image_id: id of the image
+    :param timeout: how long to wait at most, in seconds
     :param stream: where to show the progress
-    :returns: the image, as Glance's API has it
+    :returns: the image, as Glance's API has it; it is not active if the time
+        was not enough
     :raises osc_lib.exceptions.CommandError: Nova has given it up
     """
+    deadline = time.monotonic() + timeout
     with progress.start(stream) as said:
         while True:
             # In this order, as Nova is done with the image before the server.
@@ -103,8 +127,10 @@ def wait(
             said.show([progress.Item('image', state, moving=True)])
             if image and status == 'active':
                 return image
-            if status not in copies.UNDER_WAY or not task:
+            if not image or status not in copies.UNDER_WAY or not task:
                 break
+            if time.monotonic() >= deadline:
+                return image
             time.sleep(PAUSE)
     raise exceptions.CommandError(
         f'image {image_id} was not made: it is {status}, and Nova is done '
@@ -156,15 +182,16 @@ class CreateBackup(_Create):
         parser.add_argument(
             '--type',
             metavar='<type>',
-            required=True,
-            help='Type of the backup, such as daily',
+            default='',
+            help='Type of the backup, such as daily (default: empty)',
         )
         parser.add_argument(
             '--rotate',
             metavar='<count>',
-            required=True,
+            default=1,
             type=base.positive,
-            help='How many backups of this type to keep, with this one',
+            help='How many backups of this type to keep, with this one '
+            '(default: 1)',
         )
         return parser
 

@@ -20,6 +20,7 @@ from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.osc import audit_source
+from nova_multistore.osc import nova_images
 from nova_multistore.osc import sizes
 
 NOW = datetime.datetime(2026, 1, 2, 12, 0, tzinfo=datetime.timezone.utc)
@@ -830,24 +831,10 @@ class TestRecord:
 
 
 class Images:
-    """Glance, which fails now and then, and whose images vanish."""
+    """Glance, which fails."""
 
-    def __init__(self, pages=(), failures=()):
-        self._pages = list(pages)
+    def __init__(self, failures=()):
         self._failures = list(failures)
-        self.gone = set()
-        self.markers = []
-
-    def page(self, marker=None, **filters):
-        self.markers.append(marker)
-        if self._failures:
-            failure = self._failures.pop(0)
-            if failure:
-                raise failure
-        if marker in self.gone:
-            raise exception.GlanceRefused(400, 'no such image')
-        page = self._pages.pop(0)
-        return [{'id': name} for name in page], bool(self._pages)
 
     def show(self, image_id):
         raise self._failures.pop(0)
@@ -867,67 +854,11 @@ def pauses(monkeypatch):
     """Do not wait; return how long it would have been each time."""
     slept = []
     clock = types.SimpleNamespace(sleep=slept.append)
-    monkeypatch.setattr(audit_source, 'time', clock)
+    monkeypatch.setattr(nova_images, 'time', clock)
     return slept
 
 
 SILENT = exception.LookupFailed('Glance did not answer')
-
-
-def test_pages(pauses):
-    """Each is asked for when it is due."""
-    images = Images(['ab', 'cd', 'e'])
-
-    for page in inquire(images).pages(image_type='snapshot'):
-        if page[0]['id'] == 'a':
-            assert images.markers == [None]
-
-    assert images.markers == [None, 'b', 'd']
-    assert pauses == []
-
-
-def test_page_asked_again(pauses):
-    """From where it stood."""
-    images = Images(['ab', 'cd'], [None, SILENT, SILENT])
-
-    pages = list(inquire(images).pages())
-
-    assert [len(page) for page in pages] == [2, 2]
-    assert images.markers == [None, 'b', 'b', 'b']
-    assert pauses == [1.0, 2.0]
-
-
-def test_glance_stays_away(pauses):
-    """Not for ever."""
-    images = Images(['ab'], [SILENT] * 99)
-
-    with pytest.raises(exception.LookupFailed):
-        list(inquire(images).pages())
-
-    assert sum(pauses) == 63
-
-
-def test_marker_deleted(pauses):
-    """The one before it does as well."""
-    images = Images(['abc', 'de'])
-    images.gone = {'c', 'b'}
-
-    pages = list(inquire(images).pages())
-
-    assert [len(page) for page in pages] == [3, 2]
-    assert images.markers == [None, 'c', 'b', 'a']
-
-
-@pytest.mark.parametrize('gone', [set(), {'a', 'b'}])
-def test_listing_refused(gone, pauses):
-    """It is not asked for over and over."""
-    images = Images(
-        ['ab', 'c'], [] if gone else [exception.GlanceRefused(400, 'no')]
-    )
-    images.gone = gone
-
-    with pytest.raises(exception.GlanceRefused):
-        list(inquire(images).pages())
 
 
 @pytest.mark.parametrize('status', [403, 404])
@@ -942,16 +873,17 @@ def test_base_image_not_to_be_seen(status, pauses):
 
 
 def test_server():
-    """As much of it as is needed, once for a page."""
+    """As much of it as is needed, once until it is to be asked anew."""
     asked = []
 
     def server_now(server_id):
         asked.append(server_id)
         return None if server_id == 'gone' else {**server(), 'more': 'x'}
 
-    asking = inquire(Images(['a', 'b']), server_now)
+    asking = inquire(Images(), server_now)
 
-    for _page in asking.pages():
+    for _page in range(2):
+        asking.forget_servers()
         for _ in range(2):
             assert asking.lookups.server(SERVER) == server()
             assert asking.lookups.server('gone') is None

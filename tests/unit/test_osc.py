@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import json
+import re
 import types
 
 from openstack import exceptions as sdk_exceptions
@@ -12,12 +13,13 @@ from osc_lib import exceptions
 import pytest
 import requests
 
+from nova_multistore import record
 from nova_multistore import stores
 from nova_multistore.osc import cloud as osc_cloud
 from nova_multistore.osc import explain
 from nova_multistore.osc import plugin
 from nova_multistore.osc import snapshot_create
-from tests import command as commands
+from tests import command as command_line
 
 IMAGE = '11111111-1111-4111-8111-111111111111'
 BASE = '22222222-2222-4222-8222-222222222222'
@@ -51,6 +53,15 @@ class Cloud:
             'image': {'id': image} if image else '',
         }
         self._base = {'id': BASE, 'stores': base_stores}
+
+        #: Images of the server, the newest first.
+        self.earlier = []
+
+    @property
+    def images(self):
+        return types.SimpleNamespace(
+            page=lambda instance_uuid: (self.earlier, False)
+        )
 
     def server(self, name_or_id):
         return self._server
@@ -111,6 +122,7 @@ def test_entry_points():
         'multistore_explain': 'Explain',
         'multistore_image_copy': 'CopyImage',
         'multistore_image_import': 'ImportImage',
+        'multistore_image_list': 'ListImages',
         'multistore_image_relocate': 'RelocateImage',
         'multistore_image_show': 'ShowImages',
         'multistore_snapshot_audit': 'AuditSnapshots',
@@ -176,6 +188,60 @@ def test_backup():
     assert (shown['status'], shown['stores']) == ('active', 'cheap, fast')
 
 
+def test_backup_without_a_type():
+    """As with openstack server backup create."""
+    cloud = Cloud(('active', None))
+
+    run(snapshot_create.CreateBackup, cloud, 's', '--store', 'fast')
+
+    [(_server, _action, entity)] = cloud.sent
+    assert (entity['backup_type'], entity['rotation']) == ('', 1)
+
+
+@pytest.mark.parametrize('store', ['nosuch', 'web'])
+def test_store_that_takes_nothing(store):
+    """It is an error of usage, as everywhere, and nothing was asked."""
+    cloud = Cloud()
+
+    done = command_line.run(
+        snapshot_create.CreateSnapshot, cloud, 's', '--store', store
+    )
+
+    assert done.code == 2
+    assert done.words.endswith('can be written are cheap, fast, far')
+    assert cloud.sent == []
+
+
+def test_time_is_over(monkeypatch):
+    """Nova goes on, and it is said how to look again."""
+    monkeypatch.setattr(
+        snapshot_create.time, 'monotonic', iter(range(0, 999, 9)).__next__
+    )
+    cloud = Cloud(*[('queued', 'image_uploading')] * 9)
+
+    done = command_line.run(
+        snapshot_create.CreateSnapshot,
+        cloud,
+        *('s', '--store', 'fast', '--wait', '--timeout', '20'),
+    )
+
+    assert done.code == 3
+    assert done.words == (
+        f'image {IMAGE} is queued after 20 seconds; Nova goes on; look again '
+        f'with: openstack multistore image show {IMAGE}'
+    )
+    assert done.rows['status'] == 'queued'
+
+
+def test_help_has_paragraphs(capsys):
+    """The title and the rest are apart."""
+    with pytest.raises(SystemExit):
+        run(explain.Explain, Cloud(), '--help')
+
+    shown = capsys.readouterr().out
+    assert 'would go, and why\n\nNothing is created. ' in shown
+
+
 @pytest.mark.parametrize('rotate', ['0', '-1', 'x', ''])
 def test_no_rotation(rotate, capsys):
     """Nova would delete the backup as soon as it is there."""
@@ -218,7 +284,7 @@ def test_progress_in_a_file():
 def test_progress_on_a_terminal(monkeypatch):
     """One line, which changes."""
     monkeypatch.setenv('TERM', 'xterm')
-    out = commands.Terminal()
+    out = command_line.Terminal()
 
     run(
         snapshot_create.CreateSnapshot,
@@ -264,6 +330,7 @@ def test_snapshot_elsewhere():
 
 
 def test_explain():
+    """In Ceph or not makes no difference; [glance] store would."""
     shown = run(explain.Explain, Cloud(base_stores='fast,web'), 's')
 
     assert shown == {
@@ -271,9 +338,101 @@ def test_explain():
         'base_image': BASE,
         'base_image_stores': 'fast, web',
         'stores': 'cheap (default), fast, far, web (read-only)',
-        'store': 'fast',
-        'reason': 'the base image is in it',
+        'store': 'fast, unless [glance] store names another',
+        'reason': None,
+        'possibilities': 'fast (base-image): the base image is in it\n'
+        'another store (config): [glance] store names it',
         'direct_snapshot': 'not known without --config-file',
+        'last_decision': '',
+    }
+
+
+def test_explain_depends_on_the_compute():
+    """Each store that is possible is named, and when."""
+    shown = run(explain.Explain, Cloud(base_stores='web'), 's')
+
+    assert shown['store'] == (
+        'fast on a compute whose disks are in the Ceph of fast, far on a '
+        'compute whose disks are in the Ceph of far, otherwise cheap, unless '
+        '[glance] store names another'
+    )
+
+
+def machine(*args, cloud=None):
+    """Run the command for a program."""
+    return command_line.run(explain.Explain, cloud or Cloud(), *args).rows
+
+
+def test_explain_possibilities_for_a_program():
+    shown = machine('s', cloud=Cloud(base_stores='web'))
+
+    assert shown['store'] is None
+    base = 'the base image is only in web, where Glance takes no data'
+    own = f"this compute's own Ceph store, as {base}"
+    assert shown['possibilities'] == [
+        {
+            'store': 'fast',
+            'rule': 'ceph-store',
+            'reason': own,
+            'condition': 'disks are in the Ceph of fast',
+        },
+        {
+            'store': 'far',
+            'rule': 'ceph-store',
+            'reason': own,
+            'condition': 'disks are in the Ceph of far',
+        },
+        {
+            'store': 'cheap',
+            'rule': 'default',
+            'reason': base,
+            'condition': '',
+        },
+        {
+            'store': None,
+            'rule': 'config',
+            'reason': '[glance] store names it',
+            'condition': '[glance] store names it',
+        },
+    ]
+
+
+def test_explain_where_the_places_are_not_known():
+    """To a member each store may be the compute's own."""
+    cloud = Cloud(base_stores='cheap,far')
+    names = [{'id': s['id']} for s in STORES['stores']]
+    names[0]['default'] = 'true'
+    cloud.catalogue = lambda: stores.parse({'stores': names[:3]})
+
+    shown = run(explain.Explain, cloud, 's')
+
+    # The base image is not in fast: that is no possibility.
+    assert shown['store'] == (
+        'far on a compute whose disks are in the Ceph of far, otherwise '
+        'cheap, unless [glance] store names another'
+    )
+
+
+def test_explain_last_decision():
+    """That of the newest image that says what was decided."""
+    cloud = Cloud()
+    written = {
+        'id': IMAGE,
+        'created_at': '2026-01-02T00:00:00Z',
+        record.RULE: 'ceph-store',
+        record.STORE: 'fast',
+    }
+    cloud.earlier = [{'id': 'stock'}, written, {**written, 'id': 'older'}]
+
+    assert run(explain.Explain, cloud, 's')['last_decision'] == (
+        f'fast (ceph-store) for image {IMAGE}, 2026-01-02T00:00:00Z'
+    )
+    assert machine('s', cloud=cloud)['last_decision'] == {
+        'image_id': IMAGE,
+        'created_at': '2026-01-02T00:00:00Z',
+        'store': 'fast',
+        'rule': 'ceph-store',
+        'difference': None,
     }
 
 
@@ -364,8 +523,10 @@ def test_explain_volume_backed():
     ],
 )
 def test_explain_fails(args, words):
-    with pytest.raises(exceptions.CommandError, match=words):
-        run(explain.Explain, Cloud(), 's', *args)
+    done = command_line.run(explain.Explain, Cloud(), 's', *args)
+
+    assert done.code == 2
+    assert re.search(words, done.words)
 
 
 class Service:

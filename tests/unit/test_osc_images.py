@@ -19,6 +19,7 @@ from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_import
 from nova_multistore.osc import image_relocate
 from nova_multistore.osc import image_show
+from nova_multistore.osc import new_image
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
 from tests import command
@@ -232,6 +233,158 @@ def test_import_of_a_file(tmp_path):
         ('stage', b'1234567'),
         ('import', (['a', 'b', 'c'], False, {'name': 'glance-direct'})),
     ]
+
+
+def test_import_with_all_options():
+    """Glance gets each by its own name, and no property overrides one."""
+    images = Images(image())
+
+    result = run(
+        image_import.ImportImage,
+        images,
+        *('x', '--uri', 'u', '--all-stores', '--id', IMAGE, '--public'),
+        *('--disk-format', 'iso', '--container-format', 'ovf', '--os-hidden'),
+        *('--min-disk', '1', '--min-ram', '2', '--tag', 'a', '--tag', 'b'),
+        *('--property', 'os=debian', '--property', 'name=y'),
+    )
+
+    assert result.code == 0
+    assert images.asked[0] == (
+        'create',
+        {
+            'id': IMAGE,
+            'name': 'x',
+            'disk_format': 'iso',
+            'container_format': 'ovf',
+            'visibility': 'public',
+            'os_hidden': True,
+            'min_disk': 1,
+            'min_ram': 2,
+            'tags': ['a', 'b'],
+            'os': 'debian',
+        },
+    )
+
+
+QCOW2 = b'QFI\xfb\0\0\0\3'.ljust(512, b'\0')
+GPT = (
+    bytes(446)
+    # One partition of the type that stands for GPT, and the signature.
+    + bytes([0, 0, 2, 0, 0xEE, 255, 255, 255, 1, 0, 0, 0, 255, 0, 0, 0])
+    + bytes(48)
+    + b'\x55\xaa'
+).ljust(2048, b'\0')
+
+
+@pytest.mark.parametrize(
+    ('data', 'options', 'found'),
+    [
+        (b'1234567', (), 'raw'),
+        (QCOW2, (), 'qcow2'),
+        (QCOW2, ('--disk-format', 'qcow2'), 'qcow2'),
+        (GPT, (), 'raw'),
+        (GPT, ('--disk-format', 'gpt'), 'gpt'),
+        (b'1234567', ('--disk-format', 'ami'), 'ami'),
+    ],
+)
+def test_format_of_a_file(tmp_path, data, options, found):
+    path = tmp_path / 'data'
+    path.write_bytes(data)
+    images = Images(image(size=len(data)))
+
+    result = run(
+        image_import.ImportImage,
+        images,
+        *('x', '--file', str(path), '--all-stores', *options),
+    )
+
+    assert result.code == 0
+    assert images.asked[0][1]['disk_format'] == found
+
+
+@pytest.mark.parametrize(
+    ('data', 'named', 'words'),
+    [
+        (b'1234567', 'qcow2', 'is qcow2, but .*data is raw'),
+        (QCOW2, 'raw', 'is raw, but .*data is qcow2'),
+        (QCOW2, 'ami', 'is ami, but .*data is qcow2'),
+    ],
+)
+def test_file_of_another_format(tmp_path, data, named, words):
+    """Nothing is asked for."""
+    path = tmp_path / 'data'
+    path.write_bytes(data)
+    images = Images(image())
+
+    result = run(
+        image_import.ImportImage,
+        images,
+        *('x', '--file', str(path), '--all-stores', '--disk-format', named),
+    )
+
+    assert result.code == 2
+    assert re.search(words, result.words)
+    assert images.asked == []
+
+
+def test_format_without_an_inspector(tmp_path, monkeypatch):
+    """It is to be named then."""
+    monkeypatch.setattr(new_image, 'format_inspector', None)
+    path = tmp_path / 'data'
+    path.write_bytes(QCOW2)
+    args = ['x', '--file', str(path), '--all-stores']
+
+    refused = run(image_import.ImportImage, Images(image()), *args)
+    images = Images(image(size=len(QCOW2)))
+    run(image_import.ImportImage, images, *args, '--disk-format', 'qcow2')
+
+    assert refused.code == 2
+    assert 'use --disk-format' in refused.words
+    assert images.asked[0][1]['disk_format'] == 'qcow2'
+
+
+def test_import_into_an_image():
+    """None is created; and none is deleted if Glance refuses."""
+    waiting = image(status='queued', disk_format='raw')
+    images = Images(waiting, **{'import': exception.GlanceRefused(400, 'no')})
+
+    result = run(
+        image_import.ImportImage,
+        images,
+        *('--image', 'x', '--uri', 'u', '--store', 'a'),
+    )
+
+    assert (result.code, result.words) == (1, 'Glance refuses: no (HTTP 400)')
+    assert [what for what, *_ in images.asked] == ['import']
+
+
+@pytest.mark.parametrize(
+    ('args', 'found', 'words'),
+    [
+        ((), {}, 'a new image needs a name'),
+        (('--image', 'i'), {'status': 'active'}, 'is active: only'),
+        (('x', '--image', 'i'), {}, '<name> cannot change it'),
+        (
+            ('--image', 'i', '--public', '--tag', 'a', '--property', 'a=b'),
+            {},
+            '--public, --tag, --property cannot change it',
+        ),
+        (('--image', 'i'), {'disk_format': 'qcow2'}, 'is raw'),
+    ],
+)
+def test_import_that_makes_no_sense(tmp_path, args, found, words):
+    (tmp_path / 'data').write_bytes(b'1234567')
+    images = Images(image(**{'status': 'queued', **found}))
+
+    result = run(
+        image_import.ImportImage,
+        images,
+        *(*args, '--file', str(tmp_path / 'data'), '--store', 'a'),
+    )
+
+    assert result.code == 2
+    assert words in result.words
+    assert images.asked == []
 
 
 def test_import_of_half_a_file(tmp_path):
@@ -494,6 +647,34 @@ def test_relocate_notes_it(written, target, noted):
     assert result.code == 0
     properties = [rest for what, *rest in images.asked if 'property' in what]
     assert properties == [[record.DIFFERENCE, 'it was moved to a']] * noted
+
+
+def table(images, *args):
+    """Return the titles of the columns in a table."""
+    out = command.Terminal()
+    app = types.SimpleNamespace(
+        client_manager=types.SimpleNamespace(multistore=cloud(images)),
+        stdout=out,
+        stderr=io.StringIO(),
+    )
+    own = image_show.ShowImages(app, None)
+    assert own.run(own.get_parser('x').parse_args([IMAGE, *args])) == 0
+    [header] = [x for x in out.getvalue().splitlines() if 'Image ID' in x]
+    return [cell.strip() for cell in header.strip('|').split('|')]
+
+
+def test_table():
+    """It has titles, and no column that is empty unless it is named."""
+    usual = ['Image ID', 'Name', 'Status', 'Store', 'State', 'Size']
+    written = image('a', **RECORD)
+
+    assert table(Images(image('a'))) == [*usual, 'Default']
+    assert table(Images(written)) == [
+        *usual,
+        *('Default', 'Decided Store', 'Rule'),
+    ]
+    chosen = ['-c', 'Image ID', '-c', 'copied', '--sort-column', 'Copied']
+    assert table(Images(written), *chosen) == ['Image ID', 'Copied']
 
 
 def test_show_has_the_decision():

@@ -1,0 +1,135 @@
+"""``multistore image list``: which store has which snapshot, and why."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+from typing import Any
+import uuid
+
+from openstack import exceptions as sdk_exceptions
+from osc_lib.cli import format_columns
+
+from nova_multistore import stores
+from nova_multistore.osc import base
+from nova_multistore.osc import nova_images
+from nova_multistore.osc import report
+from nova_multistore.osc import sizes
+
+if TYPE_CHECKING:
+    from nova_multistore.osc.cloud import Cloud
+
+_COLUMNS = (
+    'id',
+    'name',
+    'kind',
+    'server_id',
+    'status',
+    'size',
+    'stores',
+    *report.DECISION,
+)
+_SHELVE = 'shelve'
+# Nova makes the image of a shelved server as a snapshot with such a name.
+_SHELVED = '-shelved'
+
+
+class ListImages(base.ListCommand):
+    """List snapshots and backups: in which store each is, and why
+
+    They are asked for page by page. Why is known of images that have a record
+    of the decision.
+    """
+
+    optional = ('difference',)
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--store',
+            metavar='<store>',
+            help='Only images that are in this store',
+        )
+        parser.add_argument(
+            '--server',
+            metavar='<server>',
+            help='Only images of this server (name or ID; of a deleted '
+            'server: ID)',
+        )
+        parser.add_argument(
+            '--kind',
+            choices=(*nova_images.TYPES, _SHELVE),
+            help='Only images of this kind',
+        )
+        nova_images.add_all_projects(parser, 'List')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
+        store, kind = parsed_args.store, parsed_args.kind
+        if store:
+            _check_store(self.cloud.catalogue(), store)
+        filters = nova_images.owner(self.cloud, parsed_args.all_projects)
+        if parsed_args.server:
+            server_id = _server_id(self.cloud, parsed_args.server)
+            filters['instance_uuid'] = server_id
+        types: tuple[str, ...] = nova_images.TYPES
+        if kind:
+            types = ('backup',) if kind == 'backup' else ('snapshot',)
+        return _COLUMNS, (
+            _row(image)
+            for page in nova_images.pages(self.cloud, filters, types)
+            for image in page
+            if (not kind or _kind(image) == kind)
+            and (not store or store in stores.of_image(image))
+        )
+
+
+def _check_store(catalogue: stores.Catalogue, store: str) -> None:
+    """Make sure that Glance has a store.
+
+    :raises UsageError: it does not
+    """
+    known = [s.id for s in catalogue.stores]
+    if store not in known:
+        raise base.UsageError(
+            f"Store '{store}' is not one of Glance's stores; they are "
+            f'{", ".join(known) or "not several"}'
+        )
+
+
+def _server_id(cloud: Cloud, name_or_id: str) -> str:
+    """Return the id of a server, that of a deleted one as it is.
+
+    :raises openstack.exceptions.SDKException: there is no such one, or more
+        than one
+    """
+    try:
+        found: str = cloud.server(name_or_id)['id']
+    except sdk_exceptions.NotFoundException:
+        try:
+            return str(uuid.UUID(name_or_id))
+        except ValueError:
+            pass
+        raise
+    return found
+
+
+def _kind(image: dict[str, Any]) -> str:
+    name = image.get('name') or ''
+    if image['image_type'] == 'snapshot' and name.endswith(_SHELVED):
+        return _SHELVE
+    kind: str = image['image_type']
+    return kind
+
+
+def _row(image: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        image['id'],
+        image.get('name'),
+        _kind(image),
+        image.get('instance_uuid', ''),
+        image['status'],
+        sizes.SizeColumn(image.get('size')),
+        format_columns.ListColumn(list(stores.of_image(image))),
+        *report.decision(image),
+    )

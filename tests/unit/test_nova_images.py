@@ -1,0 +1,237 @@
+"""Images that Nova made, page by page, and the command that lists them."""
+
+from __future__ import annotations
+
+import types
+
+from openstack import exceptions as sdk_exceptions
+import pytest
+
+from nova_multistore import exception
+from nova_multistore import record
+from nova_multistore import stores
+from nova_multistore.osc import image_list
+from nova_multistore.osc import nova_images
+from tests import command
+
+SERVER = '33333333-3333-4333-8333-333333333333'
+STORES = {'stores': [{'id': 'cheap', 'default': 'true'}, {'id': 'fast'}]}
+SILENT = exception.LookupFailed('Glance did not answer')
+
+
+class Images:
+    """Glance, which fails now and then, and whose images vanish."""
+
+    def __init__(self, pages=(), failures=()):
+        self._pages = list(pages)
+        self._failures = list(failures)
+        self.gone = set()
+        self.markers = []
+
+    def page(self, marker=None, *, image_type, os_hidden):
+        if os_hidden == 'true':
+            return [], False
+        self.markers.append(marker)
+        if self._failures:
+            failure = self._failures.pop(0)
+            if failure:
+                raise failure
+        if marker in self.gone:
+            raise exception.GlanceRefused(400, 'no such image')
+        page = self._pages.pop(0)
+        return [{'id': name} for name in page], bool(self._pages)
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Do not wait; return how long it would have been each time."""
+    slept = []
+    clock = types.SimpleNamespace(sleep=slept.append)
+    monkeypatch.setattr(nova_images, 'time', clock)
+    return slept
+
+
+def listed(images):
+    """List snapshots, but for the pages of hidden ones, which are empty."""
+    cloud = types.SimpleNamespace(images=images)
+    return filter(None, nova_images.pages(cloud, {}, ('snapshot',)))
+
+
+def test_pages(pauses):
+    """Each is asked for when it is due."""
+    images = Images(['ab', 'cd', 'e'])
+
+    for page in listed(images):
+        if page[0]['id'] == 'a':
+            assert images.markers == [None]
+
+    assert images.markers == [None, 'b', 'd']
+    assert pauses == []
+
+
+def test_page_asked_again(pauses):
+    """From where it stood."""
+    images = Images(['ab', 'cd'], [None, SILENT, SILENT])
+
+    pages = list(listed(images))
+
+    assert [len(page) for page in pages] == [2, 2]
+    assert images.markers == [None, 'b', 'b', 'b']
+    assert pauses == [1.0, 2.0]
+
+
+def test_glance_stays_away(pauses):
+    """Not for ever."""
+    images = Images(['ab'], [SILENT] * 99)
+
+    with pytest.raises(exception.LookupFailed):
+        list(listed(images))
+
+    assert sum(pauses) == 63
+
+
+def test_marker_deleted(pauses):
+    """The one before it does as well."""
+    images = Images(['abc', 'de'])
+    images.gone = {'c', 'b'}
+
+    pages = list(listed(images))
+
+    assert [len(page) for page in pages] == [3, 2]
+    assert images.markers == [None, 'c', 'b', 'a']
+
+
+@pytest.mark.parametrize('gone', [set(), {'a', 'b'}])
+def test_listing_refused(gone, pauses):
+    """It is not asked for over and over."""
+    images = Images(
+        ['ab', 'c'], [] if gone else [exception.GlanceRefused(400, 'no')]
+    )
+    images.gone = gone
+
+    with pytest.raises(exception.GlanceRefused):
+        list(listed(images))
+
+
+# The command.
+
+
+def image(number, **changes):
+    return {
+        'id': f'image-{number}',
+        'name': f'name-{number}',
+        'image_type': 'snapshot',
+        'instance_uuid': SERVER,
+        'status': 'active',
+        'size': 7,
+        'stores': 'fast',
+        **changes,
+    }
+
+
+ALL = [
+    image(1, **{record.RULE: 'request', record.STORE: 'fast'}),
+    image(2, stores='cheap,fast', os_hidden=True),
+    image(3, stores='cheap', name='web-1-shelved'),
+    image(4, stores='cheap', image_type='backup'),
+    image(5, owner='other', stores=''),
+]
+
+
+class Glance:
+    """A Glance that filters."""
+
+    def __init__(self, administrator=False):
+        self.administrator = administrator
+        self.asked = []
+
+    def page(self, marker, **filters):
+        self.asked.append(filters)
+
+        def has(image, name, value):
+            default = {'owner': 'mine', 'os_hidden': False}.get(name)
+            return str(image.get(name, default)).lower() == value
+
+        return [
+            image
+            for image in ALL
+            if all(has(image, *item) for item in filters.items())
+        ], False
+
+    def ask(self, method, path):
+        if not self.administrator:
+            raise exception.GlanceRefused(403, 'no')
+
+
+def run(*args, administrator=False):
+    def server(name):
+        if name != 'web-1':
+            raise sdk_exceptions.NotFoundException(f'no server {name}')
+        return {'id': SERVER}
+
+    cloud = types.SimpleNamespace(
+        images=Glance(administrator),
+        project_id='mine',
+        server=server,
+        catalogue=lambda: stores.parse(STORES),
+    )
+    return command.run(image_list.ListImages, cloud, *args)
+
+
+@pytest.mark.parametrize(
+    ('args', 'numbers'),
+    [
+        ((), '1324'),
+        (('--store', 'fast'), '12'),
+        (('--kind', 'snapshot'), '12'),
+        (('--kind', 'shelve'), '3'),
+        (('--kind', 'backup'), '4'),
+        (('--kind', 'backup', '--store', 'fast'), ''),
+        (('--server', 'web-1'), '1324'),
+        (('--server', SERVER.replace('3', 'A')), ''),
+    ],
+)
+def test_list(args, numbers):
+    """The filters are all met."""
+    done = run(*args)
+
+    assert done.code == 0
+    assert [row['id'] for row in done.rows] == [f'image-{n}' for n in numbers]
+
+
+def test_list_all_projects():
+    assert len(run('--all-projects', administrator=True).rows) == len(ALL)
+
+
+def test_list_has_the_decision():
+    [first, *_others] = run('--server', 'web-1').rows
+
+    assert first == {
+        'id': 'image-1',
+        'name': 'name-1',
+        'kind': 'snapshot',
+        'server_id': SERVER,
+        'status': 'active',
+        'size': 7,
+        'stores': ['fast'],
+        'decided_store': 'fast',
+        'rule': 'request',
+        'difference': '',
+    }
+
+
+@pytest.mark.parametrize(
+    ('args', 'code', 'words'),
+    [
+        (('--store', 'nosuch'), 2, 'they are cheap, fast'),
+        (('--server', 'nosuch'), 1, 'no server nosuch'),
+        (('--kind', 'nosuch'), 2, ''),
+        (('--all-projects',), 2, 'for administrators'),
+    ],
+)
+def test_list_refuses(args, code, words):
+    done = run(*args)
+
+    assert done.code == code
+    assert words in done.words
+    assert done.rows == []
