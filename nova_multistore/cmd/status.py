@@ -1,4 +1,4 @@
-"""``nova-multistore-status``: checks before nova-compute is started."""
+"""``nova-multistore-status``: what an operator asks on a compute host."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import selection
 from nova_multistore import stores
+from nova_multistore.cmd import explain
 from nova_multistore.compute import ceph
 from nova_multistore.compute import patch
 
@@ -284,19 +285,37 @@ def _try_to_copy() -> Result:
 
 
 def main() -> int:
-    """Run ``nova-multistore-status upgrade check``.
+    """Run ``nova-multistore-status``.
 
     :returns: the exit code: 0 success, 1 a warning, 2 a failure, 255 an error
     """
-    try:
-        code: int = upgradecheck.main(
-            CONF,
-            project='nova',
-            upgrade_command=Checks(),
-            argv=sys.argv[1:] or ['--help'],
+    checks = Checks()
+
+    def add_parsers(subparsers: Any) -> None:
+        upgrade = subparsers.add_parser(
+            'upgrade', help='check Nova and Glance before nova-compute starts'
         )
+        upgrade.add_argument('check', choices=['check'])
+        upgrade.add_argument(
+            '--json', action='store_true', help='print the results as JSON'
+        )
+        upgrade.set_defaults(action_fn=checks.check)
+        explaining = subparsers.add_parser(
+            'explain', help='say where a snapshot of a server here would go'
+        )
+        explaining.add_argument('server', help='name or UUID of the server')
+        explaining.set_defaults(
+            action_fn=lambda: explain.main(CONF.command.server)
+        )
+
+    CONF.register_cli_opt(cfg.SubCommandOpt('command', handler=add_parsers))
+    try:
+        CONF(sys.argv[1:] or ['--help'], project='nova')
     except cfg.Error as exc:
         message = ' '.join(str(exc).split())
         print(f'nova-multistore-status: {message}', file=sys.stderr)
         return 255
+    # As upgradecheck.main() does, which knows no other command.
+    upgradecheck.CONF = CONF
+    code: int = upgradecheck.run(CONF)
     return code

@@ -86,7 +86,7 @@ def snapshot(
     wanted = copy_to.wanted(operation)
     try:
         with ongoing.enter(image_id) as making:
-            facts = _gather(
+            facts = gather(
                 context,
                 selection.Facts(
                     operation=operation,
@@ -162,7 +162,7 @@ def _decide(
         {
             'image': image_id,
             'operation': facts.operation.value,
-            'store': _destination(selected),
+            'store': destination(selected),
             'reason': selected.reason,
             'rule': selected.rule.value,
             'base': selected.base_image_ref or 'none',
@@ -172,8 +172,11 @@ def _decide(
     return selected
 
 
-def _destination(selected: selection.Selection) -> str:
-    """Say where a snapshot goes."""
+def destination(selected: selection.Selection) -> str:
+    """Return where a snapshot goes, in words.
+
+    :param selected: what was decided
+    """
     words = "Glance's default store"
     if selected.store:
         words = f'store {selected.store}'
@@ -184,11 +187,12 @@ def _destination(selected: selection.Selection) -> str:
     return words
 
 
-def _gather(
+def gather(
     context: RequestContext, facts: selection.Facts, in_ceph: bool
 ) -> selection.Facts:
     """Ask for what the rules need, and for nothing else.
 
+    :param context: whose token is sent
     :param facts: what is known already
     :param in_ceph: whether the disk is in Ceph
     """
