@@ -92,7 +92,7 @@ def _check_store(catalogue: stores.Catalogue, store: str) -> None:
     known = [s.id for s in catalogue.stores]
     if store not in known:
         raise base.UsageError(
-            f"Store '{store}' is not one of Glance's stores; they are "
+            f"store '{store}' is not one of Glance's stores; they are "
             f'{", ".join(known) or "not several"}'
         )
 

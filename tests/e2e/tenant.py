@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import json
 from pathlib import Path
 import shlex
-import subprocess
 import time
 from typing import Any
 
 from tests.e2e import keystone
+from tests.e2e import openstack
 from tests.e2e import site as e2e_site
 from tests.e2e import web
 
@@ -49,21 +49,12 @@ class Tenant:
                 environment[name] = value
         environment['OS_USERNAME'] = self.name
         environment['OS_PROJECT_NAME'] = self.name
-        command = shlex.join([str(self._site.bin / 'openstack'), *arguments])
-        # It uploads what it is piped, even where there is nothing: it needs a
-        # terminal.
-        done = subprocess.run(
-            ['script', '-qec', f'{command} 2>&1', '/dev/null'],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
+        code, output = openstack.run(arguments, environment)
+        if code:
             raise e2e_site.CloudFailed(
-                f'openstack {shlex.join(arguments)}: {done.stdout}'
+                f'openstack {shlex.join(arguments)}: {output}'
             )
-        return done.stdout
+        return output
 
     def create(self, *arguments: str) -> Any:
         """Run the command to make something.
