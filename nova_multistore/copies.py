@@ -164,13 +164,16 @@ def read(
     importing = split(image.get(_IMPORTING))
     failed = split(image.get(_FAILED))
     under_way = is_under_way(image, tasks)
+    # Glance copies to one store after the other, and takes each off its list
+    # when that is done. With max_parallel_stores above 1, it copies to several
+    # side by side, and takes all off in the end.
+    side_by_side = any(store in importing for store in present)
 
     def copy(store: str) -> Copy:
         if store in present:
             return Copy(store, State.DONE)
-        # Glance copies to one store after the other. That it first fetches
-        # the data, it does not show.
-        if store in queue[:1]:
+        # That Glance first fetches the data, it does not show.
+        if store in queue[: None if side_by_side else 1]:
             copied = _bytes(task, store, old_message)
             return Copy(store, State.COPYING, copied=copied)
         if store in queue:

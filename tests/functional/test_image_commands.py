@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import threading
@@ -28,6 +29,10 @@ MIB = 1 << 20
 FILES = ['central', 'dcn0', 'dcn1', 'dcn2']
 ADMIN = cloud_glance.token('demo', ('admin', 'member', 'reader'))
 DATA = os.urandom(3 * MIB)
+PARALLEL = {'image_import_opts.max_parallel_stores': 3}
+HAS_PARALLEL = importlib.util.find_spec(
+    'glance.async_.flows.parallel_api_image_import'
+)
 
 
 def connect(url, token=ADMIN):
@@ -159,6 +164,37 @@ class TestImport:
         assert shown.states == {'dcn1': 'copying', 'dcn0': 'waiting'}
         assert waited.states == {'dcn1': 'done', 'dcn0': 'done'}
         whole(sites, new(result), 'dcn0', 'dcn1')
+
+    @pytest.mark.skipif(not HAS_PARALLEL, reason='needs Glance 33 or later')
+    def test_side_by_side(self, tmp_path):
+        """Each look shows what Glance does, and nothing as missing."""
+        path = tmp_path / 'image.raw'
+        with path.open('wb') as data:
+            data.truncate(256 * MIB)
+        wanted = ('central', 'dcn0', 'dcn1')
+        with cloud_glance.Glance(
+            tmp_path,
+            stores=dict.fromkeys(wanted, 'file'),
+            default='central',
+            **PARALLEL,
+        ) as glance:
+            cloud = connect(glance.url)
+            begun = command.run(
+                image_import.ImportImage,
+                cloud,
+                *('x', '--file', str(path), '--all-stores'),
+            )
+            follower = copies.Follower(cloud.images, new(begun), wanted)
+            looks = []
+            while not follower.settled:
+                looks.append({c.state.value for c in follower.look()})
+            end = follower.look()
+
+        assert [c.state for c in end] == [copies.State.DONE] * 3
+        assert not [look for look in looks if 'missing' in look]
+        # Before the first is done, Glance does not tell how many it copies
+        # to.
+        assert not [look for look in looks if {'done', 'waiting'} <= look]
 
     @pytest.mark.parametrize('source', ['uri', 'file'])
     def test_failure_allowed(self, sites, run, uri, tmp_path, source):

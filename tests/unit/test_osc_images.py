@@ -146,6 +146,21 @@ def test_order():
     ]
 
 
+def test_order_side_by_side():
+    """Glance 33 lists a store that is done until all are."""
+    found = copies.read(
+        image('b', **{TASK: 't', IMPORTING: 'a,b,c'}),
+        (),
+        [task(backend=['b', 'c', 'a'])],
+    )
+
+    assert [(c.store, c.state.value) for c in found] == [
+        ('b', 'done'),
+        ('c', 'copying'),
+        ('a', 'copying'),
+    ]
+
+
 def test_bytes_are_of_one_store():
     """What was counted of the last store is not counted of the next."""
     held = image(**HELD)
