@@ -1,7 +1,7 @@
 # Each target does its own set-up in .venv; a second run finds it there.
 #
 #   make unit                  the tests that take seconds
-#   make functional WORKERS=2  tests side by side, on cores that are idle
+#   make functional WORKERS=1  tests one after the other
 #   make demo   ARGS=--keep    leave the demo running
 #   make test   ARGS='-k rbd'  a part of the tests
 #   PYTHON=python3.12 make ... another Python
@@ -32,15 +32,18 @@ IMAGES_TYPE ?= qcow2
 PATCHED ?= yes
 
 # Some tests measure time: more workers than idle cores make them fail.
-WORKERS ?= 1
+WORKERS ?= $(shell nproc)
 
 # Run pytest, with 1 on native threads and with 0 on eventlet. It is no failure
 # if ARGS selects nothing.
 pytest = OS_NOVA_DISABLE_EVENTLET_PATCHING=$(1) $(2)/python -m pytest $(3) \
 	$(ARGS) $(if $(ARGS),|| [ $$? = 5 ])
 
-# Tests that share a cloud run one after the other.
+# Tests that share a cloud run one after the other. pytest-xdist does not work
+# on eventlet: there, each file is a job of make's.
 side_by_side = $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadscope)
+jobs = $(MAKE) -s -j$(WORKERS) -Otarget
+EVENTLET = $(shell grep -l mark.eventlet tests/functional/test_*.py)
 
 # Not "make" by its own name: "make -n" runs the lines that have it.
 again = $(MAKE) -s
@@ -60,7 +63,7 @@ bind = site=$$($(1)/python -c \
 	mkdir -p $$site/debian && cp $(2) $$site/debian && \
 	echo debian > $$site/debian.pth
 
-.PHONY: bench ceph clean cloud cloud-compute cloud-down demo docs e2e \
+.PHONY: bench ceph ceph-eventlet ceph-threads clean cloud cloud-compute cloud-down demo docs e2e \
 	functional functional-eventlet lint packages packages-e2e \
 	packages-venv test test-ceph unit upstream
 
@@ -81,10 +84,18 @@ functional: packages $(READY)
 # Nova runs on native threads or on eventlet; what does not differ between the
 # two is not marked.
 functional-eventlet: packages $(READY)
-	$(call pytest,0,$(BIN),tests/functional -m eventlet $(side_by_side))
+	$(jobs) $(EVENTLET:%=eventlet-%)
+
+eventlet-tests/functional/%:
+	$(call pytest,0,$(BIN),tests/functional/$* -m eventlet)
 
 test-ceph: ceph $(CEPH_READY)
-	$(call pytest,1,$(CEPH_BIN),tests/ceph $(side_by_side))
+	$(jobs) ceph-threads ceph-eventlet
+
+ceph-threads:
+	$(call pytest,1,$(CEPH_BIN),tests/ceph)
+
+ceph-eventlet:
 	$(call pytest,0,$(CEPH_BIN),tests/ceph -m eventlet)
 
 upstream: packages $(READY)
