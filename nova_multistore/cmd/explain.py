@@ -87,6 +87,8 @@ def _find(name_or_id: str) -> Instance:
         nova-conductor does not answer
     """
     objects.register_all()
+    # As nova.config.parse_args() does.
+    rpc.set_defaults(control_exchange='nova')
     rpc.init(CONF)
     nova_objects.NovaObject.indirection_api = rpcapi.ConductorAPI()
     context = nova_context.get_admin_context()

@@ -180,13 +180,13 @@ def _folded(line: str) -> str:
 
 
 def _states(shown: str) -> dict[str, str]:
-    """Read the columns "store" and "state" of a table."""
+    """Read the columns "Store" and "State" of a table."""
     rows = [
         [cell.strip() for cell in line.strip('|').split('|')]
         for line in shown.splitlines()
         if line.startswith('|')
     ]
-    if not rows or 'state' not in rows[0]:
+    if not rows or 'State' not in rows[0]:
         return {}
-    store, state = rows[0].index('store'), rows[0].index('state')
+    store, state = rows[0].index('Store'), rows[0].index('State')
     return {row[store]: row[state] for row in rows[1:]}

@@ -28,6 +28,7 @@ def here(monkeypatch):
 
     monkeypatch.setattr(explain.objects, 'register_all', lambda: None)
     monkeypatch.setattr(explain.rpc, 'init', lambda conf: None)
+    monkeypatch.setattr(explain.rpc, 'set_defaults', lambda **names: None)
     monkeypatch.setattr(explain.rpcapi, 'ConductorAPI', lambda: None)
     monkeypatch.setattr(
         explain.nova_objects.NovaObject, 'indirection_api', None
