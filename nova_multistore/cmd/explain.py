@@ -15,6 +15,7 @@ from nova.objects import base as nova_objects
 from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import lookup
+from nova_multistore import opts
 from nova_multistore import selection
 from nova_multistore.compute import copy_to
 from nova_multistore.compute import snapshot
@@ -44,6 +45,7 @@ def main(name_or_id: str) -> int:
     :returns: the exit code: 0 success, 2 a snapshot would be refused, 255 an
         error
     """
+    opts.register_opts(CONF)
     try:
         server = _find(name_or_id)
         context = lookup.service_context()
