@@ -146,7 +146,7 @@ class Explain(base.ServerCommand):
             format_columns.ListColumn(list(facts.base_stores or ())),
             _StoresColumn(list(catalogue.stores)),
             _StoreColumn(found),
-            found[0].reason if len(found) == 1 else None,
+            found[0].reason if len(found) == 1 else '',
             _PossibilitiesColumn(found),
             _direct(facts, configured),
             _DecisionColumn(_last_decision(self.cloud, server['id'])),

@@ -339,7 +339,7 @@ def test_explain():
         'base_image_stores': 'fast, web',
         'stores': 'cheap (default), fast, far, web (read-only)',
         'store': 'fast, unless [glance] store names another',
-        'reason': None,
+        'reason': '',
         'possibilities': 'fast (base-image): the base image is in it\n'
         'another store (config): [glance] store names it',
         'direct_snapshot': 'not known without --config-file',
