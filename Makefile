@@ -76,7 +76,7 @@ test: packages $(READY)
 		&& if .ci/packages has ceph; then $(again) test-ceph; fi)
 
 unit: $(READY)
-	$(call pytest,1,$(BIN),tests/unit)
+	$(call pytest,1,$(BIN),tests/unit $(side_by_side))
 
 functional: packages $(READY)
 	$(call pytest,1,$(BIN),tests/functional $(side_by_side))

@@ -610,7 +610,7 @@ IMAGES = st.fixed_dictionaries(
 ).map(lambda changes: snapshot(**changes))
 # The same in every run: what they find must not depend on chance.
 ALIKE = hypothesis.settings(
-    max_examples=300, deadline=None, database=None, derandomize=True
+    max_examples=200, deadline=None, database=None, derandomize=True
 )
 POLICIES = st.builds(
     audit.Settings,
