@@ -71,7 +71,9 @@ Related options:
 * ``auth_type`` and the options that belong to it, in this section: credentials
   to ask Glance for copies with. If they are not set, nova-compute uses the
   user's token. Unless Glance's policy ``copy_image`` is changed, only
-  administrators may copy images.
+  administrators may copy images. With disks in Ceph, the credentials are also
+  used for the copy to ``[libvirt] images_rbd_glance_store_name`` that Nova
+  needs before it starts a server from an image that is elsewhere.
 * Glance's ``[DEFAULT] enabled_import_methods`` must include ``copy-image``.
 """,
     ),

@@ -107,7 +107,11 @@ class Checks(upgradecheck.UpgradeCommands):
     def _check_copy_image(self) -> Result:
         own = CONF.libvirt.images_rbd_glance_store_name
         store = CONF.glance.store
-        if not (lookup.disks_in_ceph() and own and store and store != own):
+        if not (lookup.disks_in_ceph() and own):
+            return Result(Code.SUCCESS)
+        if CONF.nova_multistore.auth_type:
+            return _try_to_copy()
+        if not store or store == own:
             return Result(Code.SUCCESS)
         with contextlib.suppress(exception.LookupFailed):
             if _cluster().pool(store):
@@ -117,7 +121,8 @@ class Checks(upgradecheck.UpgradeCommands):
             'To start a server from a snapshot that is not in its Ceph, Nova '
             f"asks Glance to copy it to '{own}'. Glance's policy copy_image "
             'is for administrators unless it is changed, and then a server '
-            'that a member starts goes to ERROR.',
+            'that a member starts goes to ERROR. With credentials in '
+            '[nova_multistore], these are used instead.',
         )
 
     def _check_endpoints(self) -> Result:
@@ -184,10 +189,7 @@ class Checks(upgradecheck.UpgradeCommands):
                 "Glance's policy copy_image is changed, it is for "
                 'administrators alone.',
             )
-        try:
-            return _try_to_copy()
-        except exception.LookupFailed as exc:
-            return Result(Code.WARNING, f'It cannot be checked: {exc}.')
+        return _try_to_copy()
 
     def _check_filter(self) -> Result:
         # An upload to an image that does not exist.
@@ -258,11 +260,9 @@ def _try_to_copy() -> Result:
 
     Glance checks whether the user may do so before it sees that there is
     nothing to do.
-
-    :raises LookupFailed: Glance did not answer
     """
-    images = lookup.images(lookup.service_context(opts.COPY_GROUP))
     try:
+        images = lookup.images(lookup.service_context(opts.COPY_GROUP))
         found = images.ask('GET', '/images?status=active&limit=20')['images']
         image = next((i for i in found if stores.of_image(i)), None)
         if image is None:
@@ -278,9 +278,12 @@ def _try_to_copy() -> Result:
             return Result(Code.SUCCESS)
         return Result(
             Code.FAILURE,
-            f"{exc}. Glance's policy copy_image has to let the user of this "
-            'section, which is for administrators unless it is changed.',
+            f"{exc}. Glance's policy copy_image has to let the user of "
+            '[nova_multistore], which is for administrators unless it is '
+            'changed.',
         )
+    except exception.LookupFailed as exc:
+        return Result(Code.WARNING, f'It cannot be checked: {exc}.')
     return Result(Code.SUCCESS)
 
 

@@ -19,6 +19,7 @@ from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore.compute import ceph
 from nova_multistore.compute import location
+from nova_multistore.compute import own_copy
 from nova_multistore.compute import properties
 from nova_multistore.compute import rbd
 from nova_multistore.compute import snapshot
@@ -147,6 +148,12 @@ _CEPH_SEAMS = (
             'base_image_id',
         ),
         rbd.direct_snapshot,
+    ),
+    Seam(
+        _IMAGE_BACKEND,
+        'Rbd.copy_to_store',
+        ('self', 'context', 'image_meta'),
+        own_copy.copy_to_store,
     ),
     Seam(
         'nova.storage.rbd_utils',

@@ -131,6 +131,36 @@ def test_order_of_a_member(run: Run, member: journey.Server) -> None:
     assert '--all-projects is for administrators' in refused.stderr
 
 
+def test_member_starts_a_server_from_it(
+    cloud: fixture.Cloud, run: Run, member: journey.Server
+) -> None:
+    """Nova has it copied into its own Ceph, with credentials of its own."""
+    credentials = cloud.site.credentials('nova')
+    cloud.run_compute(
+        True,
+        'rbd',
+        **{
+            f'nova_multistore.{name}': str(value)
+            for name, value in credentials.items()
+            if name != 'region_name'
+        },
+    )
+    done = run(
+        *('snapshot', 'create', '--store', 'reliable', '--wait'),
+        *(member.id, '-f', 'json'),
+    )
+    assert done.returncode == 0, done.stderr
+    image = member.active(json.loads(done.stdout)['id'])
+    assert member.landing(image) == journey.Landing('reliable', whole=True)
+
+    again = member.descendant(image['id'])
+
+    copied = member.active(image['id'])
+    assert set(copied['stores'].split(',')) == {'fast', 'reliable'}
+    assert member.landing(copied).whole
+    again.delete()
+
+
 def test_mixed_fleet(
     cloud: fixture.Cloud, run: Run, server: journey.Server
 ) -> None:

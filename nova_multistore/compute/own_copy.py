@@ -1,0 +1,114 @@
+"""A copy of an image in the compute's own Ceph, for a server to start from.
+
+Nova has Glance make it with the user's token. Unless Glance's policy
+``copy_image`` is changed, that is for administrators alone. So the credentials
+of ``[nova_multistore]`` are used, for an image that the user can see and use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Any
+
+from nova import exception as nova_exception
+import nova.conf
+from oslo_log import log as logging
+
+from nova_multistore import copies
+from nova_multistore import exception
+from nova_multistore import lookup
+from nova_multistore import opts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nova.context import RequestContext
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+
+def copy_to_store(
+    proceed: Callable[..., Any],
+    _disk: Any,
+    /,
+    context: RequestContext,
+    image_meta: dict[str, Any],
+) -> Any:
+    """Have Glance copy an image, and wait for it.
+
+    Wraps ``nova.virt.libvirt.imagebackend.Rbd.copy_to_store``. Nova has just
+    looked the image up with the user's token.
+
+    :raises nova.exception.ImageUnacceptable: there is no copy; Nova then
+        downloads the image, unless it is told never to
+    :raises nova.exception.ImageNotAuthorized: there are no credentials, and
+        the user may not copy images
+    """
+    image_id = image_meta['id']
+    store = CONF.libvirt.images_rbd_glance_store_name
+    if not CONF.nova_multistore.auth_type:
+        try:
+            return proceed()
+        except nova_exception.ImageNotAuthorized as exc:
+            raise nova_exception.ImageNotAuthorized(
+                f"Image {image_id} has to be copied to store '{store}' before "
+                "a server can start from it, and Glance's policy copy_image "
+                'does not let this user do that. An operator can give '
+                '[nova_multistore] credentials in nova.conf, or copy it with: '
+                f'openstack multistore image copy {image_id} --store {store}'
+            ) from exc
+    if image_meta.get('status') != 'active':
+        raise nova_exception.ImageUnacceptable(
+            image_id=image_id, reason=f'it is {image_meta.get("status")}'
+        )
+    try:
+        found = _copy(image_id, store)
+    except exception.MultistoreError as exc:
+        raise nova_exception.ImageUnacceptable(
+            image_id=image_id, reason=f'no copy in store {store}: {exc}'
+        ) from exc
+    if found.state is not copies.State.DONE:
+        reason = found.reason or "the reason is in Glance's log"
+        raise nova_exception.ImageUnacceptable(
+            image_id=image_id,
+            reason=f'no copy in store {store}: {found.state.value}, {reason}',
+        )
+    LOG.info('Image %s has a copy in store %s', image_id, store)
+    return None
+
+
+def _copy(image_id: str, store: str) -> copies.Copy:
+    """Copy an image, and log how far that is.
+
+    :returns: what became of it
+    :raises MultistoreError: Glance refused, or did not answer
+    """
+    shown = None
+
+    def report(found: tuple[copies.Copy, ...]) -> None:
+        nonlocal shown
+        if found != shown:
+            shown = found
+            for copy in found:
+                LOG.info(
+                    'Image %(image)s, store %(store)s: %(state)s%(amount)s',
+                    {
+                        'image': image_id,
+                        'store': copy.store,
+                        'state': copy.state.value,
+                        'amount': f', {copy.copied >> 20} MiB'
+                        if copy.copied
+                        else '',
+                    },
+                )
+
+    LOG.info('Asking Glance to copy image %s to store %s', image_id, store)
+    [found] = copies.copy(
+        lookup.images(lookup.service_context(opts.COPY_GROUP)),
+        image_id,
+        [store],
+        CONF.libvirt.images_rbd_glance_copy_timeout,
+        report,
+    )
+    return found

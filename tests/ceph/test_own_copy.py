@@ -1,0 +1,121 @@
+"""A member starts servers from images that are not in the compute's Ceph."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import pytest
+
+from nova_multistore import opts
+from tests.cloud import glance as cloud_glance
+from tests.cloud import nova as cloud_nova
+
+MIB = 1 << 20
+ADMIN = cloud_glance.token('admin', ('admin', 'member', 'reader'))
+DATA = os.urandom(4 * MIB)
+#: How many servers start at once.
+MANY = 20
+
+
+@pytest.fixture
+def near(cloud):
+    """Nova clones images, and has Glance copy them to ``fast`` before."""
+    cloud.show_locations(True)
+    cloud.nova.conf(**{'libvirt.images_rbd_glance_store_name': 'fast'})
+    yield cloud
+    cloud.nova.conf(**{'libvirt.images_rbd_glance_store_name': ''})
+    cloud.show_locations(False)
+
+
+@pytest.fixture
+def privileged(near):
+    """The same, with credentials in ``[nova_multistore]``."""
+    cloud_nova.register_credentials(opts.COPY_GROUP)
+    near.nova.conf(
+        **cloud_nova.credentials(opts.COPY_GROUP, near.glance.url, ADMIN)
+    )
+    yield near
+    near.nova.conf(**{'nova_multistore.auth_type': None})
+
+
+@pytest.fixture
+def image(near):
+    """An image in files alone."""
+    image_id = near.glance.create_image(
+        DATA, stores=['cheap'], disk_format='raw'
+    )
+    yield image_id
+    near.glance.delete_image(image_id)
+
+
+def started(cloud, image_id, count=1):
+    """Start servers at once; return their ids when all are active."""
+    servers = [
+        cloud.nova.create_server(image_id, wait=False) for _ in range(count)
+    ]
+    for server in servers:
+        cloud.nova.wait(server, 'ACTIVE')
+    return servers
+
+
+def copies_asked(glance):
+    return [r for r in glance.requests() if r.path.endswith('/import')]
+
+
+def test_one(privileged, image):
+    """The disk is a clone of the copy, and has all of the data."""
+    privileged.nova.records.clear()
+
+    [server] = started(privileged, image)
+
+    assert privileged.glance.stores_of(image) == ['cheap', 'fast']
+    assert privileged.has_parent(server)
+    disk = privileged.ceph.sha256(privileged.disk(server))
+    assert disk == hashlib.sha256(DATA).hexdigest()
+    privileged.nova.wait_for_line(f'Image {image} has a copy in store fast')
+    privileged.nova.delete_server(server)
+
+
+def test_many_at_once(privileged, image):
+    """One copy is made for all."""
+    privileged.glance.forget_requests()
+
+    servers = started(privileged, image, MANY)
+
+    accepted = [r for r in copies_asked(privileged.glance) if r.status == 202]
+    assert len(accepted) == 1
+    assert all(privileged.has_parent(server) for server in servers)
+    for server in servers:
+        privileged.nova.delete_server(server)
+
+
+def test_without_credentials(near, image):
+    """It is as with stock Nova, but for the words of the fault."""
+    server = near.nova.create_server(image, wait=False)
+
+    with pytest.raises(cloud_nova.NovaFailed):
+        near.nova.wait(server, 'ACTIVE')
+
+    assert near.nova.server(server)['status'] == 'ERROR'
+    assert near.glance.stores_of(image) == ['cheap']
+    [line] = [x for x in near.nova.log_lines() if 'copy_image does not' in x][
+        :1
+    ]
+    assert 'openstack multistore image copy' in line
+    near.nova.delete_server(server)
+
+
+def test_image_of_somebody_else(privileged):
+    """It is no more visible than before: nothing is copied."""
+    foreign = privileged.glance.create_image(
+        DATA, stores=['cheap'], disk_format='raw', project='other'
+    )
+    privileged.glance.forget_requests()
+
+    with pytest.raises(Exception, match=r'400|404'):
+        privileged.nova.create_server(foreign)
+
+    assert copies_asked(privileged.glance) == []
+    assert privileged.glance.stores_of(foreign) == ['cheap']
+    privileged.glance.delete_image(foreign)
