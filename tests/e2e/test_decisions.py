@@ -153,7 +153,9 @@ def test_member_starts_a_server_from_it(
     image = member.active(json.loads(done.stdout)['id'])
     assert member.landing(image) == journey.Landing('reliable', whole=True)
 
-    again = member.descendant(image['id'])
+    again = journey.Server(
+        cloud.site, cloud.tenant('demo'), 'again', image['id'], starts=1
+    )
 
     copied = member.active(image['id'])
     assert set(copied['stores'].split(',')) == {'fast', 'reliable'}
