@@ -49,6 +49,7 @@ EVENTLET = $(shell grep -l mark.eventlet tests/functional/test_*.py)
 # Not "make" by its own name: "make -n" runs the lines that have it.
 again = $(MAKE) -s
 
+# Make a target that needs qemu-img, where that is.
 unless_missing = if command -v qemu-img >/dev/null; then $(again) $(1); fi
 
 # Run a recipe's commands; say at the end which Debian packages are missing.
@@ -66,9 +67,9 @@ bind = site=$$($(1)/python -c \
 	mkdir -p $$site/debian && cp $(2) $$site/debian && \
 	echo debian > $$site/debian.pth
 
-.PHONY: bench ceph ceph-eventlet ceph-threads clean cloud cloud-compute cloud-down demo docs e2e \
-	functional functional-eventlet lint other packages packages-e2e \
-	packages-venv test test-ceph unit upstream
+.PHONY: bench ceph ceph-eventlet ceph-threads clean cloud cloud-compute \
+	cloud-down demo docs e2e functional functional-eventlet lint other \
+	packages packages-e2e packages-venv test test-ceph unit upstream
 
 demo: packages
 	@$(call run,$(call with_ceph,-m tests.demo $(ARGS)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from typing import Any
 import uuid
@@ -110,7 +111,7 @@ class Checks(upgradecheck.UpgradeCommands):
         if not (lookup.disks_in_ceph() and own):
             return Result(Code.SUCCESS)
         if CONF.nova_multistore.auth_type:
-            return _try_to_copy()
+            return self._copying
         if not store or store == own:
             return Result(Code.SUCCESS)
         with contextlib.suppress(exception.LookupFailed):
@@ -189,6 +190,11 @@ class Checks(upgradecheck.UpgradeCommands):
                 "Glance's policy copy_image is changed, it is for "
                 'administrators alone.',
             )
+        return self._copying
+
+    @functools.cached_property
+    def _copying(self) -> Result:
+        """Whether the credentials of ``[nova_multistore]`` may copy."""
         return _try_to_copy()
 
     def _check_filter(self) -> Result:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cliff import columns
 from osc_lib import exceptions
+from osc_lib.cli import parseractions
 from osc_lib.command import command
 
 from nova_multistore import exception
@@ -219,6 +220,17 @@ def positive(text: str) -> int:
 def add_image(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names an image."""
     parser.add_argument('image', metavar='<image>', help='Image (name or ID)')
+
+
+def add_property(parser: argparse._ActionsContainer) -> None:
+    """Add the option that sets properties of an image."""
+    parser.add_argument(
+        '--property',
+        metavar='<key=value>',
+        action=parseractions.KeyValueAction,
+        default={},
+        help='Property of the image (repeat for several)',
+    )
 
 
 def add_stores(parser: argparse.ArgumentParser) -> None:

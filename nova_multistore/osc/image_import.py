@@ -52,7 +52,7 @@ class LocalFile(io.BufferedReader):
         return data
 
 
-class _HalfSent(Exception):
+class _HalfSent(exceptions.CommandError):
     """Raised if Glance has only a part of a file."""
 
 
@@ -169,10 +169,10 @@ class ImportImage(base.ListCommand):
             images.import_data(
                 image_id, wanted, parsed_args.must_succeed, **method
             )
-        except _HalfSent as exc:
+        except _HalfSent:
             if not parsed_args.image:
                 images.delete(image_id)
-            raise exceptions.CommandError(str(exc)) from exc
+            raise
         except (exception.GlanceRefused, exception.LookupFailed) as exc:
             # The answer may be lost, or be one to a repeated request.
             if self._has_begun(image_id):

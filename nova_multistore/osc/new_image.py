@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from osc_lib.cli import parseractions
-
 from nova_multistore.osc import base
 
 try:
@@ -88,13 +86,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         dest='tags',
         help='Tag of the image (repeat for several)',
     )
-    group.add_argument(
-        '--property',
-        metavar='<key=value>',
-        action=parseractions.KeyValueAction,
-        default={},
-        help='Property of the image (repeat for several)',
-    )
+    base.add_property(group)
 
 
 def attributes(parsed_args: argparse.Namespace) -> dict[str, Any]:

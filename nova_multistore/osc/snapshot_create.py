@@ -9,7 +9,6 @@ from typing import Any
 
 from osc_lib import exceptions
 from osc_lib.cli import format_columns
-from osc_lib.cli import parseractions
 
 from nova_multistore import copies
 from nova_multistore import stores
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 #: image, in seconds.
 PAUSE = 1.0
 
-_SHOW = 'openstack multistore image show'
 _COLUMNS = ('id', 'name', 'server_id', 'status', 'size', 'stores')
 
 
@@ -66,9 +64,7 @@ class _Create(base.ServerCommand):
         }
         image_id = self.cloud.create_image(server['id'], self.action, entity)
         if parsed_args.wait:
-            with self.interrupt_says(
-                f'Nova goes on; look again with: {_SHOW} {image_id}'
-            ):
+            with self.interrupt_says(_look_again(image_id)):
                 image = self._wait(server['id'], image_id, parsed_args)
         else:
             image = self.cloud.image(image_id) or {'id': image_id}
@@ -96,9 +92,17 @@ class _Create(base.ServerCommand):
             self.fall_short(
                 base.Outcome.PARTLY,
                 f'image {image_id} is {image["status"]} after {timeout} '
-                f'seconds; Nova goes on; look again with: {_SHOW} {image_id}',
+                f'seconds; {_look_again(image_id)}',
             )
         return image
+
+
+def _look_again(image_id: str) -> str:
+    """Return a sentence that says how to watch what Nova does."""
+    return (
+        'Nova goes on; look again with: openstack multistore image show '
+        f'{image_id}'
+    )
 
 
 def wait(
@@ -159,13 +163,7 @@ class CreateSnapshot(_Create):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--property',
-            metavar='<key=value>',
-            action=parseractions.KeyValueAction,
-            default={},
-            help='Property of the image (repeat for several)',
-        )
+        base.add_property(parser)
         return parser
 
     def entity(self, parsed_args: argparse.Namespace) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from nova_multistore import opts
 from nova_multistore.compute import patch
 from nova_multistore.compute import upload
+from nova_multistore.osc import nova_images
 from tests.unit import stub
 
 
@@ -76,3 +77,12 @@ def server(base):
         image_ref=base['id'],
         task_state='image_snapshot',
     )
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Do not wait; return how long it would have been each time."""
+    slept = []
+    clock = types.SimpleNamespace(sleep=slept.append)
+    monkeypatch.setattr(nova_images, 'time', clock)
+    return slept

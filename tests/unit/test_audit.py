@@ -20,7 +20,6 @@ from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.osc import audit_source
-from nova_multistore.osc import nova_images
 from nova_multistore.osc import sizes
 
 NOW = datetime.datetime(2026, 1, 2, 12, 0, tzinfo=datetime.timezone.utc)
@@ -847,15 +846,6 @@ def inquire(images, server_now=unasked):
     return audit_source.Source(
         types.SimpleNamespace(images=images, server_now=server_now)
     )
-
-
-@pytest.fixture
-def pauses(monkeypatch):
-    """Do not wait; return how long it would have been each time."""
-    slept = []
-    clock = types.SimpleNamespace(sleep=slept.append)
-    monkeypatch.setattr(nova_images, 'time', clock)
-    return slept
 
 
 SILENT = exception.LookupFailed('Glance did not answer')

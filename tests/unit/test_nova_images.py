@@ -42,15 +42,6 @@ class Images:
         return [{'id': name} for name in page], bool(self._pages)
 
 
-@pytest.fixture
-def pauses(monkeypatch):
-    """Do not wait; return how long it would have been each time."""
-    slept = []
-    clock = types.SimpleNamespace(sleep=slept.append)
-    monkeypatch.setattr(nova_images, 'time', clock)
-    return slept
-
-
 def listed(images):
     """List snapshots, but for the pages of hidden ones, which are empty."""
     cloud = types.SimpleNamespace(images=images)
