@@ -490,6 +490,7 @@ class _Case(libvirt_base.ServersTestBase):
         self.compute_rp_uuids: dict[str, str] = {}
         with mock.patch.multiple(
             nova_fixtures,
+            CellDatabases=_CellDatabases,
             GlanceFixture=lambda case: fixtures.Fixture(),
             # It would have the API wait until each snapshot is done.
             CastAsCallFixture=lambda case: fixtures.Fixture(),
@@ -565,6 +566,27 @@ class _Case(libvirt_base.ServersTestBase):
             }
         )
         super()._setup_services()
+
+
+class _ReadersFirst(nova_fixtures.ReaderWriterLock):
+    """A lock whose readers do not wait for a writer that waits itself."""
+
+    @property
+    def has_pending_writers(self) -> bool:
+        return False
+
+
+class _CellDatabases(nova_fixtures.CellDatabases):
+    """Nova's, for a cloud in which many servers are at work at once.
+
+    Its threads hold this lock and one per database. A thread with the database
+    that waits for a waiting writer, which waits for a reader, which waits for
+    the database, would wait forever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cell_lock = _ReadersFirst()
 
 
 class _PromptMessages(fixtures.Fixture):
