@@ -20,6 +20,7 @@ from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.cmd import explain
 from nova_multistore.compute import ceph
+from nova_multistore.compute import near
 from nova_multistore.compute import patch
 
 CONF = nova.conf.CONF
@@ -197,6 +198,21 @@ class Checks(upgradecheck.UpgradeCommands):
         """Whether the credentials of ``[nova_multistore]`` may copy."""
         return _try_to_copy()
 
+    def _check_downloads(self) -> Result:
+        if not near.has_near_store():
+            return Result(
+                Code.SUCCESS,
+                'This compute has no store of its own: Glance chooses the '
+                'store that an image is read from.',
+            )
+        if not near.can_prefer():
+            return Result(
+                Code.SUCCESS,
+                'Glance chooses the store that an image is read from: this '
+                'glanceclient cannot name one, which needs 4.12.',
+            )
+        return Result(Code.SUCCESS)
+
     def _check_filter(self) -> Result:
         # An upload to an image that does not exist.
         path = f'/images/{uuid.uuid4()}/file'
@@ -235,6 +251,7 @@ class Checks(upgradecheck.UpgradeCommands):
         ('Policy stores_info_detail', _check_details),
         ('[glance] api_servers', _check_endpoints),
         ('[nova_multistore] copy_to', _check_copy_to),
+        ('Downloads', _check_downloads),
         ('Filter in Glance', _check_filter),
     )
 

@@ -20,8 +20,8 @@ from nova_multistore import opts
 from nova_multistore.compute import ceph
 from nova_multistore.compute import location
 from nova_multistore.compute import own_copy
-from nova_multistore.compute import properties
 from nova_multistore.compute import rbd
+from nova_multistore.compute import requests
 from nova_multistore.compute import snapshot
 from nova_multistore.compute import upload
 from nova_multistore.compute import validation
@@ -114,7 +114,7 @@ _SEAMS = (
             'args',
             'kwargs',
         ),
-        properties.call,
+        requests.call,
     ),
     Seam(
         'nova.image.glance',

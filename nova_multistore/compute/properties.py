@@ -36,28 +36,17 @@ _REFUSED = (
 )
 
 
-def call(
-    proceed: Callable[..., Any],
-    client: Any,
-    /,
-    method: str,
-    controller: str | None = None,
-    args: Any = None,
-    kwargs: dict[str, Any] | None = None,
-    **_rest: Any,
-) -> Any:
+def update(proceed: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
     """Add the package's properties to Nova's update of a snapshot's image.
 
     If Glance refuses that, old properties are removed first, and the new ones
     are written after that. If it refuses that, too, Nova's update is sent
     without them.
 
-    Wraps ``nova.image.glance.GlanceClientWrapper.call``.
-
+    :param proceed: Nova's own call of glanceclient's ``images.update``
+    :param kwargs: its arguments
     :returns: what Glance answers
     """
-    if method != 'update' or controller or args or not kwargs:
-        return proceed()
     image_id = kwargs.get('image_id', '')
     snapshot = ongoing.get(image_id)
     if snapshot is None:

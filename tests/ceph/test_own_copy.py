@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 
 import pytest
 
 from nova_multistore import opts
+from nova_multistore.compute import near as near_store
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
 
@@ -89,6 +91,34 @@ def test_many_at_once(privileged, image):
     assert all(privileged.has_parent(server) for server in servers)
     for server in servers:
         privileged.nova.delete_server(server)
+
+
+@pytest.mark.skipif(
+    not near_store.can_prefer(), reason='glanceclient is older than 4.12'
+)
+def test_image_that_cannot_be_cloned(privileged, tmp_path):
+    """It is read from the own Ceph, not from the default store."""
+    raw, qcow2 = tmp_path / 'raw', tmp_path / 'qcow2'
+    raw.write_bytes(DATA)
+    subprocess.run(
+        ['qemu-img', 'convert', '-O', 'qcow2', raw, qcow2], check=True
+    )
+    image_id = privileged.glance.create_image(qcow2, stores=['cheap', 'fast'])
+    privileged.glance.files(image_id)['cheap'].unlink()
+    privileged.glance.forget_requests()
+
+    [server] = started(privileged, image_id)
+
+    disk = privileged.ceph.sha256(privileged.disk(server))
+    assert disk == hashlib.sha256(DATA).hexdigest()
+    [download] = [
+        r
+        for r in privileged.glance.requests()
+        if r.method == 'GET' and r.path.endswith('/file')
+    ]
+    assert download.query == 'prefer=fast'
+    privileged.nova.delete_server(server)
+    privileged.glance.delete_image(image_id)
 
 
 def test_without_credentials(near, image):

@@ -1,0 +1,107 @@
+"""The store from which nova-compute downloads an image.
+
+Of an image in several stores, Glance sends the copy of the store with the
+highest weight, wherever the compute is. Since 2026.1, a download can name a
+store that it prefers.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+from typing import Any
+
+import glanceclient.exc
+from glanceclient.v2 import images as glanceclient_images
+import nova.conf
+from oslo_log import log as logging
+
+from nova_multistore import lookup
+from nova_multistore import selection
+from nova_multistore.compute import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nova.context import RequestContext
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+# How Glance refuses the preference: its policy download_from_store, a store
+# that this API server does not have, or a single store.
+_REFUSED = (glanceclient.exc.HTTPBadRequest, glanceclient.exc.HTTPForbidden)
+
+
+def download(
+    proceed: Callable[..., Any], context: RequestContext, image_id: str
+) -> Any:
+    """Download an image from the nearest of its stores.
+
+    :param proceed: Nova's own call of glanceclient
+    :param context: whose token is sent
+    :param image_id: the image's UUID
+    :returns: what glanceclient's ``images.data`` returns
+    """
+    store = nearest(context, image_id)
+    if store is None:
+        return proceed()
+    try:
+        data = proceed(kwargs={'prefer': [store]})
+    except _REFUSED as exc:
+        LOG.debug(
+            'Image %s is not downloaded from store %s: %s',
+            image_id,
+            store,
+            exc,
+        )
+        return proceed()
+    LOG.info(
+        'Image %s is downloaded, preferably from store %s', image_id, store
+    )
+    return data
+
+
+def nearest(context: RequestContext, image_id: str) -> str | None:
+    """Return the store from which to download an image.
+
+    It is this compute's own Ceph store, or the store that ``[glance] store``
+    names, if the image is there.
+
+    :param context: whose token is sent
+    :param image_id: the image's UUID
+    :returns: store id; None if there is nothing to choose, the installed
+        glanceclient cannot, or Glance did not say where the image is
+    """
+    if not (has_near_store() and can_prefer()):
+        return None
+    # The stores of the image, and this compute's own, are found as for a
+    # snapshot that has it as its base image.
+    facts = snapshot.gather(
+        context,
+        selection.Facts(selection.Operation.OTHER, image_ref=image_id),
+        lookup.disks_in_ceph(),
+    )
+    stores = facts.base_stores or ()
+    catalogue = facts.catalogue
+    if catalogue is None or len(stores) < 2:
+        return None
+    known = {store.id for store in catalogue.stores}
+    for store in (facts.own_store, CONF.glance.store):
+        if store in stores and store in known:
+            return str(store)
+    return None
+
+
+def has_near_store() -> bool:
+    """Tell whether there may be a store that is near to this compute."""
+    return lookup.disks_in_ceph() or bool(CONF.glance.store)
+
+
+def can_prefer() -> bool:
+    """Tell whether glanceclient can name a store; it can since 4.12.
+
+    An older Glance ignores what it is sent.
+    """
+    data = inspect.signature(glanceclient_images.Controller.data)
+    return 'prefer' in data.parameters
