@@ -9,7 +9,6 @@
 
 PYTHON ?= python3
 ARGS ?=
-E2E ?=
 
 CONSTRAINTS = tests/constraints/2026.2.txt
 REQUIREMENTS = tests/requirements.txt tests/lint-requirements.txt \
@@ -68,22 +67,16 @@ bind = site=$$($(1)/python -c \
 	echo debian > $$site/debian.pth
 
 .PHONY: bench ceph ceph-eventlet ceph-threads clean cloud cloud-compute \
-	cloud-down demo docs e2e functional functional-eventlet lint other \
-	packages packages-e2e packages-venv test test-ceph unit upstream
+	cloud-down demo docs e2e functional functional-eventlet lint packages \
+	packages-e2e packages-venv test test-ceph unit upstream
 
 demo: packages
 	@$(call run,$(call with_ceph,-m tests.demo $(ARGS)))
 
-# With E2E=yes, the end-to-end cloud runs, too. It waits for half of its time, so
-# it leaves a core to other tests.
 test: packages $(READY)
 	@$(call run,$(again) unit && $(call unless_missing,functional) \
-		&& $(if $(E2E),.ci/beside "$(again) e2e" "$(again) other WORKERS=1", \
-		$(again) other))
-
-other:
-	@$(call unless_missing,functional-eventlet) \
-		&& if .ci/packages has ceph; then $(again) test-ceph; fi
+		&& $(call unless_missing,functional-eventlet) \
+		&& if .ci/packages has ceph; then $(again) test-ceph; fi)
 
 unit: $(READY)
 	$(call pytest,1,$(BIN),tests/unit $(side_by_side))
