@@ -14,7 +14,8 @@ from tests.e2e import site as e2e_site
 from tests.e2e import tenant as e2e_tenant
 from tests.e2e.tenant import wait_for
 
-FLAVOR = 'tiny'
+#: A disk as large as its image, and one of 1 GiB.
+TINY, SMALL = 'tiny', 'small'
 #: What an image has as long as Glance works on it.
 LOCK = 'os_glance_import_task'
 
@@ -35,6 +36,7 @@ class Server:
 
     :param image_id: the image that it is started from
     :param starts: how often a guest was started from that image before
+    :param flavor: `TINY` or `SMALL`
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Server:
         name: str,
         image_id: str,
         starts: int = 0,
+        flavor: str = TINY,
     ) -> None:
         self._site = site
         self._tenant = tenant
@@ -52,7 +55,7 @@ class Server:
         self.image_id = image_id
         self.id: str = tenant.create(
             *('server', 'create', name, '--image', image_id),
-            *('--flavor', FLAVOR, '--nic', 'none'),
+            *('--flavor', flavor, '--nic', 'none'),
         )['id']
         self.wait_for_status('ACTIVE')
         self._wait_for_guest()
