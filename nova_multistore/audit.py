@@ -41,6 +41,8 @@ class Settings:
     configured: bool = False
     #: Store of ``[glance] store``.
     store: str | None = None
+    #: Store of ``[nova_multistore] move_to``.
+    move_to: str | None = None
     #: Stores of ``[nova_multistore] copy_to``.
     copy_to: tuple[str, ...] = ()
     #: What ``nova.conf`` names as the compute's own Ceph store.
@@ -77,6 +79,16 @@ class Wanted:
 
 
 @dataclasses.dataclass(frozen=True)
+class Move:
+    """A move of an image that is to be completed."""
+
+    #: Id of the store that it moves to.
+    target: str
+    #: Id of the store that it leaves.
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Finding:
     """One thing that is wrong with an image."""
 
@@ -86,6 +98,8 @@ class Finding:
     remedy: str
     #: Stores that the image has to be copied to, if that is the remedy.
     copy_to: tuple[str, ...] = ()
+    #: The move to complete, if that is the remedy.
+    move: Move | None = None
 
 
 def judge(
@@ -113,10 +127,60 @@ def judge(
         return found
     written = record.read(image)
     wanted = _wanted(image, written, settings, lookups)
-    return [
-        *_judge_store(image, written, settings, lookups, wanted),
-        *_judge_copies(image, settings, lookups, wanted, now),
-    ]
+    tasks: Sequence[dict[str, Any]] = ()
+    if copies.is_held(image) or copies.has_failed(image):
+        tasks = lookups.tasks(image['id'])
+    since = _silent_since(image, tasks, now)
+    move = _move(written, settings)
+    if move is None:
+        found += _judge_store(image, written, settings, lookups, wanted)
+    else:
+        found += _judge_move(image, move, settings, tasks, since)
+    found += _judge_copies(image, settings, wanted, tasks, since, move)
+    return found
+
+
+def _move(written: record.Record | None, settings: Settings) -> Move | None:
+    """Return the move that an image is in the midst of.
+
+    A store that Glance does not have any more is nobody's to mend.
+    """
+    if written is None or written.difference:
+        return None
+    target, source = written.store, written.move_from
+    writable = settings.catalogue.writable
+    if target not in writable or source not in writable or source == target:
+        return None
+    return Move(target, source)
+
+
+def _judge_move(
+    image: dict[str, Any],
+    move: Move,
+    settings: Settings,
+    tasks: Sequence[dict[str, Any]],
+    since: str | None,
+) -> Iterator[Finding]:
+    """Check that a move goes on, or is done."""
+    present = stores.of_image(image)
+    (copy,) = (
+        copy
+        for copy in copies.read(image, [move.target], tasks)
+        if copy.store == move.target
+    )
+    lack = _lack(copy, since)
+    if copy.state is copies.State.DONE and move.source in present:
+        lack = 'it was not deleted there'
+    if lack is None:
+        return
+    # A user may have written this.
+    agreed = not settings.configured or settings.move_to == move.target
+    yield Finding(
+        f'it is to move from {move.source} to {move.target}: {lack}',
+        f'openstack multistore image relocate {image["id"]} '
+        f'--to {move.target} --from {move.source}',
+        move=move if agreed else None,
+    )
 
 
 def _is_volume_backed(image: dict[str, Any]) -> bool:
@@ -344,20 +408,17 @@ def _is_temporary(image: dict[str, Any], lookups: Lookups) -> bool | None:
 def _judge_copies(
     image: dict[str, Any],
     settings: Settings,
-    lookups: Lookups,
     wanted: Wanted,
-    now: datetime.datetime,
+    tasks: Sequence[dict[str, Any]],
+    since: str | None,
+    move: Move | None,
 ) -> Iterator[Finding]:
     """Check that all stores have the image that are to have a copy."""
-    tasks: Sequence[dict[str, Any]] = ()
-    if copies.is_held(image) or copies.has_failed(image):
-        tasks = lookups.tasks(image['id'])
-    since = _silent_since(image, tasks, now)
     # The same problem in several stores is one finding.
     alike: dict[tuple[str, bool], list[str]] = {}
     for copy in copies.read(image, (*wanted.stores, *wanted.beyond), tasks):
         lack = _lack(copy, since)
-        if lack is None:
+        if lack is None or (move and copy.store == move.target):
             continue
         mendable = copy.store in wanted.stores
         beyond = copy.store in wanted.beyond

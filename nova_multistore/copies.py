@@ -83,6 +83,14 @@ class Copy:
         """Whether the state is final: nothing is under way."""
         return self.state not in (State.WAITING, State.COPYING)
 
+    @property
+    def failure(self) -> str:
+        """Why the store does not have the image, in words; empty if it has."""
+        if self.state is State.DONE:
+            return ''
+        reason = self.reason or "the reason is in Glance's log"
+        return f'{self.state.value}, {reason}'
+
 
 def split(value: object) -> tuple[str, ...]:
     """Read a list of stores.

@@ -69,6 +69,17 @@ class CopyInterrupted(MultistoreError):
         self.cause = cause
 
 
+class NotWhole(MultistoreError):
+    """Raised if it is not certain that a store has all of an image."""
+
+    def __init__(self, image_id: str, problems: Sequence[str]) -> None:
+        super().__init__(
+            f'image {image_id} was not deleted anywhere: {"; ".join(problems)}'
+        )
+        #: What is not as it should be, in words.
+        self.problems = tuple(problems)
+
+
 class ForeignImage(MultistoreError):
     """Raised if an image does not belong to the project that it should."""
 

@@ -174,10 +174,23 @@ class Images:
         :raises LookupFailed: Glance did not answer
         :raises GlanceRefused: it will not
         """
+        self._change(image_id, op='add', path=f'/{name}', value=value)
+
+    def remove_property(self, image_id: str, name: str) -> None:
+        """Remove one property of an image.
+
+        :param image_id: the image's id
+        :param name: name of the property
+        :raises LookupFailed: Glance did not answer
+        :raises GlanceRefused: it will not, or there is none of that name
+        """
+        self._change(image_id, op='remove', path=f'/{name}')
+
+    def _change(self, image_id: str, **operation: str) -> None:
         self._send(
             'PATCH',
             f'/images/{image_id}',
-            json=[{'op': 'add', 'path': f'/{name}', 'value': value}],
+            json=[operation],
             headers={'Content-Type': _PATCH},
             timeout=self._timeout,
         )

@@ -77,6 +77,43 @@ Related options:
 * Glance's ``[DEFAULT] enabled_import_methods`` must include ``copy-image``.
 """,
     ),
+    cfg.StrOpt(
+        'move_to',
+        help="""
+Glance store to which every snapshot and backup of the servers on this compute
+moves after it was made.
+
+With disks in Ceph, the snapshot is made as a clone inside Ceph, in this
+compute's own Ceph store: in seconds, without a suspended guest and without a
+file on this host. It can be used at once. In the background, Glance copies it
+to this store. When the copy is proven whole, the snapshot is deleted from the
+first store. As long as that is outstanding, the image has the property
+``nova_multistore_move_from``. ``openstack multistore snapshot audit --fix``
+completes what was interrupted. A snapshot that servers were started from stays
+in the first store, too, until Ceph lets it go.
+
+If the disk is not in Ceph, or Glance does not say which store is in the same
+cluster, the snapshot is uploaded to this store straight away. A request can
+name another store; nothing moves then. Shelving and cross-cell resize are not
+affected.
+
+If the store is unknown or read-only, nova-compute logs an error when it
+starts, and each snapshot and backup fails before the disk of the server is
+read.
+
+Possible values:
+
+* The id of a store that ``GET /v2/info/stores`` of Glance lists and does not
+  mark as read-only.
+
+Related options:
+
+* ``[glance] store`` excludes this option. If both are set, nova-compute logs
+  an error when it starts, and snapshots go to ``[glance] store``.
+* ``auth_type`` and the options that belong to it, in this section: credentials
+  to move images with, as for ``copy_to``.
+""",
+    ),
 ]
 
 

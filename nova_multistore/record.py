@@ -23,8 +23,11 @@ STORE = 'nova_multistore_decided_store'
 RULE = 'nova_multistore_rule'
 #: Property: why the snapshot is not where, or not made as, it was decided.
 DIFFERENCE = 'nova_multistore_difference'
+#: Property: id of the store in which the snapshot was made, as long as it is
+#: to move from there to the one that was decided on.
+MOVE_FROM = 'nova_multistore_move_from'
 #: All properties of a record, the stores that are to have a copy included.
-PROPERTIES = (STORE, RULE, DIFFERENCE, copies.PROPERTY)
+PROPERTIES = (STORE, RULE, DIFFERENCE, MOVE_FROM, copies.PROPERTY)
 #: How long a difference may be, in characters.
 LONGEST = 255
 
@@ -38,6 +41,8 @@ class Record:
     rule: selection.Rule
     #: In words; None if the snapshot is as it was decided.
     difference: str | None = None
+    #: Id of the store that it is to leave; None if it stays where it is.
+    move_from: str | None = None
 
 
 def write(
@@ -56,6 +61,8 @@ def write(
     properties = {RULE: selected.rule.value}
     if store:
         properties[STORE] = store
+    if selected.move_from and selected.move_from not in copy_to:
+        properties[MOVE_FROM] = selected.move_from
     if copy_to:
         properties[copies.PROPERTY] = ','.join(copy_to)
     return properties
@@ -71,4 +78,6 @@ def read(image: dict[str, Any]) -> Record | None:
         rule = selection.Rule(image.get(RULE))
     except ValueError:
         return None
-    return Record(image.get(STORE), rule, image.get(DIFFERENCE))
+    return Record(
+        image.get(STORE), rule, image.get(DIFFERENCE), image.get(MOVE_FROM)
+    )

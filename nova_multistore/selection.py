@@ -47,6 +47,8 @@ class Rule(enum.Enum):
     REQUEST = 'request'
     #: ``[glance] store`` names it.
     CONFIG = 'config'
+    #: ``[nova_multistore] move_to`` names it.
+    MOVE = 'move'
     #: The base image is in it.
     BASE_IMAGE = 'base-image'
     #: It is this compute's own Ceph store.
@@ -125,6 +127,8 @@ class Facts:
     requested: str | None = None
     #: Store of ``[glance] store``.
     configured: str | None = None
+    #: Store of ``[nova_multistore] move_to``.
+    move_to: str | None = None
     #: What ``nova.conf`` names as this compute's own Ceph store.
     ceph_store: str | None = None
     #: The Ceph cluster that has the server's disk; None if none has.
@@ -148,6 +152,8 @@ class Facts:
                 return self.requested, Rule.REQUEST
             if self.configured:
                 return self.configured, Rule.CONFIG
+            if self.move_to:
+                return self.move_to, Rule.MOVE
         return None
 
     @property
@@ -187,6 +193,9 @@ class Selection:
     direct: Direct = Direct.NO
     #: Pool of the store, where a direct snapshot goes there.
     pool: str | None = None
+    #: Id of the store in which the direct snapshot is made, if it is to move
+    #: from there to ``store``.
+    move_from: str | None = None
     #: Pools of all stores in the cluster of the disk; None if they are not
     #: all known. Glance refuses a clone in any other pool.
     pools: frozenset[str] | None = None
@@ -234,41 +243,68 @@ def select(facts: Facts) -> Selection:
         selected = _derive(facts)
     if facts.cluster is None or not facts.clones:
         return selected
-    return _direct(selected, facts.cluster, facts.catalogue)
+    return _direct(selected, facts, facts.cluster)
 
 
-def _direct(
-    selected: Selection, cluster: Cluster, catalogue: Catalogue | None
-) -> Selection:
+def _direct(selected: Selection, facts: Facts, cluster: Cluster) -> Selection:
     """Decide where a direct snapshot goes.
 
     It goes to the pool of the store, if that has one in the cluster of the
     disk. If not, Nova's own search decides, as without the package: nobody
     asked for the store. If somebody did, there is no direct snapshot, unless
     nobody can say where the store is, now or later.
+
+    If the snapshot is to move to the store, it is made in this compute's own
+    Ceph store. Where that is not known, there is nothing to gain.
     """
+    catalogue = facts.catalogue
     pool = cluster.pool(selected.store)
     place = cluster.places.get(selected.store or '')
     if catalogue is None or (place and place.fsid and not cluster.fsid):
         unsettled = True
     else:
         unsettled = catalogue.unsettled and place is None
-    if pool:
+    move_from = None
+    if selected.rule is Rule.MOVE and not pool:
+        pool = _pool_to_move_from(facts, cluster)
+        move_from = facts.own_store if pool else None
+        direct = Direct.POOL if pool else Direct.NO
+    elif pool:
         direct = Direct.POOL if selected.ordered else Direct.POOL_FIRST
     elif selected.ordered and (unsettled or cluster.lacks(selected.store)):
         direct = Direct.NO
     else:
         direct = Direct.SEARCH
     return dataclasses.replace(
-        selected, direct=direct, pool=pool, pools=cluster.pools(catalogue)
+        selected,
+        direct=direct,
+        pool=pool,
+        pools=cluster.pools(catalogue),
+        move_from=move_from,
     )
 
 
+def _pool_to_move_from(facts: Facts, cluster: Cluster) -> str | None:
+    """Return the pool of this compute's own Ceph store.
+
+    :returns: None if it is not known, or Glance does not write to the store
+    """
+    writable = facts.catalogue.writable if facts.catalogue else ()
+    return (
+        cluster.pool(facts.own_store) if facts.own_store in writable else None
+    )
+
+
+# Why the store that somebody asked for is the one.
+_REASONS = {
+    Rule.REQUEST: 'the request names it',
+    Rule.CONFIG: '[glance] store names it',
+    Rule.MOVE: '[nova_multistore] move_to names it',
+}
+
+
 def _order(facts: Facts, store: str, rule: Rule) -> Selection:
-    if rule is Rule.REQUEST:
-        reason = 'the request names it'
-    else:
-        reason = '[glance] store names it'
+    reason = _REASONS[rule]
     if facts.catalogue is None:
         reason = f'{reason}; not checked, as {facts.unknown}'
     else:

@@ -61,6 +61,7 @@ def main(name_or_id: str) -> int:
                 operation=operation,
                 image_ref=server.image_ref,
                 configured=CONF.glance.store,
+                move_to=CONF.nova_multistore.move_to,
             ),
             lookup.disks_in_ceph(),
         )

@@ -193,6 +193,54 @@ class Checks(upgradecheck.UpgradeCommands):
             )
         return self._copying
 
+    def _check_move_to(self) -> Result:
+        store = CONF.nova_multistore.move_to
+        if not store:
+            return Result(Code.SUCCESS, 'It is not set: nothing moves.')
+        if CONF.glance.store:
+            return Result(
+                Code.FAILURE,
+                '[glance] store is set, too: snapshots go there, and nothing '
+                'moves.',
+            )
+        try:
+            _catalogue().check_writable(store)
+            cluster = _cluster() if lookup.disks_in_ceph() else None
+        except exception.StoreRefused as exc:
+            return Result(Code.FAILURE, f'{exc}.')
+        except exception.LookupFailed as exc:
+            return Result(Code.WARNING, f'It cannot be checked: {exc}.')
+        selected = selection.select(
+            selection.Facts(
+                selection.Operation.SNAPSHOT,
+                image_ref=str(uuid.uuid4()),
+                catalogue=_catalogue(),
+                move_to=store,
+                ceph_store=CONF.libvirt.images_rbd_glance_store_name or None,
+                cluster=cluster,
+                clones=ceph.takes_clones(),
+            )
+        )
+        if not selected.move_from:
+            return Result(
+                Code.SUCCESS,
+                f'Snapshots are made in {store} straight away: '
+                + (
+                    'it is in the Ceph of the disks.'
+                    if selected.pool
+                    else 'no other store is known to be in the Ceph of disks.'
+                ),
+            )
+        if not CONF.nova_multistore.auth_type:
+            return Result(
+                Code.WARNING,
+                'This section has no credentials: images are moved with the '
+                'token of the user who asks for the snapshot. Unless '
+                "Glance's policies copy_image and delete_image_location are "
+                'changed, they are for administrators alone.',
+            )
+        return self._copying
+
     @functools.cached_property
     def _copying(self) -> Result:
         """Whether the credentials of ``[nova_multistore]`` may copy."""
@@ -251,6 +299,7 @@ class Checks(upgradecheck.UpgradeCommands):
         ('Policy stores_info_detail', _check_details),
         ('[glance] api_servers', _check_endpoints),
         ('[nova_multistore] copy_to', _check_copy_to),
+        ('[nova_multistore] move_to', _check_move_to),
         ('Downloads', _check_downloads),
         ('Filter in Glance', _check_filter),
     )

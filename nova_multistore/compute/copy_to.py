@@ -1,7 +1,12 @@
-"""``[nova_multistore] copy_to``: copies of a snapshot in further stores."""
+"""What becomes of a finished snapshot in the background.
+
+It gets the copies that ``[nova_multistore] copy_to`` asks for, and moves to
+the store that ``move_to`` names.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -13,6 +18,7 @@ from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
+from nova_multistore import relocation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from nova.objects.instance import Instance
 
     from nova_multistore.selection import Operation
+    from nova_multistore.selection import Selection
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -44,6 +51,7 @@ def start(
     server: Instance,
     image_id: str,
     stores: Sequence[str],
+    selected: Selection,
 ) -> None:
     """Ask for copies of a finished snapshot, in the background.
 
@@ -51,21 +59,28 @@ def start(
     :param server: the server
     :param image_id: the image's UUID
     :param stores: ids of the stores that are to have a copy
+    :param selected: where the snapshot was made, and whether it moves
     """
-    if not stores:
+    targets = list(stores)
+    if selected.move_from:
+        targets = list(dict.fromkeys((str(selected.store), *stores)))
+    if selected.move_from in stores:
+        # It is to stay there, too.
+        selected = dataclasses.replace(selected, move_from=None)
+    if not targets:
         return
 
     def copy() -> None:
         try:
-            _copy(context, server, image_id, stores)
+            _copy(context, server, image_id, targets, selected)
         except Exception as exc:
-            _failed(server, image_id, stores, str(exc))
+            _failed(server, image_id, targets, str(exc))
 
     try:
         bounded.start(copy)
     except RuntimeError as exc:
         # No thread can be started.
-        _failed(server, image_id, stores, str(exc))
+        _failed(server, image_id, targets, str(exc))
 
 
 def _copy(
@@ -73,13 +88,15 @@ def _copy(
     server: Instance,
     image_id: str,
     stores: Sequence[str],
+    selected: Selection,
 ) -> None:
     privileged = bool(CONF.nova_multistore.auth_type)
     caller = lookup.service_context(opts.COPY_GROUP) if privileged else context
     images = lookup.images(caller)
     try:
+        before = images.show(image_id)
         if privileged:
-            _check_owner(images.show(image_id), context, server)
+            _check_owner(before, context, server)
         known = _known(context, server, image_id, stores)
         found = copies.copy(images, image_id, known, PATIENCE)
     except exception.CopyInterrupted as exc:
@@ -99,14 +116,62 @@ def _copy(
                 {'image': image_id, 'store': copy.store},
                 instance=server,
             )
-        else:
-            reason = copy.reason or "the reason is in Glance's log"
-            _failed(
-                server,
-                image_id,
-                [copy.store],
-                f'{copy.state.value}, {reason}',
+        elif not (selected.move_from and copy.store == selected.store):
+            _failed(server, image_id, [copy.store], copy.failure)
+    if selected.move_from:
+        _leave(caller, before, server, selected, found)
+
+
+def _leave(
+    caller: RequestContext,
+    before: dict[str, Any],
+    server: Instance,
+    selected: Selection,
+    found: Sequence[copies.Copy],
+) -> None:
+    """Delete a snapshot from the store in which it was made.
+
+    :param caller: whose token is sent
+    :param before: the image before it was copied
+    :param found: its state in the stores that were to have a copy
+    """
+    source, target = str(selected.move_from), str(selected.store)
+    reason: str | None = 'Glance does not have that store'
+    for copy in found:
+        if copy.store == target:
+            reason = copy.failure
+    if not reason:
+        try:
+            left = relocation.leave(
+                lookup.images(caller),
+                before,
+                target,
+                [source],
+                lookup.catalogue(caller),
             )
+            reason = left.reasons.get(source)
+        except exception.MultistoreError as exc:
+            reason = str(exc)
+    if reason:
+        LOG.warning(
+            'Image %(image)s stays in store %(source)s, from which it was to '
+            'move to %(target)s (%(reason)s). To complete that: openstack '
+            'multistore image relocate %(image)s --to %(target)s --from '
+            '%(source)s',
+            {
+                'image': before['id'],
+                'source': source,
+                'target': target,
+                'reason': reason,
+            },
+            instance=server,
+        )
+    else:
+        LOG.info(
+            'Image %(image)s has moved from store %(source)s to %(target)s',
+            {'image': before['id'], 'source': source, 'target': target},
+            instance=server,
+        )
 
 
 def _check_owner(
@@ -159,8 +224,8 @@ def _known(
             lookup.catalogue_for(context, store).check_writable(store)
         except exception.StoreRefused as exc:
             LOG.warning(
-                'Image %(image)s gets no copy that [nova_multistore] copy_to '
-                'asks for: %(reason)s',
+                'Image %(image)s gets no copy that [nova_multistore] in '
+                'nova.conf asks for: %(reason)s',
                 {'image': image_id, 'reason': exc},
                 instance=server,
             )

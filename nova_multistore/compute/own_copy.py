@@ -68,11 +68,10 @@ def copy_to_store(
         raise nova_exception.ImageUnacceptable(
             image_id=image_id, reason=f'no copy in store {store}: {exc}'
         ) from exc
-    if found.state is not copies.State.DONE:
-        reason = found.reason or "the reason is in Glance's log"
+    if found.failure:
         raise nova_exception.ImageUnacceptable(
             image_id=image_id,
-            reason=f'no copy in store {store}: {found.state.value}, {reason}',
+            reason=f'no copy in store {store}: {found.failure}',
         )
     LOG.info('Image %s has a copy in store %s', image_id, store)
     return None

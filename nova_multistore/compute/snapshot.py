@@ -93,6 +93,7 @@ def snapshot(
                     image_ref=instance.image_ref,
                     requested=making.requested,
                     configured=CONF.glance.store,
+                    move_to=CONF.nova_multistore.move_to,
                 ),
                 ceph.has_disk(driver, instance),
             )
@@ -108,7 +109,7 @@ def snapshot(
                 compute_utils.delete_image(
                     context, instance, nova_image.API(), image_id
                 )
-    copy_to.start(context, instance, image_id, wanted)
+    copy_to.start(context, instance, image_id, wanted, making.selection)
     return result
 
 
@@ -180,6 +181,11 @@ def destination(selected: selection.Selection) -> str:
     words = "Glance's default store"
     if selected.store:
         words = f'store {selected.store}'
+    if selected.move_from:
+        return (
+            f'store {selected.move_from} (Ceph pool {selected.pool}), and '
+            f'moves to {words}'
+        )
     if selected.pool:
         words += f' (Ceph pool {selected.pool})'
     if selected.direct is selection.Direct.SEARCH:
@@ -236,9 +242,13 @@ def _needs_image(
     """Tell whether the base image has to be looked up.
 
     Where somebody asked for a store, only the place of that store is of
-    interest, and that for a direct snapshot alone.
+    interest, and that for a direct snapshot alone. If the snapshot is to move
+    there, so is the store in which it is made.
     """
     if facts.ordered:
+        _store, rule = facts.ordered
+        if rule is selection.Rule.MOVE:
+            return in_ceph and facts.clones
         place_counts = in_ceph and facts.clones
         return place_counts and facts.ordered[0] not in catalogue.places
     return True

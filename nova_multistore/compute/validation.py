@@ -15,7 +15,8 @@ LOG = logging.getLogger(__name__)
 
 def start() -> None:
     """Check them in the background. nova-compute starts either way."""
-    if CONF.glance.store or CONF.nova_multistore.copy_to:
+    ours = CONF.nova_multistore
+    if CONF.glance.store or ours.copy_to or ours.move_to:
         bounded.start(_check)
 
 
@@ -23,6 +24,17 @@ def _check() -> None:
     if store := CONF.glance.store:
         _check_store(
             '[glance] store', store, 'every snapshot and backup will fail'
+        )
+    if store := CONF.nova_multistore.move_to:
+        if CONF.glance.store:
+            LOG.error(
+                '[nova_multistore] move_to is ignored: [glance] store is set, '
+                'too, and nothing moves from there'
+            )
+        _check_store(
+            '[nova_multistore] move_to',
+            store,
+            'every snapshot and backup will fail',
         )
     for store in CONF.nova_multistore.copy_to:
         _check_store(

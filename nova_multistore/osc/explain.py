@@ -173,6 +173,7 @@ def _gather(
         unknown='the base image is deleted or not visible',
         requested=requested,
         configured=conf.glance.store,
+        move_to=conf.nova_multistore.move_to,
         ceph_store=nova_conf.ceph_store(conf),
     )
     places = dict(catalogue.places)

@@ -14,6 +14,7 @@ from nova_multistore import audit
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import record
+from nova_multistore import relocation
 from nova_multistore import stores
 from nova_multistore.osc import audit_source
 from nova_multistore.osc import base
@@ -55,7 +56,9 @@ class AuditSnapshots(base.ListCommand):
         parser.add_argument(
             '--fix',
             action='store_true',
-            help='Make missing copies (nothing is ever deleted)',
+            help='Make missing copies and complete moves (an image is deleted '
+            'from the store that it leaves once another has all of it, and '
+            'never otherwise)',
         )
         parser.add_argument(
             '--dry-run',
@@ -91,6 +94,7 @@ def _settings(cloud: Cloud, files: Sequence[str]) -> audit.Settings:
         catalogue,
         configured=bool(files),
         store=conf.glance.store,
+        move_to=conf.nova_multistore.move_to,
         copy_to=tuple(conf.nova_multistore.copy_to),
         ceph_store=nova_conf.ceph_store(conf),
         cluster=nova_conf.cluster(conf, catalogue.places),
@@ -153,6 +157,7 @@ class _Audit:
             image, self._settings, self._source.lookups, now
         )
         failures = self._mend(image, findings)
+        moved = self._move(image, findings)
         present = format_columns.ListColumn(list(stores.of_image(image)))
         for finding in findings:
             self._problems += 1
@@ -163,7 +168,7 @@ class _Audit:
                 image['status'],
                 present,
                 finding.problem,
-                self._remedy(finding, failures),
+                self._remedy(finding, failures, moved),
             )
 
     def _mend(
@@ -193,8 +198,53 @@ class _Audit:
             for copy in made
         }
 
-    def _remedy(self, finding: audit.Finding, failures: dict[str, str]) -> str:
-        """Return what to run, or what was or would be done."""
+    def _move(
+        self, image: dict[str, Any], findings: list[audit.Finding]
+    ) -> str:
+        """Complete a move, if the user wants that.
+
+        :returns: why it is not completed; empty if it is now, or there is none
+        """
+        move = next((each.move for each in findings if each.move), None)
+        if move is None or self._args.dry_run or not self._args.fix:
+            return ''
+        self._say(f'moving image {image["id"]} to {move.target}')
+        try:
+            [copy] = copies.copy(
+                self._cloud.images,
+                image['id'],
+                [move.target],
+                self._args.timeout,
+            )
+            if copy.failure:
+                return copy.failure
+            left = relocation.leave(
+                self._cloud.images,
+                image,
+                move.target,
+                [move.source],
+                self._settings.catalogue,
+            )
+        except exception.MultistoreError as exc:
+            return str(exc)
+        return left.reasons.get(move.source) or ''
+
+    def _remedy(
+        self, finding: audit.Finding, failures: dict[str, str], moved: str
+    ) -> str:
+        """Return what to run, or what was or would be done.
+
+        :param failures: by store, why there is no copy
+        :param moved: why a move was not completed, empty if it was
+        """
+        if finding.move and self._args.fix:
+            if self._args.dry_run:
+                return f'to be moved to {finding.move.target}'
+            if moved:
+                return f'not moved to {finding.move.target}: {moved}'
+            self._mended += 1
+            self._copied += 1
+            return f'moved to {finding.move.target}'
         if not finding.copy_to or not self._args.fix:
             return finding.remedy
         if self._args.dry_run:

@@ -948,3 +948,90 @@ def test_no_totals():
     sizes.Totals([]).show(terminal)
 
     assert terminal.getvalue().strip() == ''
+
+
+# Moves.
+
+
+def moving(**changes):
+    """A snapshot that is to move from ``dcn0`` to ``central``."""
+    return snapshot(
+        **{
+            record.RULE: 'move',
+            record.STORE: 'central',
+            record.MOVE_FROM: 'dcn0',
+            **changes,
+        }
+    )
+
+
+MOVING = settings(move_to='central')
+COMPLETE = f'{RELOCATE}central --from dcn0'
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({}, 'none is being made'),
+        ({'stores': 'dcn0,central'}, 'it was not deleted there'),
+        (
+            {'os_glance_failed_import': 'central'},
+            "the import failed (the reason is in Glance's log)",
+        ),
+        (
+            {
+                'os_glance_import_task': TASK,
+                'os_glance_importing_to_stores': 'central',
+            },
+            f'the import has said nothing since {LONG_AGO}',
+        ),
+    ],
+)
+def test_move_that_is_not_done(changes, words):
+    """It is one finding, and can be completed."""
+    [finding] = judge(moving(**changes), MOVING)
+
+    assert finding == audit.Finding(
+        f'it is to move from dcn0 to central: {words}',
+        COMPLETE,
+        move=audit.Move('central', 'dcn0'),
+    )
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        # Under way.
+        {
+            'os_glance_import_task': TASK,
+            'os_glance_importing_to_stores': 'central',
+            'updated_at': OF_LATE,
+        },
+        # Done, but for the property.
+        {'stores': 'central'},
+        # Done, and copied back by somebody.
+        {'stores': 'central,dcn0', record.MOVE_FROM: ...},
+        # It was moved elsewhere by hand.
+        {'stores': 'dcn1', record.DIFFERENCE: 'it was moved to dcn1'},
+    ],
+)
+def test_move_that_needs_nothing(changes):
+    assert judge(moving(**changes), MOVING) == []
+
+
+def test_move_that_the_image_alone_wants():
+    """A user may have written that."""
+    [finding] = judge(moving(), settings())
+
+    assert (finding.remedy, finding.move) == (COMPLETE, None)
+
+
+@pytest.mark.parametrize('source', ['central', 'web', 'nosuch', ''])
+def test_nonsense_about_a_move(source):
+    """The store is right or wrong as without it."""
+    image = moving(**{record.MOVE_FROM: source})
+
+    assert judge({**image, 'stores': 'central'}, MOVING) == []
+    [finding] = judge(image, MOVING)
+    assert finding.move is None
+    assert finding.problem.startswith('it is in dcn0, not in central')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from nova_multistore import record
@@ -28,6 +30,29 @@ def selected(store='fast', rule=selection.Rule.BASE_IMAGE, known=CATALOGUE):
                 record.RULE: 'default',
                 record.STORE: 'cheap',
                 'nova_multistore_copy_to': 'x,y',
+            },
+        ),
+        # It is made elsewhere first; it does not leave where a copy is to be.
+        (
+            dataclasses.replace(
+                selected(rule=selection.Rule.MOVE), move_from='cheap'
+            ),
+            (),
+            {
+                record.RULE: 'move',
+                record.STORE: 'fast',
+                record.MOVE_FROM: 'cheap',
+            },
+        ),
+        (
+            dataclasses.replace(
+                selected(rule=selection.Rule.MOVE), move_from='cheap'
+            ),
+            ('cheap',),
+            {
+                record.RULE: 'move',
+                record.STORE: 'fast',
+                'nova_multistore_copy_to': 'cheap',
             },
         ),
         # Nobody knows which store is the default one.

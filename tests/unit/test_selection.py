@@ -406,3 +406,97 @@ def test_no_direct_snapshot_where_disks_are_elsewhere(ceph_store):
     chosen = selection.select(facts(ceph_store=ceph_store))
 
     assert (chosen.direct, chosen.pool) == (Direct.NO, None)
+
+
+IN_CEPH = {
+    'ceph': stores.Place('rbd', 'one', 'images'),
+    'cheap': stores.Place('file'),
+    'fast': stores.Place('rbd', 'one', 'other'),
+    'web': stores.Place('http'),
+}
+
+
+def moving(**changes):
+    """A disk in the Ceph of ``ceph`` and ``fast``, and a store to move to."""
+    catalogue = stores.Catalogue(
+        tuple(
+            dataclasses.replace(store, place=IN_CEPH[store.id])
+            for store in CATALOGUE.stores
+        )
+    )
+    return facts(
+        **{
+            'catalogue': catalogue,
+            'move_to': 'cheap',
+            'cluster': selection.Cluster('one', IN_CEPH),
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize('operation', KEPT)
+@pytest.mark.parametrize(
+    ('changes', 'source', 'pool'),
+    [
+        ({}, 'fast', 'other'),
+        ({'base_stores': ('ceph', 'cheap')}, 'ceph', 'images'),
+        ({'base_stores': None}, 'ceph', 'images'),
+        ({'ceph_store': 'ceph'}, 'ceph', 'images'),
+    ],
+)
+def test_made_in_ceph_and_moved(operation, changes, source, pool):
+    """It is made in the compute's own store, by a clone or not at all."""
+    chosen = selection.select(moving(operation=operation, **changes))
+
+    assert chosen.rule is selection.Rule.MOVE
+    assert (chosen.store, chosen.move_from) == ('cheap', source)
+    assert (chosen.direct, chosen.pool) == (selection.Direct.POOL, pool)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'direct'),
+    [
+        # It is in the same Ceph.
+        ({'move_to': 'fast'}, selection.Direct.POOL),
+        # The disk is not in Ceph, or is in another one, or nobody knows.
+        ({'cluster': None}, selection.Direct.NO),
+        (
+            {'cluster': selection.Cluster('two', IN_CEPH)},
+            selection.Direct.NO,
+        ),
+        ({'cluster': selection.Cluster('one', {})}, selection.Direct.NO),
+        ({'ceph_store': 'unknown'}, selection.Direct.NO),
+        ({'catalogue': None}, selection.Direct.NO),
+        ({'clones': False}, selection.Direct.NO),
+    ],
+)
+def test_nothing_to_gain_from_a_move(changes, direct):
+    """It is made in that store straight away."""
+    chosen = selection.select(moving(**changes))
+
+    assert chosen.rule is selection.Rule.MOVE
+    assert chosen.store == changes.get('move_to', 'cheap')
+    assert (chosen.direct, chosen.move_from) == (direct, None)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'requested': 'fast'},
+        {'configured': 'fast'},
+        *({'operation': operation} for operation in OTHERS),
+    ],
+)
+def test_not_moved(changes):
+    """An order, and what Nova makes for itself."""
+    chosen = selection.select(moving(**changes))
+
+    assert (chosen.store, chosen.move_from) == ('fast', None)
+    assert chosen.rule is not selection.Rule.MOVE
+
+
+@pytest.mark.parametrize('store', ['nosuch', 'web'])
+def test_move_to_a_store_that_takes_nothing(store):
+    """Nothing is made that could not move."""
+    with pytest.raises(exception.StoreRefused):
+        selection.select(moving(move_to=store))
