@@ -29,6 +29,7 @@ import uuid
 import fixtures
 
 from tests.cloud import identity
+from tests.cloud import preloaded
 
 REPOSITORY = Path(__file__).parents[2]
 LOCALHOST = '127.0.0.1'
@@ -39,9 +40,12 @@ STORES = {
     'reliable': 'file',
     'web': 'http',
 }
+_VERSION = int(importlib.metadata.version('glance').split('.')[0])
 #: Whether an image in a store of type http needs no `show_locations`.
-HAS_LOCATION_API = (
-    int(importlib.metadata.version('glance').split('.')[0]) >= 31
+HAS_LOCATION_API = _VERSION >= 31
+# Neither an older Glance, which is on eventlet, nor by a test that is.
+_CAN_BE_PRELOADED = (
+    _VERSION >= 33 and os.getenv('OS_NOVA_DISABLE_EVENTLET_PATCHING') == '1'
 )
 #: How long a Glance may take to start, or an image to become active, in
 #: seconds.
@@ -148,7 +152,7 @@ class Glance(fixtures.Fixture):
         self.launcher = tuple(launcher)
         self.options = options
         self.port, self._web_port = free_ports(2)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | preloaded.Glance | None = None
         self._web: http.server.ThreadingHTTPServer | None = None
         self._gates: dict[str, threading.Event] = {}
 
@@ -215,8 +219,17 @@ class Glance(fixtures.Fixture):
                 f'--bind {LOCALHOST}:{self.port}'
             ),
         )
+        self._process = self._launch(environment)
+        self._wait_until_it_answers()
+
+    def _launch(
+        self, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes] | preloaded.Glance:
+        self.log.touch()
+        if _CAN_BE_PRELOADED and not self.launcher:
+            return preloaded.Glance(self.root, environment, self.log)
         with self.log.open('ab') as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [*self.launcher, sys.executable, '-m', 'gunicorn'],
                 cwd=self.root,
                 env=environment,
@@ -225,7 +238,6 @@ class Glance(fixtures.Fixture):
                 stderr=log,
                 start_new_session=True,
             )
-        self._wait_until_it_answers()
 
     def stop(self) -> None:
         """Ask Glance to end, and wait for it; tasks that run are finished."""

@@ -323,7 +323,7 @@ class TestStatus:
         assert 'Stores that can be written to: cheap, fast.' in ' '.join(
             text.split()
         )
-        assert text.count('Result: Success') == 9
+        assert text.count('Result: Success') == 11
 
     @pytest.mark.parametrize('store', ['nosuch', 'web'])
     def test_bad_store(self, check, store):
@@ -350,7 +350,7 @@ class TestStatus:
 
         assert code == 1, text
         assert text.count('Result: Warning') == 2
-        assert text.count('Result: Success') == 7
+        assert text.count('Result: Success') == 9
 
     def test_no_arguments(self):
         """They are listed."""

@@ -1,0 +1,283 @@
+"""Snapshots that are made in Ceph, and move from there to another store."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sqlite3
+import threading
+import types
+from unittest import mock
+
+from keystoneauth1 import session as ks_session
+from keystoneauth1 import token_endpoint
+import openstack.connection
+import pytest
+
+from nova_multistore import image_api
+from nova_multistore import opts
+from nova_multistore import record
+from nova_multistore.compute import copy_to
+from nova_multistore.osc import cloud as osc_cloud
+from nova_multistore.osc import snapshot_audit
+from tests.cloud import glance as cloud_glance
+from tests.cloud import nova as cloud_nova
+from tests.functional import broken
+
+ADMIN = cloud_glance.token('admin', ('admin', 'member', 'reader'))
+#: The requests of a move that change something.
+STEPS = 'import_data', 'delete_from', 'remove_property'
+
+
+@pytest.fixture
+def moving(cloud):
+    """Snapshots move to files."""
+    cloud_nova.register_credentials(opts.COPY_GROUP)
+    cloud.nova.conf(
+        **{'nova_multistore.move_to': 'cheap'},
+        **cloud_nova.credentials(opts.COPY_GROUP, cloud.glance.url, ADMIN),
+    )
+    yield cloud
+    cloud.nova.conf(
+        **{'nova_multistore.move_to': None, 'nova_multistore.auth_type': None}
+    )
+
+
+@pytest.fixture
+def audited(cloud):
+    """Run the audit as an administrator; return its rows and exit code."""
+
+    def audited(*arguments):
+        connection = openstack.connection.Connection(
+            session=ks_session.Session(
+                auth=token_endpoint.Token(cloud.glance.url, ADMIN)
+            ),
+            image_endpoint_override=cloud.glance.url,
+            image_api_version='2',
+        )
+        app = types.SimpleNamespace(
+            client_manager=types.SimpleNamespace(
+                multistore=osc_cloud.Cloud(connection)
+            ),
+            stdout=io.StringIO(),
+            stderr=io.StringIO(),
+        )
+        command = snapshot_audit.AuditSnapshots(app, None)
+        parsed = command.get_parser('audit').parse_args(
+            ['--all-projects', '-f', 'json', *arguments]
+        )
+        code = command.run(parsed)
+        return json.loads(app.stdout.getvalue()), code
+
+    return audited
+
+
+def is_whole(cloud, image_id, digest):
+    """Tell whether each store that has the image has the server's data."""
+    data = cloud.data(image_id)
+    present = cloud.glance.stores_of(image_id)
+    assert present
+    return all(data.get(store) == digest for store in present)
+
+
+def age(cloud, image_id):
+    """Have nothing been said of an image for more than an hour."""
+    path = cloud.glance.root / 'glance.sqlite'
+    with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:
+        for table, column in (('images', 'id'), ('tasks', 'image_id')):
+            database.execute(
+                f"UPDATE {table} SET updated_at = datetime('now', "
+                f"'-61 minutes') WHERE {column} = ?",
+                [image_id],
+            )
+        database.commit()
+
+
+def test_moves(moving, clone):
+    """It is a clone at first, and is whole wherever it is listed."""
+    digest = moving.ceph.sha256(moving.disk(clone))
+    moving.nova.records.clear()
+    moving.glance.forget_requests()
+    with mock.patch.object(moving.nova.driver, 'suspend') as suspend:
+        image_id = moving.nova.snapshot(clone)
+
+    assert moving.glance.image(image_id)['status'] == 'active'
+    assert is_whole(moving, image_id, digest)
+    moving.nova.wait_for_line(
+        f'Image {image_id} has moved from store fast to cheap'
+    )
+    assert moving.data(image_id) == {'cheap': digest}
+    image = moving.glance.image(image_id)
+    assert record.MOVE_FROM not in image
+    assert (image[record.RULE], image[record.STORE]) == ('move', 'cheap')
+    assert not any(r.is_upload for r in moving.glance.requests())
+    assert not suspend.called
+    assert list((moving.nova.root / 'snapshots').iterdir()) == []
+    moving.glance.delete_image(image_id)
+
+
+def test_with_copies(moving, clone):
+    """They are made as well; and a store that is to have one keeps it."""
+    digest = moving.ceph.sha256(moving.disk(clone))
+    for wanted, left in (
+        (['second'], {'cheap', 'second'}),
+        (['second', 'fast'], {'cheap', 'fast', 'second'}),
+    ):
+        moving.nova.conf(**{'nova_multistore.copy_to': wanted})
+        moving.nova.records.clear()
+
+        image_id = moving.nova.snapshot(clone)
+
+        moving.nova.conf(**{'nova_multistore.copy_to': []})
+        last = 'has moved from' if 'fast' not in wanted else 'in store fast'
+        moving.nova.wait_for_line(last)
+        assert moving.data(image_id) == dict.fromkeys(left, digest)
+        assert record.MOVE_FROM not in moving.glance.image(image_id)
+        moving.glance.delete_image(image_id)
+
+
+def test_disk_that_is_not_cloned(moving, clone):
+    """An image that is not raw is uploaded to that store straight away."""
+    moving.nova.conf(**{'libvirt.snapshot_image_format': 'qcow2'})
+
+    image_id = moving.nova.snapshot(clone)
+
+    moving.nova.conf(**{'libvirt.snapshot_image_format': None})
+    assert moving.glance.stores_of(image_id) == ['cheap']
+    assert record.MOVE_FROM not in moving.glance.image(image_id)
+    moving.glance.delete_image(image_id)
+
+
+def test_pool_that_takes_nothing(moving, clone):
+    """It is uploaded to that store, and there is nothing left to move."""
+    moving.nova.records.clear()
+    with mock.patch(
+        'nova.storage.rbd_utils.RBDDriver.clone', side_effect=OSError
+    ):
+        image_id = moving.nova.snapshot(clone)
+
+    moving.nova.wait_for_line('has moved from store fast to cheap')
+    image = moving.glance.image(image_id)
+    assert (image['status'], image['stores']) == ('active', 'cheap')
+    assert record.MOVE_FROM not in image
+    moving.glance.delete_image(image_id)
+
+
+def test_server_that_was_started_from_it(moving, clone, audited):
+    """Ceph keeps it as long as that has its data; then it can move."""
+    moving.nova.conf(**{'nova_multistore.auth_type': None})
+    moving.nova.records.clear()
+    moving.show_locations(True)
+    image_id = moving.nova.snapshot(clone)
+    moving.nova.wait_for_line('stays in store fast')
+    moving.glance.finish_tasks(image_id)
+    digest = moving.ceph.sha256(moving.disk(clone))
+    server = moving.nova.create_server(image_id)
+    assert moving.has_parent(server)
+    moving.show_locations(False)
+
+    [row], code = audited('--fix')
+
+    assert (row['id'], code) == (image_id, 1)
+    assert row['remedy'].startswith('not moved to cheap: Glance refuses')
+    assert is_whole(moving, image_id, digest)
+    moving.nova.delete_server(server)
+    [row], code = audited('--fix')
+    assert (row['remedy'], code) == ('moved to cheap', 0)
+    assert moving.data(image_id) == {'cheap': digest}
+    moving.glance.delete_image(image_id)
+
+
+def test_target_that_is_full(moving, clone, audited, monkeypatch):
+    """It stays where it is, which is logged, until there is room."""
+    digest = moving.ceph.sha256(moving.disk(clone))
+    moving.nova.records.clear()
+    with broken(moving.glance, 'cheap'):
+        image_id = moving.nova.snapshot(clone)
+        line = moving.nova.wait_for_line('stays in store fast')
+        assert moving.data(image_id) == {'fast': digest}
+        assert is_whole(moving, image_id, digest)
+        [row], code = audited()
+        assert code == 1
+
+    assert f'relocate {image_id} --to cheap --from fast' in line
+    assert f'relocate {image_id} --to cheap --from fast' in row['remedy']
+    _rows, code = audited('--fix')
+    assert code == 0
+    assert moving.data(image_id) == {'cheap': digest}
+    moving.glance.delete_image(image_id)
+
+
+def test_deleted_meanwhile(moving, clone, monkeypatch):
+    """Nothing is left of it."""
+    asked = threading.Event()
+    proceed = threading.Event()
+    ask = image_api.Images.import_data
+
+    def import_data(*args, **kwargs):
+        asked.set()
+        assert proceed.wait(60)
+        return ask(*args, **kwargs)
+
+    monkeypatch.setattr(image_api.Images, 'import_data', import_data)
+    moving.nova.records.clear()
+    image_id = moving.nova.snapshot(clone)
+    assert asked.wait(60)
+    moving.glance.finish_tasks(image_id)
+    moving.glance.delete_image(image_id)
+    proceed.set()
+
+    moving.nova.wait_for_line(f'Image {image_id} is gone')
+    assert moving.data(image_id) == {}
+
+
+@pytest.mark.parametrize('killed', ['nova-compute', 'glance'])
+@pytest.mark.parametrize('when', ['before', 'after'])
+@pytest.mark.parametrize('step', STEPS)
+def test_killed(moving, clone, audited, monkeypatch, step, when, killed):
+    """It is whole at each moment, and the audit ends the move."""
+    digest = moving.ceph.sha256(moving.disk(clone))
+    original = getattr(image_api.Images, step)
+    # What still looks after the image, once Glance is away.
+    monkeypatch.setattr(copy_to, 'PATIENCE', 1.0)
+    dead = threading.Event()
+
+    def die():
+        if killed == 'glance':
+            moving.glance.kill()
+            return
+        # As for a process that is no more, nothing is logged or cleaned up.
+        dead.set()
+        raise SystemExit
+
+    def request(*args, **kwargs):
+        if dead.is_set():
+            raise SystemExit
+        if when == 'before':
+            die()
+            return original(*args, **kwargs)
+        original(*args, **kwargs)
+        die()
+        return None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(image_api.Images, step, request)
+        before = set(threading.enumerate())
+        image_id = moving.nova.snapshot(clone)
+        for thread in set(threading.enumerate()) - before:
+            if thread.daemon and 'bounded' in repr(thread._target):
+                thread.join(60)
+    if killed == 'glance':
+        moving.glance.start()
+
+    assert is_whole(moving, image_id, digest)
+    if not moving.glance.image(image_id).get('os_glance_import_task'):
+        age(moving, image_id)
+    moving.glance.finish_tasks(image_id)
+    assert is_whole(moving, image_id, digest)
+    _rows, _code = audited('--fix')
+    assert is_whole(moving, image_id, digest)
+    assert audited() == ([], 0)
+    assert moving.data(image_id) == {'cheap': digest}
+    moving.glance.delete_image(image_id)
