@@ -74,13 +74,19 @@ def start(
         try:
             _copy(context, server, image_id, targets, selected)
         except Exception as exc:
-            _failed(server, image_id, targets, str(exc))
+            fail(exc)
+
+    def fail(error: Exception) -> None:
+        if stores:
+            _failed(server, image_id, stores, str(error))
+        if selected.move_from:
+            _stays(server, image_id, selected, str(error))
 
     try:
         bounded.start(copy)
     except RuntimeError as exc:
         # No thread can be started.
-        _failed(server, image_id, targets, str(exc))
+        fail(exc)
 
 
 def _copy(
@@ -153,25 +159,30 @@ def _leave(
         except exception.MultistoreError as exc:
             reason = str(exc)
     if reason:
-        LOG.warning(
-            'Image %(image)s stays in store %(source)s, from which it was to '
-            'move to %(target)s (%(reason)s). To complete that: openstack '
-            'multistore image relocate %(image)s --to %(target)s --from '
-            '%(source)s',
-            {
-                'image': before['id'],
-                'source': source,
-                'target': target,
-                'reason': reason,
-            },
-            instance=server,
-        )
+        _stays(server, before['id'], selected, reason)
     else:
         LOG.info(
             'Image %(image)s has moved from store %(source)s to %(target)s',
             {'image': before['id'], 'source': source, 'target': target},
             instance=server,
         )
+
+
+def _stays(
+    server: Instance, image_id: str, selected: Selection, reason: str
+) -> None:
+    LOG.warning(
+        'Image %(image)s stays in store %(source)s, from which it was to move '
+        'to %(target)s (%(reason)s). To complete that: openstack multistore '
+        'image relocate %(image)s --to %(target)s --from %(source)s',
+        {
+            'image': image_id,
+            'source': selected.move_from,
+            'target': selected.store,
+            'reason': reason,
+        },
+        instance=server,
+    )
 
 
 def _check_owner(
