@@ -97,6 +97,7 @@ def age(cloud, image_id):
         database.commit()
 
 
+@pytest.mark.eventlet
 def test_moves(moving, clone):
     """It is a clone at first, and is whole wherever it is listed."""
     digest = moving.ceph.sha256(moving.disk(clone))

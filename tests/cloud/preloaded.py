@@ -13,20 +13,17 @@ from pathlib import Path
 import subprocess
 import sys
 
-_processes = multiprocessing.get_context('forkserver')
-_processes.set_forkserver_preload(
-    [
-        'glance.api.v2.router',
-        'glance.api.versions',
-        'glance.common.wsgi_app',
-        'glance.db.sqlalchemy.api',
-        'glance_store._drivers.filesystem',
-        'glance_store._drivers.http',
-        'gunicorn.app.wsgiapp',
-        'gunicorn.workers.gthread',
-        'oslo_db.sqlalchemy.enginefacade',
-        'tests.cloud.identity',
-    ]
+_MODULES = (
+    'glance.api.v2.router',
+    'glance.api.versions',
+    'glance.common.wsgi_app',
+    'glance.db.sqlalchemy.api',
+    'glance_store._drivers.filesystem',
+    'glance_store._drivers.http',
+    'gunicorn.app.wsgiapp',
+    'gunicorn.workers.gthread',
+    'oslo_db.sqlalchemy.enginefacade',
+    'tests.cloud.identity',
 )
 
 
@@ -41,7 +38,10 @@ class Glance:
     def __init__(
         self, directory: Path, environment: Mapping[str, str], log: Path
     ) -> None:
-        self._process = _processes.Process(
+        # There is none on eventlet.
+        processes = multiprocessing.get_context('forkserver')
+        processes.set_forkserver_preload(list(_MODULES))
+        self._process = processes.Process(
             target=_main, args=(directory, dict(environment), log)
         )
         self._process.start()
