@@ -42,8 +42,8 @@ def copy_to_store(
 
     :raises nova.exception.ImageUnacceptable: there is no copy; Nova then
         downloads the image, unless it is told never to
-    :raises nova.exception.ImageNotAuthorized: there are no credentials, and
-        the user may not copy images
+    :raises nova.exception.InvalidInput: there are no credentials, and the user
+        may not copy images; Nova shows the user why, and tries no other host
     """
     image_id = image_meta['id']
     store = CONF.libvirt.images_rbd_glance_store_name
@@ -51,12 +51,13 @@ def copy_to_store(
         try:
             return proceed()
         except nova_exception.ImageNotAuthorized as exc:
-            raise nova_exception.ImageNotAuthorized(
-                f"Image {image_id} has to be copied to store '{store}' before "
-                "a server can start from it, and Glance's policy copy_image "
-                'does not let this user do that. An operator can give '
-                '[nova_multistore] credentials in nova.conf, or copy it with: '
-                f'openstack multistore image copy {image_id} --store {store}'
+            raise nova_exception.InvalidInput(
+                # Nova keeps 255 characters, and puts 65 before these.
+                f"Image {image_id} has to be copied to store '{store}' first, "
+                "which Glance's policy copy_image denies this user. Ask an "
+                'operator to copy it (openstack multistore image copy '
+                f'{image_id} --store {store}), or to give [nova_multistore] '
+                'in nova.conf credentials.'
             ) from exc
     if image_meta.get('status') != 'active':
         raise nova_exception.ImageUnacceptable(

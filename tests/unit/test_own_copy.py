@@ -114,7 +114,7 @@ def test_without_credentials(store):
         raise nova_exception.ImageNotAuthorized(image_id=IMAGE)
 
     with pytest.raises(
-        nova_exception.ImageNotAuthorized,
+        nova_exception.InvalidInput,
         match=r'openstack multistore image copy .* --store fast',
     ):
         ask(refuse)
