@@ -94,6 +94,7 @@ def _sections(site: e2e_site.Site, path: Path) -> dict[str, dict[str, Any]]:
             'state_path': directory,
             'transport_url': site.transport,
         },
+        'quota': {'cores': -1, 'instances': -1},
         'api_database': {'connection': site.database('nova_api')},
         'database': {'connection': site.database('nova')},
         'glance': {'region_name': e2e_site.REGION},
@@ -127,6 +128,15 @@ def _configure_compute(
         section, _, option = name.rpartition('.')
         sections.setdefault(section or 'DEFAULT', {})[option] = value
     site.write(path.with_name('nova-compute.conf'), sections)
+
+
+def copy_credentials(site: e2e_site.Site) -> dict[str, str]:
+    """Return the options with which nova-compute may copy any image."""
+    return {
+        f'nova_multistore.{name}': str(value)
+        for name, value in site.credentials('nova').items()
+        if name != 'region_name'
+    }
 
 
 def start(site: e2e_site.Site) -> None:

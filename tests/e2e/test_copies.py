@@ -13,6 +13,7 @@ import pytest
 from tests.e2e import fixture
 from tests.e2e import guest
 from tests.e2e import journey
+from tests.e2e import nova
 from tests.e2e.tenant import wait_for
 
 MIB = 1 << 20
@@ -24,16 +25,11 @@ Run = Callable[..., 'subprocess.CompletedProcess[str]']
 @pytest.fixture
 def server(cloud: fixture.Cloud, tmp_path: Path) -> Iterator[journey.Server]:
     """Return a member's server whose snapshots are copied to `reliable`."""
-    credentials = cloud.site.credentials('nova')
     cloud.run_compute(
         True,
         **{
             'nova_multistore.copy_to': 'reliable',
-            **{
-                f'nova_multistore.{name}': str(value)
-                for name, value in credentials.items()
-                if name != 'region_name'
-            },
+            **nova.copy_credentials(cloud.site),
         },
     )
     path = tmp_path / 'base.raw'

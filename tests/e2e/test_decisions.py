@@ -15,8 +15,13 @@ from nova_multistore import record
 from tests.e2e import fixture
 from tests.e2e import guest
 from tests.e2e import journey
+from tests.e2e import nova
+from tests.e2e import site
+from tests.e2e.tenant import wait_for
 
 MIB = 1 << 20
+#: How many servers a member starts at once.
+MANY = 20
 
 Run = Callable[..., 'subprocess.CompletedProcess[str]']
 
@@ -115,14 +120,20 @@ def test_explain(
     }
 
 
-def test_order_of_a_member(run: Run, member: journey.Server) -> None:
-    """It is right where it was ordered to, and not for all to judge."""
+def ordered(run: Run, member: journey.Server) -> str:
+    """Have a member order a snapshot to files; return the image's id."""
     done = run(
         *('snapshot', 'create', '--store', 'reliable', '--wait'),
         *(member.id, '-f', 'json'),
     )
     assert done.returncode == 0, done.stderr
-    image_id = json.loads(done.stdout)['id']
+    image_id: str = json.loads(done.stdout)['id']
+    return image_id
+
+
+def test_order_of_a_member(run: Run, member: journey.Server) -> None:
+    """It is right where it was ordered to, and not for all to judge."""
+    image_id = ordered(run, member)
 
     assert audit(run, user='demo')[0] == {}
     assert image_id not in audit(run, '--all-projects')[0]
@@ -135,22 +146,8 @@ def test_member_starts_a_server_from_it(
     cloud: fixture.Cloud, run: Run, member: journey.Server
 ) -> None:
     """Nova has it copied into its own Ceph, with credentials of its own."""
-    credentials = cloud.site.credentials('nova')
-    cloud.run_compute(
-        True,
-        'rbd',
-        **{
-            f'nova_multistore.{name}': str(value)
-            for name, value in credentials.items()
-            if name != 'region_name'
-        },
-    )
-    done = run(
-        *('snapshot', 'create', '--store', 'reliable', '--wait'),
-        *(member.id, '-f', 'json'),
-    )
-    assert done.returncode == 0, done.stderr
-    image = member.active(json.loads(done.stdout)['id'])
+    cloud.run_compute(True, 'rbd', **nova.copy_credentials(cloud.site))
+    image = member.active(ordered(run, member))
     assert member.landing(image) == journey.Landing('reliable', whole=True)
 
     again = journey.Server(
@@ -161,6 +158,97 @@ def test_member_starts_a_server_from_it(
     assert set(copied['stores'].split(',')) == {'fast', 'reliable'}
     assert member.landing(copied).whole
     again.delete()
+
+
+def test_many_servers_at_once(
+    cloud: fixture.Cloud, run: Run, member: journey.Server
+) -> None:
+    """One copy is made for all that a member starts from one image."""
+    cloud.run_compute(True, 'rbd', **nova.copy_credentials(cloud.site))
+    tenant, admin = cloud.tenant('demo'), cloud.tenant('admin')
+    image_id = member.active(ordered(run, member))['id']
+    tenant.openstack(
+        *('server', 'create', 'many', '--image', image_id, '--nic', 'none'),
+        *('--flavor', journey.TINY, '--min', str(MANY), '--max', str(MANY)),
+    )
+
+    def servers() -> list[Any]:
+        found: list[Any] = tenant.ask(
+            'nova', 'GET', '/v2.1/servers/detail?name=many'
+        )['servers']
+        return found
+
+    started = wait_for(
+        f'{MANY} servers',
+        servers,
+        lambda found: all(s['status'] in ('ACTIVE', 'ERROR') for s in found),
+    )
+
+    assert [s['status'] for s in started] == ['ACTIVE'] * MANY
+    tasks = admin.ask('glance', 'GET', f'/v2/images/{image_id}/tasks')['tasks']
+    assert [task['status'] for task in tasks] == ['success']
+    tenant.openstack('server', 'delete', '--wait', *(s['id'] for s in started))
+
+
+def test_without_credentials(
+    cloud: fixture.Cloud, run: Run, member: journey.Server
+) -> None:
+    """The server's fault says to the member why it is not started."""
+    cloud.run_compute(True, 'rbd')
+    image_id = member.active(ordered(run, member))['id']
+
+    with pytest.raises(site.CloudFailed, match='copy_image denies this user'):
+        journey.Server(cloud.site, cloud.tenant('demo'), 'none', image_id)
+
+    cloud.tenant('demo').openstack('server', 'delete', '--wait', 'none')
+
+
+def test_move(cloud: fixture.Cloud, run: Run, member: journey.Server) -> None:
+    """It is made in Ceph, and moves, also through nova-compute's end."""
+    options = {
+        'nova_multistore.move_to': 'reliable',
+        **nova.copy_credentials(cloud.site),
+    }
+    cloud.run_compute(True, 'rbd', **options)
+    checked = status(cloud, 'upgrade', 'check')
+    image_id = member.start_snapshot()
+    moved = wait_for(
+        'the move',
+        lambda: cloud.tenant('demo').image(image_id),
+        lambda image: (
+            image['status'] == 'active' and record.MOVE_FROM not in image
+        ),
+    )
+    member.wait_for_status('ACTIVE')
+    assert '[nova_multistore] move_to' in checked
+    assert member.landing(moved) == journey.Landing('reliable', whole=True)
+    assert moved[record.RULE] == 'move'
+
+    directory = cloud.site.root / 'stores' / 'reliable'
+    aside = directory.rename(directory.with_name('aside'))
+    directory.write_text('no directory')
+    try:
+        image = member.active(member.start_snapshot())
+        cloud.stop_compute(kill=True)
+    finally:
+        directory.unlink()
+        aside.rename(directory)
+    assert member.landing(image) == journey.Landing('fast', whole=True)
+    assert image[record.MOVE_FROM] == 'fast'
+
+    configuration = cloud.site.root / 'nova' / 'nova-compute.conf'
+    arguments = '--all-projects', '--config-file', str(configuration)
+    found, _words = audit(run, *arguments)
+    problem = found[image['id']]['problem']
+    assert problem.startswith('it is to move from fast to reliable: ')
+    mended = run(
+        *('snapshot', 'audit', *arguments, '--fix', '-f', 'json'), user='admin'
+    )
+    remedies = {row['id']: row['remedy'] for row in json.loads(mended.stdout)}
+    assert remedies[image['id']] == 'moved to reliable'
+    after = cloud.tenant('demo').image(image['id'])
+    assert member.landing(after) == journey.Landing('reliable', whole=True)
+    cloud.run_compute(True, 'rbd')
 
 
 def test_mixed_fleet(
