@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from nova_multistore import image_api
 
+#: How long to wait for the end of an import, and between two looks, in seconds.
+SETTLE, PAUSE = 60.0, 0.5
 # Attributes that identify the data of an image.
 _DIGESTS = ('size', 'checksum', 'os_hash_algo', 'os_hash_value')
 
@@ -53,7 +56,12 @@ def leave(
     :raises LookupFailed: Glance did not answer
     :raises GlanceRefused: the image is not there
     """
+    deadline = time.monotonic() + SETTLE
     after = images.show(before['id'])
+    while copies.is_held(after) and time.monotonic() < deadline:
+        # The store has the image before the import that copied it has ended.
+        time.sleep(PAUSE)
+        after = images.show(before['id'])
     if found := _problems(before, after, target):
         raise exception.NotWhole(after['id'], found)
     reasons = others(after, target, sources, catalogue)

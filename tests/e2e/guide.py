@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -19,8 +20,10 @@ import textwrap
 import threading
 from typing import Any
 
+from tests.cloud import ceph as cloud_ceph
 from tests.cloud import glance as cloud_glance
 from tests.e2e import site as e2e_site
+from tests.functional import broken
 
 PAGE = e2e_site.REPOSITORY / 'doc' / 'source' / 'import-guide.txt'
 STORES = ('central', 'dcn0', 'dcn1')
@@ -34,6 +37,8 @@ SECTIONS = (
     'another store',
 )
 
+# What the name of a pool ends with as long as its store takes nothing.
+_AWAY = '-away'
 _SITE = 'http://images.example.com'
 _IMAGE = 'cirros.qcow2'
 _UUID = re.compile(r'[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
@@ -46,11 +51,18 @@ class Guide:
 
     :param root: an existing directory for all that is written
     :param glance: a Glance that is started in it
+    :param ceph: a Ceph with a pool for each store; None if they are files
     """
 
-    def __init__(self, root: Path, glance: cloud_glance.Glance) -> None:
+    def __init__(
+        self,
+        root: Path,
+        glance: cloud_glance.Glance,
+        ceph: cloud_ceph.Ceph | None = None,
+    ) -> None:
         self._root = root
         self._glance = glance
+        self._ceph = ceph
         self._sections: dict[str, list[str]] = {}
         self._lines: list[str] = []
         self._ids: dict[str, str] = {}
@@ -163,12 +175,34 @@ class Guide:
         """Return the stores in which an image is, raw and whole."""
         image = self.image(name)
         listed = self._glance.stores_of(image['id'])
-        files = self._glance.files(image['id'])
-        assert set(listed) == set(files)
-        for path in files.values():
-            assert path.read_bytes() == self.data
+        if self._ceph is None:
+            found = self._glance.sha256(image['id'])
+        else:
+            found = {
+                pool.removesuffix(_AWAY): self._ceph.sha256(
+                    f'{pool}/{image["id"]}@snap'
+                )
+                for pool in self._ceph.ceph('osd', 'pool', 'ls').split()
+                if image['id'] in self._ceph.images(pool)
+            }
+        digest = hashlib.sha256(self.data).hexdigest()
+        assert found == dict.fromkeys(listed, digest)
         assert image['disk_format'] == 'raw'
         return set(listed)
+
+    @contextlib.contextmanager
+    def broken(self, store: str) -> Iterator[None]:
+        """Let a store take nothing."""
+        if self._ceph is None:
+            with broken(self._glance, store):
+                yield
+            return
+        rename = ('osd', 'pool', 'rename')
+        self._ceph.ceph(*rename, store, store + _AWAY)
+        try:
+            yield
+        finally:
+            self._ceph.ceph(*rename, store + _AWAY, store)
 
 
 def _folded(line: str) -> str:

@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
+from tests.cloud import ceph as cloud_ceph
 from tests.cloud import glance as cloud_glance
 from tests.e2e import guide as e2e_guide
 from tests.e2e.guide import Guide
-from tests.functional import broken
 
 IMPORT = ('multistore', 'image', 'import')
 SHOW = ('multistore', 'image', 'show')
@@ -21,39 +21,77 @@ SEVERAL = ('--store', 'central', '--store', 'dcn0', '--store', 'dcn1')
 ALL = {'central', 'dcn0', 'dcn1'}
 
 
+@pytest.fixture(scope='module', params=['file', 'rbd'])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Return the type of the stores."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture(scope='module')
+def ceph(
+    kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[cloud_ceph.Ceph | None]:
+    """Return a Ceph with a pool for each store, None for files."""
+    if kind == 'file':
+        yield None
+        return
+    with cloud_ceph.Ceph(
+        tmp_path_factory.mktemp('ceph'), e2e_guide.STORES
+    ) as ceph:
+        yield ceph
+
+
 @pytest.fixture(scope='module')
 def glance(
+    kind: str,
+    ceph: cloud_ceph.Ceph | None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[cloud_glance.Glance]:
     """Return a Glance of three sites, which makes images raw."""
+    options = {
+        f'{store}.rbd_store_{name}': value
+        for store in e2e_guide.STORES
+        if ceph
+        for name, value in (
+            ('ceph_conf', ceph.configuration),
+            ('pool', store),
+            ('user', 'admin'),
+        )
+    }
     with cloud_glance.Glance(
         tmp_path_factory.mktemp('guide'),
-        stores=dict.fromkeys(e2e_guide.STORES, 'file'),
+        stores=dict.fromkeys(e2e_guide.STORES, kind),
         default='central',
         **{
             'image_import_opts.image_import_plugins': '[image_conversion]',
             'image_conversion.output_format': 'raw',
             'wsgi.python_interpreter': sys.executable,
+            **options,
         },
     ) as glance:
         yield glance
 
 
 @pytest.fixture(scope='module')
-def guide(glance: cloud_glance.Glance) -> Iterator[Guide]:
-    guide = Guide(glance.root, glance)
+def guide(
+    glance: cloud_glance.Glance, ceph: cloud_ceph.Ceph | None
+) -> Iterator[Guide]:
+    """Return the walk; the documentation shows the one with files."""
+    guide = Guide(glance.root, glance, ceph)
     yield guide
-    guide.write()
+    if ceph is None:
+        guide.write()
 
 
 def source(guide: Guide) -> tuple[str, ...]:
     return ('--uri', guide.uri, '--disk-format', 'qcow2')
 
 
-def test_failures(guide: Guide, glance: cloud_glance.Glance) -> None:
+def test_failures(guide: Guide) -> None:
     """Allowed, they cost one store; not allowed, the image."""
     with guide.section('failures'):
-        with broken(glance, 'dcn1'):
+        with guide.broken('dcn1'):
             states = guide.run(
                 *(*IMPORT, 'allowed', *source(guide), *SEVERAL),
                 *('--allow-failure', '--wait', *STATES),
@@ -135,12 +173,12 @@ def test_one_store(guide: Guide) -> None:
     assert guide.lies_in('alone') == {'dcn0'}
 
 
-def test_progress(guide: Guide, glance: cloud_glance.Glance) -> None:
+def test_progress(guide: Guide) -> None:
     """It is seen before, without waiting; and afterwards."""
     with guide.section('progress'), contextlib.ExitStack() as stack:
         gate = threading.Event()
         stack.callback(gate.set)
-        stack.enter_context(broken(glance, 'dcn0'))
+        stack.enter_context(guide.broken('dcn0'))
         guide.run(
             *(*IMPORT, 'watched', '--uri', guide.held_uri(gate)),
             *('--disk-format', 'qcow2', *SEVERAL, '-c', 'image_id'),

@@ -14,6 +14,7 @@ from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import image_api
 from nova_multistore import record
+from nova_multistore import relocation
 from nova_multistore import stores
 from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_import
@@ -555,8 +556,9 @@ AFTER = image('a,b')
         ({}, {'stores': 'b'}, 'is no longer in a'),
     ],
 )
-def test_relocate_what_is_not_certain(before, after, words):
+def test_relocate_what_is_not_certain(before, after, words, monkeypatch):
     """Nothing is deleted."""
+    monkeypatch.setattr(relocation, 'SETTLE', 0.0)
     images = Images(
         {**BEFORE, **before}, {**BEFORE, **before}, AFTER, {**AFTER, **after}
     )
@@ -567,6 +569,18 @@ def test_relocate_what_is_not_certain(before, after, words):
     assert 'was not deleted anywhere' in result.words
     assert words in result.words
     assert images.asked == []
+
+
+def test_relocate_before_the_import_has_ended(monkeypatch):
+    """Glance lists the store a moment earlier."""
+    monkeypatch.setattr(relocation, 'PAUSE', 0.0)
+    ending = {**AFTER, TASK: 't'}
+    images = Images(BEFORE, BEFORE, ending, ending, ending, AFTER)
+
+    result = run(image_relocate.RelocateImage, images, IMAGE, '--to', 'a')
+
+    assert result.code == 0
+    assert result.states == {'a': 'done', 'b': 'deleted'}
 
 
 def test_relocate_what_was_cloned():
