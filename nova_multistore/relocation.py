@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from nova_multistore import image_api
 
-#: How long to wait for the end of an import, and between two looks, in seconds.
+#: How long to wait for the end of an import, and between looks, in seconds.
 SETTLE, PAUSE = 60.0, 0.5
 # Attributes that identify the data of an image.
 _DIGESTS = ('size', 'checksum', 'os_hash_algo', 'os_hash_value')
