@@ -210,7 +210,8 @@ def main() -> None:
     parser.add_argument(
         'what',
         nargs='*',
-        help='uploads, ceph, filter, audit, activation; all if none is named',
+        help='uploads, ceph, move, filter, audit, activation; all if none is '
+        'named',
     )
     parser.add_argument(
         '--sizes', type=int, nargs='+', default=[1, 2, 4], metavar='GIB'
@@ -220,7 +221,7 @@ def main() -> None:
     has_ceph = shutil.which('ceph-mon') and importlib.util.find_spec('rbd')
     what = arguments.what or [
         'uploads',
-        *(['ceph'] if has_ceph else []),
+        *(['ceph', 'move'] if has_ceph else []),
         'filter',
         'audit',
         'activation',
@@ -232,6 +233,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
         if 'ceph' in what:
             rows += ceph(pathlib.Path(root), arguments.sizes, arguments.pairs)
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
+        if 'move' in what:
+            # Where there is no Ceph, this is not imported.
+            from benchmarks import move
+
+            rows += move.run(
+                pathlib.Path(root), arguments.sizes, arguments.pairs
+            )
     with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
         if 'filter' in what:
             rows += glance_filter.compare(pathlib.Path(root))

@@ -69,11 +69,8 @@ class Benchmark:
     def measure(self, disk: Disk) -> Figures:
         """Measure one disk: as a clone, then flattened and hidden."""
         cloud = self._cloud
-        cloud.show_locations(True)
-        server = cloud.nova.create_server(self._image)
+        server = self.start(disk)
         name = cloud.disk(server)
-        cloud.ceph.rbd('resize', '--no-progress', name, '-s', f'{disk.size}G')
-        self._fill(f'{server}_disk', disk)
         figures = Figures()
         for i in range(self._pairs + 1):
             pair = self._snapshot(server), self._snapshot(server, patched=True)
@@ -92,6 +89,16 @@ class Benchmark:
         cloud.nova.delete_server(server)
         return figures
 
+    def start(self, disk: Disk) -> str:
+        """Start a server with such a disk, a clone, and return its id."""
+        cloud = self._cloud
+        cloud.show_locations(True)
+        server = cloud.nova.create_server(self._image)
+        name = cloud.disk(server)
+        cloud.ceph.rbd('resize', '--no-progress', name, '-s', f'{disk.size}G')
+        self._fill(f'{server}_disk', disk)
+        return server
+
     def _fill(self, name: str, disk: Disk) -> None:
         """Write random data to the beginning of a disk."""
         cluster = rados.Rados(conffile=str(self._cloud.ceph.configuration))
@@ -108,7 +115,7 @@ class Benchmark:
     ) -> float:
         """Take a snapshot, delete it, and return how long it took."""
         nova = self._cloud.nova
-        self._become(patched)
+        self.become(patched)
         if patched:
             nova.conf(**{'glance.store': store})
         with mock.patch.object(
@@ -118,7 +125,7 @@ class Benchmark:
         assert not (patched and suspend.called)
         return took
 
-    def _become(self, patched: bool) -> None:
+    def become(self, patched: bool) -> None:
         """Have nova-compute run with the package or without, and warm up."""
         if patch.is_applied() != patched:
             if patched:
@@ -175,7 +182,9 @@ def run(
             found = {disk: benchmark.measure(disk) for disk in disks}
     finally:
         patch.remove()
-    PLOT.write_text(plot(found))
+    PLOT.write_text(
+        plot({disk: vars(figures) for disk, figures in found.items()}, _CURVES)
+    )
     rows = []
     for disk, figures in found.items():
         for what, stock, patched in (
@@ -210,15 +219,26 @@ _CURVES = (
 )
 
 
-def plot(found: dict[Disk, Figures]) -> str:
-    """Draw the time of a snapshot against the size of the disk, as SVG."""
+def plot(
+    found: dict[Disk, dict[str, list[float]]],
+    named: Sequence[tuple[str, str, str]],
+) -> str:
+    """Draw the time of a snapshot against the size of the disk, as SVG.
+
+    :param found: seconds, by disk and curve
+    :param named: the name of each curve, in `found` and in words, and its
+        colour
+    """
     panels = []
     for number, full in enumerate(sorted({disk.full for disk in found})):
         panel = {d: f for d, f in found.items() if d.full == full}
         panels += _panel(
-            panel, _LEFT + number * (_WIDTH + 2 * _LEFT), f'{full} % full'
+            panel,
+            named,
+            _LEFT + number * (_WIDTH + 2 * _LEFT),
+            f'{full} % full',
         )
-    for number, (_, label, colour) in enumerate(_CURVES):
+    for number, (_, label, colour) in enumerate(named):
         y = _TOP + _HEIGHT + 55 + 18 * number
         panels += [
             f'<path d="M{_LEFT},{y} h30" stroke="{colour}" stroke-width="2"/>',
@@ -238,13 +258,18 @@ def plot(found: dict[Disk, Figures]) -> str:
     )
 
 
-def _panel(found: dict[Disk, Figures], left: int, title: str) -> list[str]:
+def _panel(
+    found: dict[Disk, dict[str, list[float]]],
+    named: Sequence[tuple[str, str, str]],
+    left: int,
+    title: str,
+) -> list[str]:
     """Draw the disks that are equally full."""
     bottom = _TOP + _HEIGHT
     sizes = [disk.size for disk in found]
     curves = {
-        name: [statistics.median(getattr(f, name)) for f in found.values()]
-        for name, _, _ in _CURVES
+        name: [statistics.median(f[name]) for f in found.values()]
+        for name, _, _ in named
     }
     top = max(map(max, curves.values()))
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 1000) if top / s <= 6)
@@ -274,7 +299,7 @@ def _panel(found: dict[Disk, Figures], left: int, title: str) -> list[str]:
             f'<text x="{left - 6}" y="{y(tick) + 4:.0f}" text-anchor="end">'
             f'{tick}</text>',
         ]
-    for name, _, colour in _CURVES:
+    for name, _, colour in named:
         points = [(x(s), y(v)) for s, v in zip(sizes, curves[name])]
         line = ' '.join(f'{a:.1f},{b:.1f}' for a, b in points)
         drawn.append(
