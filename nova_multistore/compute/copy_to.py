@@ -19,6 +19,7 @@ from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import relocation
+from nova_multistore.stores import of_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +101,9 @@ def _copy(
     caller = lookup.service_context(opts.COPY_GROUP) if privileged else context
     images = lookup.images(caller)
     try:
-        before = images.show(image_id)
+        before: dict[str, Any] = {}
+        if privileged or selected.move_from:
+            before = images.show(image_id)
         if privileged:
             _check_owner(before, context, server)
         known = _known(context, server, image_id, stores)
@@ -160,12 +163,15 @@ def _leave(
             reason = str(exc)
     if reason:
         _stays(server, before['id'], selected, reason)
-    else:
-        LOG.info(
-            'Image %(image)s has moved from store %(source)s to %(target)s',
-            {'image': before['id'], 'source': source, 'target': target},
-            instance=server,
-        )
+        return
+    words = 'Image %(image)s has moved from store %(source)s to %(target)s'
+    if source not in of_image(before):
+        words = 'Image %(image)s is in store %(target)s, and need not move'
+    LOG.info(
+        words,
+        {'image': before['id'], 'source': source, 'target': target},
+        instance=server,
+    )
 
 
 def _stays(

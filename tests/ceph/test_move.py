@@ -161,7 +161,7 @@ def test_pool_that_takes_nothing(moving, clone):
     ):
         image_id = moving.nova.snapshot(clone)
 
-    moving.nova.wait_for_line('has moved from store fast to cheap')
+    moving.nova.wait_for_line('is in store cheap, and need not move')
     image = moving.glance.image(image_id)
     assert (image['status'], image['stores']) == ('active', 'cheap')
     assert record.MOVE_FROM not in image

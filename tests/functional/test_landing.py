@@ -9,6 +9,7 @@ import time
 import pytest
 
 from nova_multistore import lookup
+from nova_multistore import record
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
@@ -65,6 +66,22 @@ def test_option_tells(nova, glance, base, boot):
     check(nova, glance, nova.snapshot(server), 'reliable', digest)
     check(nova, glance, nova.backup(server), 'reliable', digest)
     check(nova, glance, nova.shelve(server), 'fast', digest)
+
+
+def test_nothing_to_move(nova, glance, base, boot):
+    """A disk that is not in Ceph is uploaded to that store straight away."""
+    nova.conf(**{'nova_multistore.move_to': 'reliable'})
+    server = boot(base('fast'))
+    digest = expected_digest(nova.disk(server))
+
+    check(nova, glance, nova.snapshot(server), 'reliable', digest)
+    backup = nova.backup(server)
+    check(nova, glance, backup, 'reliable', digest)
+    check(nova, glance, nova.shelve(server), 'fast', digest)
+    image = glance.image(backup)
+    assert image[record.RULE] == 'move'
+    assert record.MOVE_FROM not in image
+    nova.conf(**{'nova_multistore.move_to': None})
 
 
 @pytest.mark.parametrize('operation', ['snapshot', 'backup'])
