@@ -43,6 +43,7 @@ pytest = OS_NOVA_DISABLE_EVENTLET_PATCHING=$(1) $(2)/python -m pytest $(3) \
 # on eventlet: there, each file is a job of make's.
 side_by_side = $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadscope)
 jobs = $(MAKE) -s -j$(WORKERS) -Otarget
+CEPH_TESTS = $(wildcard tests/ceph/test_*.py)
 EVENTLET = $(shell grep -l mark.eventlet tests/functional/test_*.py)
 
 # Not "make" by its own name: "make -n" runs the lines that have it.
@@ -66,7 +67,7 @@ bind = site=$$($(1)/python -c \
 	mkdir -p $$site/debian && cp $(2) $$site/debian && \
 	echo debian > $$site/debian.pth
 
-.PHONY: bench ceph ceph-eventlet ceph-threads clean cloud cloud-compute \
+.PHONY: bench ceph ceph-eventlet clean cloud cloud-compute \
 	cloud-down demo docs e2e functional functional-eventlet lint packages \
 	packages-e2e packages-venv test test-ceph unit upstream
 
@@ -93,10 +94,10 @@ eventlet-tests/functional/%:
 	$(call pytest,0,$(BIN),tests/functional/$* -m eventlet)
 
 test-ceph: ceph $(CEPH_READY)
-	$(jobs) ceph-threads ceph-eventlet
+	$(jobs) ceph-eventlet $(CEPH_TESTS:%=ceph-threads-%)
 
-ceph-threads:
-	$(call pytest,1,$(CEPH_BIN),tests/ceph)
+ceph-threads-tests/ceph/%:
+	$(call pytest,1,$(CEPH_BIN),tests/ceph/$*)
 
 ceph-eventlet:
 	$(call pytest,0,$(CEPH_BIN),tests/ceph -m eventlet)

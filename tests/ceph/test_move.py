@@ -78,8 +78,11 @@ def audited(cloud):
 
 def is_whole(cloud, image_id, digest):
     """Tell whether each store that has the image has the server's data."""
-    data = cloud.data(image_id)
-    present = cloud.glance.stores_of(image_id)
+    present, data = None, {}
+    # What is read while it moves is not of one moment.
+    while present != cloud.glance.stores_of(image_id):
+        present = cloud.glance.stores_of(image_id)
+        data = cloud.data(image_id)
     assert present
     return all(data.get(store) == digest for store in present)
 
