@@ -183,18 +183,18 @@ def ceph(
     for name in ('cloud', 'ceph', 'glance'):
         (root / name).mkdir()
     rows = ceph_benchmark.run(root / 'cloud', sizes, pairs)
-    with cloud_ceph.Ceph(root / 'ceph', ['images'], 6 * GIB) as cluster:
-        options = {
-            'fast.rbd_store_ceph_conf': cluster.configuration,
-            'fast.rbd_store_pool': 'images',
-            'fast.rbd_store_user': 'admin',
-        }
-        with cloud_glance.Glance(
-            root / 'glance', stores={'fast': 'rbd'}, default='fast', **options
-        ) as glance:
-            measured = Uploads(glance, root)
-            name = '1 GiB into an rbd store'
-            rows.append((name, *measured.compare(GIB, 1, pairs)))
+    with (
+        cloud_ceph.Ceph(root / 'ceph', ['images'], 6 * GIB) as cluster,
+        cloud_glance.Glance(
+            root / 'glance',
+            stores={'fast': 'rbd'},
+            default='fast',
+            **cluster.store('fast', 'images'),
+        ) as glance,
+    ):
+        measured = Uploads(glance, root)
+        name = '1 GiB into an rbd store'
+        rows.append((name, *measured.compare(GIB, 1, pairs)))
     return rows
 
 

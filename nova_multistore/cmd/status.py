@@ -203,9 +203,12 @@ class Checks(upgradecheck.UpgradeCommands):
                 '[glance] store is set, too: snapshots go there, and nothing '
                 'moves.',
             )
+        cluster = None
         try:
-            _catalogue().check_writable(store)
-            cluster = _cluster() if lookup.disks_in_ceph() else None
+            catalogue = _catalogue()
+            catalogue.check_writable(store)
+            if lookup.disks_in_ceph():
+                cluster = ceph.cluster(catalogue.places)
         except exception.StoreRefused as exc:
             return Result(Code.FAILURE, f'{exc}.')
         except exception.LookupFailed as exc:
@@ -214,7 +217,7 @@ class Checks(upgradecheck.UpgradeCommands):
             selection.Facts(
                 selection.Operation.SNAPSHOT,
                 image_ref=str(uuid.uuid4()),
-                catalogue=_catalogue(),
+                catalogue=catalogue,
                 move_to=store,
                 ceph_store=CONF.libvirt.images_rbd_glance_store_name or None,
                 cluster=cluster,
@@ -222,14 +225,12 @@ class Checks(upgradecheck.UpgradeCommands):
             )
         )
         if not selected.move_from:
+            why = 'no other store is known to be in the Ceph of disks'
+            if selected.pool:
+                why = 'it is in the Ceph of the disks'
             return Result(
                 Code.SUCCESS,
-                f'Snapshots are made in {store} straight away: '
-                + (
-                    'it is in the Ceph of the disks.'
-                    if selected.pool
-                    else 'no other store is known to be in the Ceph of disks.'
-                ),
+                f'Snapshots are made in {store} straight away: {why}.',
             )
         if not CONF.nova_multistore.auth_type:
             return Result(

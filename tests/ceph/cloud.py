@@ -105,18 +105,9 @@ def running(
         far = stack.enter_context(
             cloud_ceph.Ceph(root / 'far', ['images'], size=size)
         )
-        stores = {
-            f'{store}.rbd_store_{name}': value
-            for store, pool, cluster in (
-                *((store, pool, ceph) for store, pool in POOLS.items()),
-                ('far', 'images', far),
-            )
-            for name, value in (
-                ('ceph_conf', cluster.configuration),
-                ('pool', pool),
-                ('user', 'admin'),
-            )
-        }
+        stores = far.store('far', 'images')
+        for store, pool in POOLS.items():
+            stores.update(ceph.store(store, pool))
         # Ceph has those who write to a full pool wait; and Glance would.
         stores['second.rados_connect_timeout'] = 10
         glance = stack.enter_context(

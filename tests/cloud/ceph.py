@@ -151,6 +151,14 @@ class Ceph(fixtures.Fixture):
             process.wait()
         self._processes.clear()
 
+    def store(self, name: str, pool: str) -> dict[str, object]:
+        """Return the options of a Glance store that is one of the pools."""
+        return {
+            f'{name}.rbd_store_ceph_conf': self.configuration,
+            f'{name}.rbd_store_pool': pool,
+            f'{name}.rbd_store_user': 'admin',
+        }
+
     def ceph(self, *arguments: str) -> str:
         """Run the command of that name, and return what it printed."""
         return self._conf('ceph', *arguments)

@@ -49,16 +49,9 @@ def glance(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[cloud_glance.Glance]:
     """Return a Glance of three sites, which makes images raw."""
-    options = {
-        f'{store}.rbd_store_{name}': value
-        for store in e2e_guide.STORES
-        if ceph
-        for name, value in (
-            ('ceph_conf', ceph.configuration),
-            ('pool', store),
-            ('user', 'admin'),
-        )
-    }
+    options: dict[str, object] = {}
+    for store in e2e_guide.STORES if ceph else ():
+        options.update(ceph.store(store, store))
     with cloud_glance.Glance(
         tmp_path_factory.mktemp('guide'),
         stores=dict.fromkeys(e2e_guide.STORES, kind),
