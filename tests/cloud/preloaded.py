@@ -7,23 +7,26 @@ takes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-import multiprocessing
 import os
 from pathlib import Path
 import subprocess
 import sys
 
-_MODULES = (
-    'glance.api.v2.router',
-    'glance.api.versions',
-    'glance.common.wsgi_app',
-    'glance.db.sqlalchemy.api',
-    'glance_store._drivers.filesystem',
-    'glance_store._drivers.http',
-    'gunicorn.app.wsgiapp',
-    'gunicorn.workers.gthread',
-    'oslo_db.sqlalchemy.enginefacade',
-    'tests.cloud.identity',
+from tests.cloud import forks
+
+_template = forks.Template(
+    (
+        'glance.api.v2.router',
+        'glance.api.versions',
+        'glance.common.wsgi_app',
+        'glance.db.sqlalchemy.api',
+        'glance_store._drivers.filesystem',
+        'glance_store._drivers.http',
+        'gunicorn.app.wsgiapp',
+        'gunicorn.workers.gthread',
+        'oslo_db.sqlalchemy.enginefacade',
+        'tests.cloud.identity',
+    )
 )
 
 
@@ -38,13 +41,9 @@ class Glance:
     def __init__(
         self, directory: Path, environment: Mapping[str, str], log: Path
     ) -> None:
-        # There is none on eventlet.
-        processes = multiprocessing.get_context('forkserver')
-        processes.set_forkserver_preload(list(_MODULES))
-        self._process = processes.Process(
-            target=_main, args=(directory, dict(environment), log)
+        self._process = _template.fork(
+            _main, directory, dict(environment), log
         )
-        self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
 

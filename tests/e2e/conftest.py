@@ -12,6 +12,7 @@ import subprocess
 import pytest
 
 from tests.e2e import fixture
+from tests.e2e import openstack
 
 
 @pytest.fixture(scope='session')
@@ -61,15 +62,14 @@ def run(
     def run(
         *arguments: str, user: str = 'demo', terminal: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        command = [
-            *(str(cloud.site.bin / 'openstack'), '--os-cloud', user),
-            *('multistore', *arguments),
-        ]
-        if terminal:
-            command = ['script', '-qec', shlex.join(command), '/dev/null']
+        command = ['--os-cloud', user, 'multistore', *arguments]
+        environment = cloud.site.environment(OS_CLIENT_CONFIG_FILE=clouds)
+        if not terminal:
+            return openstack.run(command, environment)
+        command.insert(0, str(cloud.site.bin / 'openstack'))
         return subprocess.run(
-            command,
-            env=cloud.site.environment(OS_CLIENT_CONFIG_FILE=clouds),
+            ['script', '-qec', shlex.join(command), '/dev/null'],
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -1,4 +1,4 @@
-"""Glance with four stores."""
+"""Glance with four stores, and further ones on its database."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from tests.e2e import ceph
 from tests.e2e import site as e2e_site
 
 DEFAULT = 'cheap'
-
-
 #: The type of each store by its id, in alphabetical order: tempest compares
 #: the stores of an image with a sorted list.
 STORES = {
@@ -20,25 +18,23 @@ STORES = {
     'reliable': 'file',
     'web': 'http',
 }
+_RESERVED = ('os_glance_staging_store', 'os_glance_tasks_store')
 
 
 def prepare(site: e2e_site.Site) -> None:
     """Write the configuration and fill the database."""
-    directory = site.directory('glance')
-    etc = Path(sys.prefix) / 'etc' / 'glance'
-    shutil.copy(etc / 'glance-api-paste.ini', directory)
-    reserved = ('os_glance_staging_store', 'os_glance_tasks_store')
-    file_stores = [
-        *(store for store, kind in STORES.items() if kind == 'file'),
-        *reserved,
-    ]
-    rbd_options = {
-        'rbd_store_ceph_conf': ceph.configuration(site),
-        'rbd_store_pool': ceph.IMAGES,
-        'rbd_store_user': 'admin',
+    options: dict[str, dict[str, object]] = {
+        'file': {},
+        'http': {},
+        'rbd': {
+            'rbd_store_ceph_conf': ceph.configuration(site),
+            'rbd_store_pool': ceph.IMAGES,
+            'rbd_store_user': 'admin',
+        },
     }
-    site.write(
-        directory / 'glance-api.conf',
+    configuration = configure(
+        site,
+        'glance',
         {
             'DEFAULT': {
                 'enabled_backends': ','.join(
@@ -50,31 +46,13 @@ def prepare(site: e2e_site.Site) -> None:
                 # What a direct snapshot and a clone are made from.
                 'show_image_direct_url': True,
                 'show_multiple_locations': True,
-                'transport_url': site.transport,
             },
-            'database': {'connection': site.database('glance')},
             'glance_store': {'default_backend': DEFAULT},
-            'import_filtering_opts': {
-                'allowed_hosts': f'[{e2e_site.LOCALHOST}]',
-                'allowed_ports': f'[{site.ports["web"]}]',
-            },
-            'keystone_authtoken': site.authtoken('glance'),
-            'oslo_concurrency': {'lock_path': directory / 'locks'},
-            'paste_deploy': {
-                'config_file': directory / 'glance-api-paste.ini',
-                'flavor': 'keystone',
-            },
-            'task': {'work_dir': site.directory('glance', 'work')},
+            **{store: options[kind] for store, kind in STORES.items()},
             **{
-                store: {
-                    'filesystem_store_datadir': site.directory('stores', store)
-                }
-                for store in file_stores
-            },
-            **{
-                store: rbd_options
+                store: {'filesystem_store_datadir': directory(site, store)}
                 for store, kind in STORES.items()
-                if kind == 'rbd'
+                if kind == 'file'
             },
         },
     )
@@ -82,17 +60,63 @@ def prepare(site: e2e_site.Site) -> None:
         'glance-manage',
         site.bin / 'glance-manage',
         '--config-file',
-        directory / 'glance-api.conf',
+        configuration,
         'db_sync',
     )
 
 
-def start(site: e2e_site.Site) -> None:
-    """Start Glance and wait until it answers."""
+def directory(site: e2e_site.Site, store: str) -> Path:
+    """Return where the files of a store are."""
+    return site.directory('stores', store)
+
+
+def configure(
+    site: e2e_site.Site, name: str, sections: e2e_site.Sections
+) -> Path:
+    """Write the configuration of a Glance on the cloud's database.
+
+    :param name: that its port has
+    :param sections: of its stores, and what belongs to them
+    """
+    home = site.directory(name)
+    etc = Path(sys.prefix) / 'etc' / 'glance'
+    shutil.copy(etc / 'glance-api-paste.ini', home)
+    return site.write(
+        home / 'glance-api.conf',
+        {
+            **sections,
+            'DEFAULT': {
+                'transport_url': site.transport,
+                **sections.get('DEFAULT', {}),
+            },
+            'database': {'connection': site.database('glance')},
+            'import_filtering_opts': {
+                'allowed_hosts': f'[{e2e_site.LOCALHOST}]',
+                'allowed_ports': f'[{site.ports["web"]}]',
+            },
+            'keystone_authtoken': site.authtoken('glance'),
+            'oslo_concurrency': {'lock_path': home / 'locks'},
+            'paste_deploy': {
+                'config_file': home / 'glance-api-paste.ini',
+                'flavor': 'keystone',
+            },
+            'task': {'work_dir': site.directory(name, 'work')},
+            **{
+                store: {
+                    'filesystem_store_datadir': site.directory(name, store)
+                }
+                for store in _RESERVED
+            },
+        },
+    )
+
+
+def start(site: e2e_site.Site, name: str = 'glance') -> None:
+    """Start a Glance that was configured, and wait until it answers."""
     site.serve(
-        'glance',
+        name,
         'glance.wsgi.api:application',
-        OS_GLANCE_CONFIG_DIR=site.root / 'glance',
+        OS_GLANCE_CONFIG_DIR=site.root / name,
         OS_GLANCE_CONFIG_FILES='glance-api.conf',
     )
-    site.wait_for_http('glance', '/versions')
+    site.wait_for_http(name, '/versions')

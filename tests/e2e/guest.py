@@ -71,7 +71,10 @@ class Disk:
     def of_server(cls, site: e2e_site.Site, server_id: str) -> Disk:
         """Return a server's disk."""
         if site.images_type == 'rbd':
-            return cls._in_ceph(site, 'raw', f'{ceph.DISKS}/{server_id}_disk')
+            return cls.in_ceph(
+                ceph.configuration(site),
+                *('raw', f'{ceph.DISKS}/{server_id}_disk'),
+            )
         return cls(
             'qcow2', site.root / 'nova' / 'instances' / server_id / 'disk'
         )
@@ -82,12 +85,19 @@ class Disk:
     ) -> Disk:
         """Return an image's data in one of its stores."""
         if store == 'fast':
-            return cls._in_ceph(site, format, f'{ceph.IMAGES}/{image_id}')
+            return cls.in_ceph(
+                ceph.configuration(site), format, f'{ceph.IMAGES}/{image_id}'
+            )
         return cls(format, site.root / 'stores' / store / image_id)
 
     @classmethod
-    def _in_ceph(cls, site: e2e_site.Site, format: str, name: str) -> Disk:
-        return cls(format, f'rbd:{name}:conf={ceph.configuration(site)}')
+    def in_ceph(cls, configuration: Path, format: str, name: str) -> Disk:
+        """Return an RBD image.
+
+        :param configuration: the path of a ceph.conf
+        :param name: as "pool/image"
+        """
+        return cls(format, f'rbd:{name}:conf={configuration}')
 
     @property
     def starts(self) -> int:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import multiprocessing
 import os
+from pathlib import Path
 import pty
+import subprocess
 import sys
 import tempfile
 
-_processes = multiprocessing.get_context('forkserver')
-_processes.set_forkserver_preload(
+from tests.cloud import forks
+
+_template = forks.Template(
     [
         'openstackclient.shell',
         'openstackclient.compute.client',
@@ -26,45 +28,69 @@ _processes.set_forkserver_preload(
         'openstackclient.image.v2.image',
         'openstackclient.network.client',
         'keystoneauth1.loading._plugins.identity.generic',
+        'nova_multistore.osc.plugin',
+        'nova_multistore.osc.explain',
+        'nova_multistore.osc.image_copy',
+        'nova_multistore.osc.image_import',
+        'nova_multistore.osc.image_list',
+        'nova_multistore.osc.image_relocate',
+        'nova_multistore.osc.image_show',
+        'nova_multistore.osc.snapshot_audit',
+        'nova_multistore.osc.snapshot_create',
     ]
 )
 
 
 def run(
-    arguments: Sequence[str], environment: Mapping[str, str]
-) -> tuple[int, str]:
-    """Run the command to its end, on a terminal.
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    directory: Path = Path('/'),
+    merged: bool = False,
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, with a terminal to read from.
 
     :param arguments: what goes after "openstack"
     :param environment: all of it
-    :returns: its exit code, and its output and errors
+    :param directory: where it runs
+    :param merged: whether its errors are a part of its output
     """
-    with tempfile.NamedTemporaryFile() as output:
-        process = _processes.Process(
-            target=_main, args=(arguments, dict(environment), output.name)
+    with tempfile.TemporaryDirectory() as outputs:
+        output, errors = (Path(outputs) / name for name in ('out', 'err'))
+        process = _template.fork(
+            *(_main, arguments, dict(environment), directory),
+            *(output, output if merged else errors),
         )
-        process.start()
         process.join()
         code = process.exitcode
         if code is None:
             raise AssertionError('a process that has ended has no exit code')
-        return code, output.read().decode()
+        return subprocess.CompletedProcess(
+            ['openstack', *arguments],
+            code,
+            output.read_text(),
+            '' if merged else errors.read_text(),
+        )
 
 
 def _main(
-    arguments: Sequence[str], environment: Mapping[str, str], path: str
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    directory: Path,
+    output: Path,
+    errors: Path,
 ) -> None:
     from openstackclient import shell
 
     os.environ.clear()
     os.environ.update(environment)
+    os.chdir(directory)
     # It uploads what it is piped, even where there is nothing: it needs a
     # terminal.
     _, terminal = pty.openpty()
     os.dup2(terminal, 0)
-    output = os.open(path, os.O_WRONLY | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    for number, path in (1, output), (2, errors):
+        mode = os.O_CREAT | os.O_WRONLY | os.O_APPEND
+        os.dup2(os.open(path, mode), number)
     sys.stdin = open(0)  # noqa: SIM115
     sys.argv = ['openstack', *arguments]
     sys.exit(shell.main(list(arguments)))

@@ -26,6 +26,8 @@ PORTS = (
     'ceph-legacy',
     'epmd',
     'glance',
+    'glance-dcn0',
+    'glance-dcn1',
     'keystone',
     'mariadb',
     'neutron',

@@ -49,12 +49,12 @@ class Tenant:
                 environment[name] = value
         environment['OS_USERNAME'] = self.name
         environment['OS_PROJECT_NAME'] = self.name
-        code, output = openstack.run(arguments, environment)
-        if code:
+        done = openstack.run(arguments, environment, merged=True)
+        if done.returncode:
             raise e2e_site.CloudFailed(
-                f'openstack {shlex.join(arguments)}: {output}'
+                f'openstack {shlex.join(arguments)}: {done.stdout}'
             )
-        return output
+        return done.stdout
 
     def create(self, *arguments: str) -> Any:
         """Run the command to make something.
