@@ -20,6 +20,7 @@ from tests.cloud import nova as cloud_nova
 
 from benchmarks import audit
 from benchmarks import glance_filter
+from benchmarks import near
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore.compute import patch
@@ -210,8 +211,8 @@ def main() -> None:
     parser.add_argument(
         'what',
         nargs='*',
-        help='uploads, ceph, move, filter, audit, activation; all if none is '
-        'named',
+        help='uploads, near, ceph, move, filter, audit, activation; all if '
+        'none is named',
     )
     parser.add_argument(
         '--sizes', type=int, nargs='+', default=[1, 2, 4], metavar='GIB'
@@ -221,6 +222,7 @@ def main() -> None:
     has_ceph = shutil.which('ceph-mon') and importlib.util.find_spec('rbd')
     what = arguments.what or [
         'uploads',
+        'near',
         *(['ceph', 'move'] if has_ceph else []),
         'filter',
         'audit',
@@ -230,6 +232,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
         if 'uploads' in what:
             rows += uploads(pathlib.Path(root))
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
+        if 'near' in what:
+            rows += near.compare(pathlib.Path(root), arguments.pairs)
     with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
         if 'ceph' in what:
             rows += ceph(pathlib.Path(root), arguments.sizes, arguments.pairs)

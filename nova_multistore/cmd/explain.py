@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 from nova import context as nova_context
 from nova import objects
-from nova import rpc
-from nova.conductor import rpcapi
 import nova.conf
-from nova.objects import base as nova_objects
 
 from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import selection
+from nova_multistore.cmd import conductor
 from nova_multistore.compute import copy_to
 from nova_multistore.compute import snapshot
 
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 
 CONF = nova.conf.CONF
 
-# How long nova-conductor may take to answer, in seconds.
-_TIMEOUT = 60.0
 # What is told apart: [glance] store is for what the user keeps.
 _OPERATIONS = {
     'snapshot, backup': selection.Operation.SNAPSHOT,
@@ -89,16 +85,12 @@ def _find(name_or_id: str) -> Instance:
     :raises LookupFailed: there is no such one, or more than one, or
         nova-conductor does not answer
     """
-    objects.register_all()
-    # As nova.config.parse_args() does.
-    rpc.set_defaults(control_exchange='nova')
-    rpc.init(CONF)
-    nova_objects.NovaObject.indirection_api = rpcapi.ConductorAPI()
+    conductor.connect()
     context = nova_context.get_admin_context()
     try:
         here = bounded.call(
             lambda: list(objects.InstanceList.get_by_host(context, CONF.host)),
-            _TIMEOUT,
+            conductor.TIMEOUT,
         )
     except Exception as exc:
         raise exception.LookupFailed(

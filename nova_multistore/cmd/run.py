@@ -1,10 +1,17 @@
-"""``nova-multistore-run``: starts nova-compute with the package active."""
+"""``nova-multistore-run``: starts nova-compute with the package active.
+
+The name of the script that Python runs becomes the name of the log file and of
+the process, and the one in syslog and the journal. So nova-compute is started
+by a script of that name: a link to this program, or one that replaces it.
+"""
 
 # Nova monkey-patches when its own program is loaded. Before that, only the
 # standard library may be imported.
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import os
 import pathlib
 import sys
 from typing import Any
@@ -14,25 +21,38 @@ usage: nova-multistore-run nova-compute [ARGUMENT ...]
 
 Start nova-compute so that each snapshot and backup goes to the Glance store
 of its server's base image, or to the one that [glance] store names. All
-arguments are nova-compute's own.
+arguments are nova-compute's own. A link to this program that is called
+nova-compute does the same.
 """
 
 _PROGRAMS = ('nova-compute',)
+#: Where there is a script for each.
+_SCRIPTS = pathlib.Path(__file__).with_name('bin')
 
 
 def main() -> Any:
-    """Run the program that the first argument names.
+    """Run the program whose name this one, or its first argument, has.
 
     :returns: what the program returns, for ``sys.exit``
     """
+    name = pathlib.Path(sys.argv[0]).name
+    if name in _PROGRAMS:
+        return _start(name)
     if len(sys.argv) < 2 or sys.argv[1] in ('-h', '--help'):
         print(USAGE, end='', file=sys.stdout if sys.argv[1:] else sys.stderr)
         return 0 if sys.argv[1:] else 2
     program = sys.argv[1]
-    if program not in _PROGRAMS:
-        return _say(
-            f"unknown program '{program}', it can start {_PROGRAMS[0]}", 2
-        )
+    if program in _PROGRAMS:
+        script = str(_SCRIPTS / program)
+        os.execv(sys.executable, [sys.executable, script, *sys.argv[2:]])
+    return _say(f"unknown program '{program}', it can start {_PROGRAMS[0]}", 2)
+
+
+def _start(program: str) -> Any:
+    """Start one of Nova's programs in this process."""
+    # Python has this name unless the kernel has started the script itself.
+    with contextlib.suppress(OSError):
+        pathlib.Path('/proc/self/comm').write_text(program)
     try:
         scripts = importlib.metadata.distribution('nova').entry_points
     except importlib.metadata.PackageNotFoundError:
@@ -40,8 +60,6 @@ def main() -> Any:
     script = next((s for s in scripts if s.name == program), None)
     if script is None:
         return _say(f'the installed Nova has no {program}', 1)
-    own = pathlib.Path(sys.argv[0])
-    sys.argv = [str(own.with_name(program)), *sys.argv[2:]]
     run = script.load()
 
     from nova_multistore import exception

@@ -18,6 +18,7 @@ from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import selection
 from nova_multistore import stores
+from nova_multistore.cmd import computes
 from nova_multistore.cmd import explain
 from nova_multistore.compute import ceph
 from nova_multistore.compute import near
@@ -383,6 +384,11 @@ def main() -> int:
         explaining.set_defaults(
             action_fn=lambda: explain.main(CONF.command.server)
         )
+
+        asking = subparsers.add_parser(
+            'computes', help='say which computes run with the package'
+        )
+        asking.set_defaults(action_fn=computes.main)
 
     CONF.register_cli_opt(cfg.SubCommandOpt('command', handler=add_parsers))
     try:

@@ -20,6 +20,7 @@ from nova_multistore import opts
 from nova_multistore.compute import ceph
 from nova_multistore.compute import location
 from nova_multistore.compute import own_copy
+from nova_multistore.compute import ping
 from nova_multistore.compute import rbd
 from nova_multistore.compute import requests
 from nova_multistore.compute import snapshot
@@ -115,6 +116,12 @@ _SEAMS = (
             'kwargs',
         ),
         requests.call,
+    ),
+    Seam(
+        'nova.baserpc',
+        'BaseRPCAPI.ping',
+        ('self', 'context', 'arg'),
+        ping.ping,
     ),
     Seam(
         'nova.image.glance',

@@ -403,7 +403,7 @@ class Nova(fixtures.Fixture):
 
         :returns: each one's message, and its details on the lines after that
         """
-        with self._cell() as context:
+        with self.cell() as context:
             found = objects.InstanceFaultList.get_by_instance_uuids(
                 context, [server_id]
             )
@@ -411,7 +411,7 @@ class Nova(fixtures.Fixture):
 
     def system_metadata(self, server_id: str) -> dict[str, str]:
         """Return what Nova keeps of a server's image and flavor, and more."""
-        with self._cell() as context:
+        with self.cell() as context:
             instance = objects.Instance.get_by_uuid(
                 context, server_id, expected_attrs=['system_metadata']
             )
@@ -419,14 +419,14 @@ class Nova(fixtures.Fixture):
 
     def write_system_metadata(self, server_id: str, **changed: str) -> None:
         """Change what Nova keeps, as nova-compute may at any time."""
-        with self._cell() as context:
+        with self.cell() as context:
             instance = objects.Instance.get_by_uuid(
                 context, server_id, expected_attrs=['system_metadata']
             )
             instance.system_metadata.update(changed)
             instance.save()
 
-    def _cell(self) -> Any:
+    def cell(self) -> Any:
         return nova_context.target_cell(
             nova_context.get_admin_context(), self._case.cell_mappings['cell1']
         )

@@ -73,8 +73,12 @@ def audit(run: Run, *arguments: str, user: str = 'admin') -> tuple[Any, str]:
     return found, done.stderr
 
 
-def status(cloud: fixture.Cloud, *arguments: str) -> str:
-    """Run the command for operators on the compute host."""
+def status(cloud: fixture.Cloud, *arguments: str, code: int = 0) -> str:
+    """Run the command for operators on the compute host.
+
+    :param code: the exit code that it must have
+    :returns: its output
+    """
     configuration = cloud.site.root / 'nova' / 'nova-compute.conf'
     done = subprocess.run(
         [
@@ -85,7 +89,7 @@ def status(cloud: fixture.Cloud, *arguments: str) -> str:
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
 
@@ -262,7 +266,12 @@ def test_mixed_fleet(
         image, landing = server.snapshot()
         assert landing == journey.Landing(store, whole=True)
         made[image['id']] = 'config'
+        told = status(cloud, 'computes')
+        assert f'| fast       | store {store}' in told
+        assert '1 with the package, 0 without' in told
     cloud.run_compute(False, 'rbd')
+    told = status(cloud, 'computes', code=1)
+    assert '0 with the package, 1 without' in told
     image, landing = server.snapshot()
     assert landing == journey.Landing('fast', whole=True)
     made[image['id']] = ''

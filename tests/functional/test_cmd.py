@@ -13,6 +13,7 @@ import pytest
 
 from tests.unit import stub
 
+REPOSITORY = pathlib.Path(__file__).parents[2]
 BIN = pathlib.Path(sys.executable).parent
 MODES = {'threading': '1', 'eventlet': '0'}
 
@@ -96,6 +97,82 @@ class TestRun:
         )
 
 
+WITNESS = """
+import os
+import pathlib
+import syslog
+import types
+import sys
+
+def say(what, name):
+    with open(os.environ['WITNESS'], 'a') as file:
+        print(what, name, file=file)
+
+syslog.openlog = lambda ident, *args: say('syslog', ident)
+syslog.syslog = lambda *args: None
+journal = types.ModuleType('systemd.journal')
+journal.send = lambda *args, **fields: say(
+    'journal', fields['SYSLOG_IDENTIFIER']
+)
+sys.modules['systemd'] = systemd = types.ModuleType('systemd')
+sys.modules['systemd.journal'] = systemd.journal = journal
+"""
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_names(mode, tmp_path):
+    """Log file, process, syslog and journal know it as nova-compute."""
+    (tmp_path / 'sitecustomize.py').write_text(WITNESS)
+    (tmp_path / 'nova-compute').symlink_to(BIN / 'nova-multistore-run')
+
+    def names(number, *command):
+        logs = tmp_path / f'logs{number}'
+        logs.mkdir()
+        witness = tmp_path / f'witness{number}'
+        (tmp_path / 'nova.conf').write_text(
+            f'[DEFAULT]\ntransport_url = fake:\nlog_dir = {logs}\n'
+            f'use_syslog = True\nuse_journal = True\n'
+            f'state_path = {tmp_path}\n'
+        )
+        with subprocess.Popen(
+            [*command, '--config-file', tmp_path / 'nova.conf'],
+            env={
+                **os.environ,
+                'OS_NOVA_DISABLE_EVENTLET_PATCHING': MODES[mode],
+                'PYTHONPATH': f'{tmp_path}{os.pathsep}{REPOSITORY}',
+                'WITNESS': str(witness),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                while not (
+                    witness.exists() and 'journal' in witness.read_text()
+                ):
+                    assert process.poll() is None
+                    time.sleep(0.1)
+                comm = pathlib.Path(f'/proc/{process.pid}/comm').read_text()
+            finally:
+                process.kill()
+        return (
+            [log.name for log in logs.iterdir()],
+            set(witness.read_text().splitlines()),
+            comm,
+        )
+
+    stock = names(0, BIN / 'nova-compute')
+    by_runner = names(1, BIN / 'nova-multistore-run', 'nova-compute')
+    by_link = names(2, tmp_path / 'nova-compute')
+
+    assert stock == (
+        ['nova-compute.log'],
+        {'syslog nova-compute', 'journal nova-compute'},
+        'nova-compute\n',
+    )
+    assert by_runner == stock
+    assert by_link == stock
+
+
 def test_help():
     """It says what to call."""
     done = run('nova-multistore-run', '--help')
@@ -141,7 +218,7 @@ def distribution(name):
 
 importlib.metadata.distribution = distribution
 from nova_multistore.cmd import run
-sys.argv = ['nova-multistore-run', 'nova-compute']
+sys.argv = ['nova-compute']
 sys.exit(run.main())
 """)
 
@@ -170,7 +247,7 @@ def test_nova_is_unsupported(breakage, words):
 import sys
 {breakage}
 from nova_multistore.cmd import run
-sys.argv = ['nova-multistore-run', 'nova-compute']
+sys.argv = ['nova-compute']
 sys.exit(run.main())
 """)
 
@@ -204,7 +281,7 @@ def loaded(self):
 
 importlib.metadata.EntryPoint.load = loaded
 from nova_multistore.cmd import run
-sys.argv = ['nova-multistore-run', 'nova-compute', *sys.argv[1:]]
+sys.argv = ['nova-compute', *sys.argv[1:]]
 sys.exit(run.main())
 """
 

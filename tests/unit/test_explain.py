@@ -26,13 +26,7 @@ def here(monkeypatch):
             raise found[0]
         return found
 
-    monkeypatch.setattr(explain.objects, 'register_all', lambda: None)
-    monkeypatch.setattr(explain.rpc, 'init', lambda conf: None)
-    monkeypatch.setattr(explain.rpc, 'set_defaults', lambda **names: None)
-    monkeypatch.setattr(explain.rpcapi, 'ConductorAPI', lambda: None)
-    monkeypatch.setattr(
-        explain.nova_objects.NovaObject, 'indirection_api', None
-    )
+    monkeypatch.setattr(explain.conductor, 'connect', lambda: None)
     monkeypatch.setattr(
         explain.objects,
         'InstanceList',
@@ -161,7 +155,7 @@ def test_server_that_is_not_clear(run, servers, words):
 
 def test_conductor_is_silent(run, here, monkeypatch):
     """It is not waited for for ever."""
-    monkeypatch.setattr(explain, '_TIMEOUT', 0.05)
+    monkeypatch.setattr(explain.conductor, 'TIMEOUT', 0.05)
     monkeypatch.setattr(
         explain.objects.InstanceList,
         'get_by_host',

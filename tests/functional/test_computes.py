@@ -1,0 +1,120 @@
+"""Which computes run with the package, asked over Nova's own message bus."""
+
+from __future__ import annotations
+
+from nova import objects
+from nova import version as nova_version
+import pytest
+
+import nova_multistore
+from nova_multistore.cmd import computes
+from nova_multistore.cmd import conductor
+from nova_multistore.compute import patch
+
+pytestmark = pytest.mark.eventlet
+
+
+@pytest.fixture
+def run(nova, monkeypatch, capsys):
+    """Run the command; return its exit code, and its lines by their host."""
+    # Nova's objects come from the databases of this process.
+    monkeypatch.setattr(conductor, 'connect', lambda: None)
+
+    def run():
+        with nova.cell() as context:
+            monkeypatch.setattr(
+                computes.nova_context, 'get_admin_context', lambda: context
+            )
+            code = computes.main()
+        *table, summary = capsys.readouterr().out.splitlines()
+        rows = [
+            [cell.strip() for cell in line.strip('|').split('|')]
+            for line in table
+            if line.startswith('|')
+        ]
+        return code, {row[0]: row[1:] for row in rows[1:]}, summary
+
+    yield run
+    nova.conf(
+        **{
+            'glance.store': None,
+            'nova_multistore.move_to': None,
+            'nova_multistore.copy_to': [],
+        }
+    )
+
+
+VERSIONS = [nova_multistore.__version__, nova_version.version_string()]
+
+
+def test_active(run):
+    """The running process says what it runs and what it orders."""
+    code, rows, summary = run()
+
+    assert list(rows.values()) == [[*VERSIONS, '', '', 'yes']]
+    assert code == 0
+    assert summary == '1 with the package, 0 without, 0 did not answer'
+
+
+def test_orders(run, nova):
+    """Nothing of it is read from a log."""
+    nova.conf(
+        **{
+            'glance.store': 'reliable',
+            'nova_multistore.copy_to': ['cheap', 'fast'],
+        }
+    )
+
+    _code, rows, _summary = run()
+
+    [row] = rows.values()
+    assert row[3] == 'store reliable; copy to cheap, fast'
+
+
+def test_stock(run):
+    """A compute without the package is one of them, and is told apart."""
+    patch.remove()
+    try:
+        code, rows, summary = run()
+    finally:
+        patch.apply()
+
+    assert list(rows.values()) == [['no', '', '', '', 'yes']]
+    assert code == 1
+    assert summary.startswith('0 with the package, 1 without')
+
+
+def test_silent(run, nova, monkeypatch):
+    """It is said of which nothing is known."""
+    monkeypatch.setattr(computes, 'TIMEOUT', 1)
+    with nova.cell() as context:
+        service = objects.Service(
+            context, host='away', binary='nova-compute', topic='compute'
+        )
+        service.create()
+    try:
+        code, rows, summary = run()
+    finally:
+        with nova.cell() as context:
+            objects.Service.get_by_id(context, service.id).destroy()
+
+    assert rows.pop('away') == ['?', '', '', '', 'no, not within 1 s']
+    assert [row[0] for row in rows.values()] == [VERSIONS[0]]
+    assert code == 1
+    assert summary.endswith('0 without, 1 did not answer')
+
+
+def test_no_conductor(monkeypatch, capsys):
+    """One clear line."""
+    monkeypatch.setattr(conductor, 'connect', lambda: None)
+
+    def fail(*_args, **_kwargs):
+        raise OSError('no route')
+
+    monkeypatch.setattr(objects.ServiceList, 'get_by_binary', fail)
+
+    assert computes.main() == 255
+    assert capsys.readouterr().err.splitlines() == [
+        'nova-multistore-status: nova-conductor did not say which computes '
+        'there are: no route'
+    ]
