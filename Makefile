@@ -127,6 +127,8 @@ lint: $(READY) docs
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/reno -q lint
+	$(BIN)/shellcheck devstack/* .ci/*
+	$(BIN)/shellcheck -s sh doc/source/deploy/*.sh
 
 docs: $(READY)
 	$(BIN)/sphinx-build -q -n -W --keep-going -b html doc/source doc/build/html

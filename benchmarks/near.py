@@ -12,6 +12,7 @@ import time
 from typing import ClassVar
 
 from nova_multistore import lookup
+from nova_multistore import opts
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
@@ -74,18 +75,28 @@ def compare(root: pathlib.Path, pairs: int) -> list[tuple[str, ...]]:
     """
     for name in ('glance', 'nova'):
         (root / name).mkdir()
-    glance = _Glance(
-        root / 'glance', stores={FAR: 'http', NEAR: 'file'}, default=NEAR
-    )
     found: dict[bool, list[tuple[float, int]]] = {False: [], True: []}
     try:
-        with cloud_server.Server(_Slow) as far, glance:
+        with (
+            cloud_server.Server(_Slow) as far,
+            _Glance(
+                root / 'glance',
+                stores={FAR: 'http', NEAR: 'file'},
+                default=NEAR,
+                **{
+                    'import_filtering_opts.allowed_ports': (
+                        f'[{far.url.rpartition(":")[2]}]'
+                    )
+                },
+            ) as glance,
+        ):
             glance.far = f'{far.url}/image'
             image = glance.create_image(
                 os.urandom(SIZE), [FAR, NEAR], disk_format='raw'
             )
             assert glance.stores_of(image) == [FAR, NEAR]
             with cloud_nova.Nova(root / 'nova', glance) as nova:
+                opts.register_opts(cloud_nova.CONF)
                 nova.conf(**{'glance.store': NEAR})
                 for number in range(pairs):
                     for patched in (

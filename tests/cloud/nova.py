@@ -38,8 +38,8 @@ from nova.tests.functional.libvirt import base as libvirt_base
 import nova.volume.cinder
 from oslo_messaging._drivers import impl_fake
 
+from nova_multistore.cmd import paste
 from tests.cloud import glance as cloud_glance
-from tests.cloud import paste
 
 CONF = nova.conf.CONF
 HOST = 'compute1'
@@ -118,7 +118,7 @@ class Nova(fixtures.Fixture):
         if not self.filtered:
             return stock
         path = self.root / 'api-paste.ini'
-        path.write_text(paste.with_filter(stock.read_text()))
+        path.write_text(paste.insert(stock.read_text(), paste.FILTERS['nova']))
         return path
 
     def _setUp(self) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.cloud import paste
+from nova_multistore.cmd import paste
 from tests.e2e import ceph
 from tests.e2e import keystone
 from tests.e2e import site as e2e_site
@@ -40,7 +40,7 @@ def prepare(site: e2e_site.Site) -> None:
     # The API looks for this one beside its first configuration file.
     stock = Path(sys.prefix) / 'etc' / 'nova' / 'api-paste.ini'
     (directory / 'api-paste.ini').write_text(
-        paste.with_filter(stock.read_text())
+        paste.insert(stock.read_text(), paste.FILTERS['nova'])
     )
     path = directory / 'nova.conf'
     sections = _sections(site, path)

@@ -1,93 +1,173 @@
-"""The commands of the documentation that put the filters into pipelines."""
+"""``nova-multistore-paste``: the filters in pipelines of any kind."""
 
 from __future__ import annotations
 
 import configparser
 import pathlib
-import shutil
-import subprocess
 import sys
 
 import pytest
 
-from tests.cloud import paste
+from nova_multistore.cmd import paste
 
-ROOT = pathlib.Path(__file__).parents[2]
 ETC = pathlib.Path(sys.prefix, 'etc')
+NOVA = ETC / 'nova' / 'api-paste.ini'
+GLANCE = ETC / 'glance' / 'glance-api-paste.ini'
+
+#: As in deployments whose pipelines are not Nova's own.
+AUDITED = """\
+[composite:openstack_compute_api_v21]
+use = call:nova.api.auth:pipeline_factory_v21
+keystone = cors sizelimit authtoken audit keystonecontext app
+[app:app]
+paste.app_factory = nova.api.openstack.compute:APIRouterV21.factory
+"""
+#: As in Glance before 2023.2, and with a step a line.
+SEVERAL = """\
+[pipeline:glance-api-keystone]
+pipeline =
+    cors   healthcheck
+    # authtoken whose
+    authtoken
+    whose
+    rootapp
+
+[pipeline:glance-api]
+pipeline : cors anybody  rootapp
+[filter:whose]
+paste.filter_factory = glance.api.middleware.context:ContextMiddleware.factory
+[filter:anybody]
+paste.filter_factory = glance.api.middleware.context:Unauthenticated.factory"""
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Run a snippet beside a stock file, and return what became of that."""
+def run(tmp_path, monkeypatch, capsys):
+    """Run the command; return its exit code and its two outputs."""
 
-    def run(snippet, stock, times):
-        file = tmp_path / stock.name
-        shutil.copy(stock, file)
-
-        def put():
-            subprocess.run(
-                ['sh', '-e', ROOT / 'doc' / 'source' / snippet],
-                cwd=tmp_path,
-                check=True,
-            )
-            return file.read_text()
-
-        for _ in range(times):
-            # It may have been switched off meanwhile.
-            file.write_text(file.read_text().replace(' multistore', ''))
-            once = put()
-        assert put() == once
-        return once
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['nova-multistore-paste', *arguments])
+        return paste.main(), *capsys.readouterr()
 
     return run
 
 
-def pipelines(text):
-    """Return the steps of each pipeline, by section and name."""
+def values(text):
+    """Return the words of each value, by section and name."""
     parser = configparser.RawConfigParser(default_section='')
     parser.read_string(text)
     return {
         (section, name): value.split()
         for section in parser.sections()
         for name, value in parser[section].items()
-        if len(value.split()) > 2
     }
 
 
-@pytest.mark.parametrize('times', [1, 2, 3])
-def test_nova(run, times):
-    """As the tests of the filter have it, however often they are run."""
-    stock = ETC / 'nova' / 'api-paste.ini'
+def assert_inserted(before, after, beside, behind, name='multistore'):
+    """All pipelines with a step have the filter there, and all else is so.
 
-    text = run('nova-paste.sh', stock, times)
+    :param beside: the names of the step
+    :returns: how many they are
+    """
+    old, new = values(before), values(after)
+    added = new.keys() - old.keys()
+    assert added <= {(f'filter:{name}', 'use')}
+    count = 0
+    for where, words in old.items():
+        wanted = list(words)
+        for step in beside:
+            if step in words:
+                count += 1
+                wanted.insert(words.index(step) + behind, name)
+        assert new[where] == wanted
+    return count
 
-    assert text == paste.with_filter(stock.read_text())
-    found = [
-        steps for steps in pipelines(text).values() if 'multistore' in steps
-    ]
-    assert len(found) == 2
-    for steps in found:
-        assert steps[-2:] == ['multistore', 'osapi_compute_app_v21']
+
+def test_nova():
+    """Right before the API itself, in both pipelines."""
+    stock = NOVA.read_text()
+
+    after = paste.insert(stock, paste.FILTERS['nova'])
+
+    assert (
+        assert_inserted(stock, after, ['osapi_compute_app_v21'], behind=False)
+        == 2
+    )
 
 
-@pytest.mark.parametrize('times', [1, 2, 3])
-def test_glance(run, times):
-    """In every flavor, once, behind the context."""
-    stock = ETC / 'glance' / 'glance-api-paste.ini'
+def test_glance():
+    """In every flavor, behind the context."""
+    stock = GLANCE.read_text()
 
-    text = run('glance-paste.sh', stock, times)
+    after = paste.insert(stock, paste.FILTERS['glance'])
 
-    assert text.count('[filter:multistore]') == 1
-    changed = pipelines(text)
-    before = pipelines(stock.read_text())
-    assert changed.keys() == before.keys()
-    found = 0
-    for where, steps in before.items():
-        wanted = []
-        for step in steps:
-            wanted.append(step)
-            if step.endswith('context'):
-                wanted.append('multistore')
-                found += 1
-        assert changed[where] == wanted
-    assert found >= 6
+    contexts = ['context', 'unauthenticated-context']
+    assert assert_inserted(stock, after, contexts, behind=True) >= 6
+
+
+def test_other_pipelines():
+    """What the steps are called, and where the lines break, is no matter."""
+    after = paste.insert(AUDITED, paste.FILTERS['nova'])
+    assert assert_inserted(AUDITED, after, ['app'], behind=False) == 1
+
+    after = paste.insert(SEVERAL, paste.FILTERS['glance'])
+    assert (
+        assert_inserted(SEVERAL, after, ['whose', 'anybody'], behind=True) == 2
+    )
+
+
+@pytest.mark.parametrize(
+    ('text', 'which'),
+    [(AUDITED, 'nova'), (SEVERAL, 'glance')],
+    ids=['nova', 'glance'],
+)
+def test_again(text, which):
+    """It changes nothing; and switched off, the filter is put in again."""
+    once = paste.insert(text, paste.FILTERS[which])
+    head, _, section = once.rpartition('[filter:multistore]')
+    renamed = f'{head}[filter:own]{section}'.replace(' multistore', ' own')
+
+    assert paste.insert(once, paste.FILTERS[which]) == once
+    off = head.replace(' multistore', '') + '[filter:multistore]' + section
+    assert values(paste.insert(off, paste.FILTERS[which])) == values(once)
+    assert paste.insert(renamed, paste.FILTERS[which]) == renamed
+
+
+def test_command(run, tmp_path):
+    """It shows what it changes, and checks without a change."""
+    path = tmp_path / 'api-paste.ini'
+    path.write_text(AUDITED)
+
+    code, shown, _ = run('--nova', str(path), '--check')
+    assert (code, path.read_text()) == (1, AUDITED)
+    assert f'+{AUDITED.splitlines()[2][:-3]}multistore app\n' in shown
+
+    assert run('--nova', str(path)) == (0, shown, '')
+    assert path.read_text() == paste.insert(AUDITED, paste.FILTERS['nova'])
+    assert run('--nova', str(path)) == (0, '', '')
+    assert run('--nova', str(path), '--check') == (0, '', '')
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        (None, 'No such file'),
+        (AUDITED, 'no pipeline has a step of glance.api.middleware.context'),
+        ('nothing', 'no section headers'),
+        (
+            SEVERAL + '\n[filter:multistore]\nuse = egg:other#one\n',
+            'it has another filter of the name multistore',
+        ),
+    ],
+)
+def test_errors(run, tmp_path, text, words):
+    """They name the file, and nothing is written."""
+    path = tmp_path / 'glance-api-paste.ini'
+    if text is not None:
+        path.write_text(text)
+
+    code, shown, said = run('--glance', str(path))
+
+    assert (code, shown) == (2, '')
+    assert said.startswith(f'nova-multistore-paste: {path}: ')
+    assert words in said
+    assert text is None or path.read_text() == text

@@ -1,0 +1,173 @@
+"""``nova-multistore-paste``: puts a filter into the pipelines of an API."""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import dataclasses
+import difflib
+import pathlib
+import re
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Where a pipeline has a step for what it goes to, or for whose request it is.
+_NOVA_APP = 'nova.api.openstack.compute:APIRouterV21'
+_GLANCE_CONTEXT = 'glance.api.middleware.context:'
+
+
+@dataclasses.dataclass(frozen=True)
+class Filter:
+    """A filter of this package.
+
+    :param name: of its entry point
+    :param beside: how the factory of the step begins that it stands beside
+    :param behind: whether it stands behind that step, or before it
+    """
+
+    name: str
+    beside: str
+    behind: bool
+
+
+FILTERS = {
+    'nova': Filter('nova_api', _NOVA_APP, behind=False),
+    'glance': Filter('glance_api', _GLANCE_CONTEXT, behind=True),
+}
+
+
+class PasteError(Exception):
+    """A file is not one that the filter can be put into."""
+
+
+def insert(text: str, which: Filter) -> str:
+    """Put a filter into all pipelines that it belongs to.
+
+    All else stays as it is, and so does a pipeline that has the filter.
+
+    :param text: what a file in the format of Paste Deploy holds
+    :returns: the same with the filter
+    :raises PasteError: there is no such pipeline
+    """
+    parser = configparser.RawConfigParser(default_section='', strict=False)
+    try:
+        parser.read_string(text)
+    except configparser.Error as exc:
+        raise PasteError(' '.join(str(exc).split())) from exc
+    use = f'egg:nova-multistore#{which.name}'
+    steps, own = set(), None
+    for section in parser.sections():
+        name = section.partition(':')[2]
+        values = dict(parser[section])
+        if values.get('use') == use:
+            own = name
+        if any(
+            value.startswith(which.beside)
+            for key, value in values.items()
+            if key in ('paste.app_factory', 'paste.filter_factory')
+        ):
+            steps.add(name)
+    name = own or 'multistore'
+    if own is None and f'filter:{name}' in parser:
+        raise PasteError(f'it has another filter of the name {name}')
+    pipelines = {
+        (section, key): value.split()
+        for section in parser.sections()
+        for key, value in parser[section].items()
+        if steps.intersection(value.split())
+    }
+    if not pipelines:
+        raise PasteError(f'no pipeline has a step of {which.beside}')
+    changed = ''.join(
+        _insert_into(line, steps, name, which.behind)
+        if name not in pipelines.get(where, [name])
+        else line
+        for where, line in _lines(text)
+    )
+    if own is not None:
+        return changed
+    end = '' if changed.endswith('\n') else '\n'
+    return f'{changed}{end}\n[filter:{name}]\nuse = {use}\n'
+
+
+def _lines(text: str) -> Iterator[tuple[tuple[str, str], str]]:
+    """Return the lines, each with the section and the name of its value."""
+    section = key = ''
+    for line in text.splitlines(keepends=True):
+        if found := re.match(r'\[(.+)\]', line):
+            section, key = found[1], ''
+        elif line[:1].strip() and (found := re.match(r'([^#;=:]+)[=:]', line)):
+            key = found[1].strip().lower()
+        yield (section, key), line
+
+
+def _insert_into(line: str, steps: set[str], name: str, behind: bool) -> str:
+    """Put a filter into a line of a pipeline, if it has one of the steps.
+
+    :param steps: the names of the steps that it stands beside
+    :param name: of the filter
+    """
+    if line.lstrip().startswith(('#', ';')):
+        return line
+    for word in re.finditer(r'\S+', line):
+        if word[0] in steps:
+            at = word.end() if behind else word.start()
+            piece = f' {name}' if behind else f'{name} '
+            return line[:at] + piece + line[at:]
+    return line
+
+
+def main() -> int:
+    """Run the command.
+
+    :returns: the exit code: 0 the filter is there, 1 with ``--check`` it is
+        not, 2 an error
+    """
+    parser = argparse.ArgumentParser(
+        prog='nova-multistore-paste',
+        description='Put the filter of nova-multistore into the pipelines of '
+        'nova-api or glance-api, and print what was changed. A file that has '
+        'it is not changed.',
+    )
+    file = parser.add_mutually_exclusive_group(required=True)
+    file.add_argument(
+        '--nova',
+        type=pathlib.Path,
+        metavar='FILE',
+        help="nova-api's api-paste.ini",
+    )
+    file.add_argument(
+        '--glance',
+        type=pathlib.Path,
+        metavar='FILE',
+        help="glance-api's glance-api-paste.ini",
+    )
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='change nothing; the exit code is 1 if something were changed',
+    )
+    arguments = parser.parse_args()
+    which = 'nova' if arguments.nova else 'glance'
+    path: pathlib.Path = arguments.nova or arguments.glance
+    try:
+        before = path.read_text()
+        after = insert(before, FILTERS[which])
+        if after != before and not arguments.check:
+            path.write_text(after)
+    except (OSError, UnicodeDecodeError, PasteError) as exc:
+        reason = getattr(exc, 'strerror', None) or exc
+        print(f'nova-multistore-paste: {path}: {reason}', file=sys.stderr)
+        return 2
+    sys.stdout.writelines(
+        difflib.unified_diff(
+            before.splitlines(keepends=True),
+            after.splitlines(keepends=True),
+            str(path),
+            str(path),
+        )
+    )
+    return 1 if arguments.check and after != before else 0
