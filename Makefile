@@ -12,7 +12,7 @@ ARGS ?=
 
 CONSTRAINTS = tests/constraints/2026.2.txt
 REQUIREMENTS = tests/requirements.txt tests/lint-requirements.txt \
-	doc/requirements.txt
+	tests/docs/requirements.txt doc/requirements.txt
 BIN = .venv/bin
 READY = .venv/ready
 
@@ -69,7 +69,7 @@ bind = site=$$($(1)/python -c \
 
 .PHONY: bench ceph ceph-eventlet clean cloud cloud-compute \
 	cloud-down demo docs e2e functional functional-eventlet lint packages \
-	packages-e2e packages-venv test test-ceph unit upstream
+	packages-e2e packages-venv test test-ceph test-docs unit upstream
 
 demo: packages
 	@$(call run,$(call with_ceph,-m tests.demo $(ARGS)))
@@ -77,6 +77,7 @@ demo: packages
 test: packages $(READY)
 	@$(call run,$(again) unit && $(call unless_missing,functional) \
 		&& $(call unless_missing,functional-eventlet) \
+		&& if .ci/packages has docs; then $(again) test-docs; fi \
 		&& if .ci/packages has ceph; then $(again) test-ceph; fi)
 
 unit: $(READY)
@@ -92,6 +93,9 @@ functional-eventlet: packages $(READY)
 
 eventlet-tests/functional/%:
 	$(call pytest,0,$(BIN),tests/functional/$* -m eventlet)
+
+test-docs: packages $(READY)
+	$(call pytest,1,$(BIN),tests/docs)
 
 test-ceph: ceph $(CEPH_READY)
 	$(jobs) ceph-eventlet $(CEPH_TESTS:%=ceph-threads-%)
@@ -128,10 +132,11 @@ lint: $(READY) docs
 	$(BIN)/mypy
 	$(BIN)/reno -q lint
 	$(BIN)/shellcheck devstack/* .ci/*
-	$(BIN)/shellcheck -s sh doc/source/deploy/*.sh
+	$(BIN)/shellcheck -s sh doc/source/*/*.sh
 
-docs: $(READY)
-	$(BIN)/sphinx-build -q -n -W --keep-going -b html doc/source doc/build/html
+docs: packages $(READY)
+	@$(call run,$(BIN)/sphinx-build -q -n -W --keep-going -b html doc/source \
+		doc/build/html)
 
 $(READY): $(CONSTRAINTS) $(REQUIREMENTS) pyproject.toml setup.cfg | $(BIN)/pip
 	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) \

@@ -12,20 +12,18 @@ import argparse
 import contextlib
 import dataclasses
 import importlib.util
+import json
 import logging
 import os
 import pathlib
 import re
 import shutil
 import signal
-import socketserver
 import subprocess
 import sys
 import tempfile
 import threading
-from typing import TYPE_CHECKING
 from typing import Any
-import wsgiref.simple_server
 
 # Before anything else that imports Nova, or what Nova has to patch.
 from tests.cloud import nova as cloud_nova
@@ -35,9 +33,6 @@ from tests.cloud import nova as cloud_nova
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
 from tests.functional import expected_digest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MIB = 1 << 20
 OPERATIONS = ('snapshot', 'backup', 'shelve')
@@ -111,10 +106,13 @@ class Demo:
             )
         return path
 
-    def run(self, name: str) -> dict[tuple[str, str], Landing]:
+    def run(
+        self, name: str, keep: bool = False
+    ) -> dict[tuple[str, str], Landing]:
         """Go through all cases.
 
         :param name: what this Nova is, to show how far it is
+        :param keep: whether the servers stay, and run
         :returns: what became of each server's operations
         """
         found = {}
@@ -127,7 +125,10 @@ class Demo:
                     case, server, operation
                 )
                 print(f'  {name}: {case.server} {operation}', flush=True)
-            self._nova.delete_server(server)
+            if not keep:
+                self._nova.delete_server(server)
+            elif case.base_stores:
+                self._nova.unshelve(server)
         return found
 
     def _boot(self, case: Case) -> str:
@@ -262,67 +263,52 @@ def report_ceph() -> tuple[str, bool]:
     return f'\n{verdict}\n{table(list(matrix.rows(results)))}', good
 
 
-@contextlib.contextmanager
-def served(nova: cloud_nova.Nova) -> Iterator[str]:
-    """Serve the API, which is otherwise for this process alone.
+def configure(directory: pathlib.Path, nova_url: str, glance_url: str) -> str:
+    """Write what the `openstack` command has to know.
 
-    :returns: its URL
+    :param directory: where to write it
+    :returns: the path of a file for a shell to read
     """
 
-    class Server(
-        socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer
-    ):
-        daemon_threads = True
+    def cloud(user: str, *roles: str) -> dict[str, Any]:
+        token = cloud_glance.token(cloud_glance.PROJECT, roles, user)
+        return {
+            'auth_type': 'admin_token',
+            'auth': {'endpoint': f'{glance_url}/v2', 'token': token},
+            'compute_endpoint_override': nova_url,
+        }
 
-    class Handler(wsgiref.simple_server.WSGIRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = wsgiref.simple_server.make_server(
-        '127.0.0.1', 0, nova.application, Server, Handler
+    clouds = {
+        'demo': cloud('demo', 'member', 'reader'),
+        'admin': cloud('admin', 'admin', 'member', 'reader'),
+    }
+    path = directory / 'clouds.yaml'
+    # JSON is YAML.
+    path.write_text(json.dumps({'clouds': clouds}))
+    openrc = directory / 'openrc'
+    openrc.write_text(
+        f'export OS_CLIENT_CONFIG_FILE={path}\n'
+        'export OS_CLOUD=demo\n'
+        f'export PATH={pathlib.Path(sys.executable).parent}:$PATH\n'
     )
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f'http://127.0.0.1:{server.server_port}/v2.1'
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return str(openrc)
 
 
-def keep(
-    nova: cloud_nova.Nova, glance: Any, root: pathlib.Path, base: str
-) -> None:
-    """Leave it running until it is interrupted.
-
-    :param base: the id of an image that is not in the default store
-    """
-    with served(nova) as url:
+def keep(nova: cloud_nova.Nova, glance: Any, root: pathlib.Path) -> None:
+    """Leave it running until it is interrupted."""
+    with nova.served() as url:
         print(
             f"""
-It is all running, patched, until Ctrl-C. To talk to it from another shell:
+It is all running until Ctrl-C: nova-compute is patched, and nova-api and
+glance-api have the filters. In another shell:
 
-  NOVA={url}
-  GLANCE={glance.url}/v2
-  AS_USER=(-H 'X-Auth-Token: {cloud_glance.token(nova.project)}')
-  curl -s "${{AS_USER[@]}}" $GLANCE/images | python3 -m json.tool
-  curl -s "${{AS_USER[@]}}" $GLANCE/info/stores | python3 -m json.tool
-  curl -s -H 'X-Auth-User: {nova.project}' -H 'X-Roles: member,reader' \\
-    -H 'X-Auth-Project-Id: {nova.project}' $NOVA/servers
+  . {configure(root, url, glance.url)}
+  openstack multistore explain alpha
+  openstack multistore snapshot create --store reliable --name mine --wait beta
+  openstack multistore image show mine
+  openstack --os-cloud admin multistore snapshot audit --all-projects
 
-And to have Glance put an image beside its base image:
-
-  BASE={base}
-  IMAGE=$(curl -s "${{AS_USER[@]}}" $GLANCE/images \\
-    -H 'Content-Type: application/json' \\
-    -d '{{"disk_format": "raw", "container_format": "bare"}}' \\
-    | python3 -c 'import json; print(json.loads(input())["id"])')
-  curl -T README.rst "${{AS_USER[@]}}" \\
-    -H "X-OpenStack-Base-Image-Ref: $BASE" \\
-    -H 'Content-Type: application/octet-stream' $GLANCE/images/$IMAGE/file
-  curl -s "${{AS_USER[@]}}" $GLANCE/images/$IMAGE | python3 -m json.tool
-
+The servers are {', '.join(case.server for case in CASES)}.
 Stores, disks and Glance's log are in {root}.""",
             flush=True,
         )
@@ -368,16 +354,19 @@ def main() -> int:
             )
         )
         stack.callback(patch.remove)
-        nova = stack.enter_context(cloud_nova.Nova(root / 'nova', glance))
+        nova = stack.enter_context(
+            cloud_nova.Nova(root / 'nova', glance, filtered=arguments.keep)
+        )
         demo = Demo(root, glance, nova)
         stock = demo.run('stock')
         patch.apply()
         nova.restart_compute()
-        patched = demo.run('patched')
+        patched = demo.run('patched', keep=arguments.keep)
         text, good = report(stock, patched)
         if arguments.keep:
             print(text, ceph_text, sep='\n')
-            keep(nova, glance, root, demo.images['fast',])
+            nova.conf(**{'glance.store': None})
+            keep(nova, glance, root)
     if not arguments.keep:
         print(text, ceph_text, sep='\n')
     return 0 if good and ceph_good else 1

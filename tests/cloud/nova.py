@@ -9,9 +9,12 @@ Importing this module imports Nova, as `tests.cloud.threads` says.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import copy
 import logging
 from pathlib import Path
+import socketserver
 import subprocess
 import sys
 import tempfile
@@ -22,6 +25,7 @@ from typing import Any
 from typing import Callable
 from unittest import mock
 import uuid
+import wsgiref.simple_server
 
 # Before anything else that imports Nova, or what Nova has to patch.
 from tests.cloud import threads  # noqa: F401
@@ -40,6 +44,7 @@ from oslo_messaging._drivers import impl_fake
 
 from nova_multistore.cmd import paste
 from tests.cloud import glance as cloud_glance
+from tests.cloud import identity
 
 CONF = nova.conf.CONF
 HOST = 'compute1'
@@ -215,6 +220,35 @@ class Nova(fixtures.Fixture):
     def application(self) -> Any:
         """The API as a WSGI application, for whoever wants to serve it."""
         return self._case.api_fixture.app()
+
+    @contextlib.contextmanager
+    def served(self) -> Iterator[str]:
+        """Serve the API, which takes the tokens that Glance takes.
+
+        :returns: its URL
+        """
+        application = self.application
+
+        def identified(environ: Any, start_response: Any) -> Any:
+            found = identity.identify(environ.get('HTTP_X_AUTH_TOKEN', '::'))
+            environ.update(
+                HTTP_X_AUTH_USER=found['HTTP_X_USER_ID'],
+                HTTP_X_AUTH_PROJECT_ID=found['HTTP_X_PROJECT_ID'],
+                HTTP_X_ROLES=found['HTTP_X_ROLES'],
+            )
+            return application(environ, start_response)
+
+        server = wsgiref.simple_server.make_server(
+            '127.0.0.1', 0, identified, _Server, _Quiet
+        )
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f'http://127.0.0.1:{server.server_port}/v2.1'
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
     def log_lines(self, level: int = logging.INFO) -> list[str]:
         """Return the messages that were logged at a level or above."""
@@ -464,6 +498,19 @@ class Nova(fixtures.Fixture):
                 f'write -s {source.name} {offset} {len(padded)}',
                 disk,
             )
+
+
+class _Quiet(wsgiref.simple_server.WSGIRequestHandler):
+    """Says nothing."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class _Server(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
+    """Serves each request in its own thread."""
+
+    daemon_threads = True
 
 
 class _Case(libvirt_base.ServersTestBase):

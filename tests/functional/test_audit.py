@@ -8,13 +8,11 @@ import io
 import json
 import logging
 import os
-import socketserver
 import sqlite3
 import threading
 import time
 import types
 import uuid
-import wsgiref.simple_server
 
 from keystoneauth1 import session as ks_session
 from keystoneauth1 import token_endpoint
@@ -30,7 +28,6 @@ from nova_multistore.osc import cloud as osc_cloud
 from nova_multistore.osc import nova_images
 from nova_multistore.osc import snapshot_audit
 from tests.cloud import glance as cloud_glance
-from tests.cloud import identity
 from tests.cloud import proxy as cloud_proxy
 from tests.functional import broken
 
@@ -69,42 +66,11 @@ class Token(token_endpoint.Token):
         return self._project
 
 
-class Handler(wsgiref.simple_server.WSGIRequestHandler):
-    """Says nothing."""
-
-    def log_message(self, format, *args):
-        pass
-
-
-class Server(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
-    """Serves each request in its own thread."""
-
-    daemon_threads = True
-
-
 @pytest.fixture(scope='module')
 def nova_url(patched_nova):
     """Where Nova takes the tokens that Glance takes."""
-    application = patched_nova.application
-
-    def identified(environ, start_response):
-        found = identity.identify(environ.get('HTTP_X_AUTH_TOKEN', '::'))
-        environ.update(
-            HTTP_X_AUTH_USER=found['HTTP_X_USER_ID'],
-            HTTP_X_AUTH_PROJECT_ID=found['HTTP_X_PROJECT_ID'],
-            HTTP_X_ROLES=found['HTTP_X_ROLES'],
-        )
-        return application(environ, start_response)
-
-    server = wsgiref.simple_server.make_server(
-        '127.0.0.1', 0, identified, Server, Handler
-    )
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield f'http://127.0.0.1:{server.server_port}/v2.1'
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with patched_nova.served() as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Tests of what the documentation shows: its pages, and its snippets."""

@@ -1,0 +1,68 @@
+"""What the demo leaves to play with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from nova_multistore.compute import patch
+from tests import demo
+from tests.cloud import nova as cloud_nova
+
+
+@pytest.fixture(scope='module')
+def patched_nova(root, glance):
+    """With the filter in nova-api's pipelines."""
+    (root / 'nova').mkdir()
+    try:
+        with cloud_nova.Nova(
+            root / 'nova', glance, before_compute=patch.apply, filtered=True
+        ) as nova:
+            yield nova
+    finally:
+        patch.remove()
+
+
+@pytest.fixture
+def shell(tmp_path, nova, glance):
+    """Run a command as the demo says."""
+    with nova.served() as url:
+        openrc = demo.configure(tmp_path, url, glance.url)
+
+        def shell(command):
+            done = subprocess.run(
+                ['sh', '-euc', f'. {openrc}; {command}'],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout)
+
+        yield shell
+
+
+def test_commands(shell, glance, qcow2, nova):
+    """They work at once, as a user and as an administrator."""
+    base = glance.create_image(qcow2, stores=['fast'])
+    server = nova.create_server(base, name='beta')
+
+    told = shell('openstack multistore explain beta -f json')
+    made = shell(
+        'openstack multistore snapshot create --store reliable --name mine '
+        '--wait beta -f json'
+    )
+    shown = shell('openstack multistore image show mine -f json')
+    problems = shell(
+        'openstack --os-cloud admin multistore snapshot audit --all-projects '
+        '-f json'
+    )
+
+    assert told['server_id'] == server
+    assert glance.stores_of(made['id']) == ['reliable']
+    assert [(row['store'], row['state']) for row in shown] == [
+        ('reliable', 'done')
+    ]
+    assert problems == []
