@@ -126,6 +126,14 @@ class Cloud(fixtures.Fixture):
         self._running = wanted
         self.site = e2e_site.Site.load(self.site.root)
 
+    def ensure_compute(self, images_type: str = 'qcow2') -> None:
+        """Have nova-compute run, in whatever way.
+
+        :param images_type: its `[libvirt] images_type`, if it does not run
+        """
+        if self._running is None:
+            self.run_compute(True, images_type)
+
     def tenant(self, name: str) -> tenant.Tenant:
         """Return a user of the cloud.
 

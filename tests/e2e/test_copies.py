@@ -39,7 +39,7 @@ def server(cloud: fixture.Cloud, tmp_path: Path) -> Iterator[journey.Server]:
         cloud.site, cloud.tenant('demo'), 'copied', image_id
     )
     yield server
-    cloud.run_compute(True)
+    cloud.ensure_compute()
     server.delete()
 
 

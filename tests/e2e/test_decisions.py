@@ -26,6 +26,11 @@ MANY = 20
 Run = Callable[..., 'subprocess.CompletedProcess[str]']
 
 
+def run_with_credentials(cloud: fixture.Cloud) -> None:
+    """Have nova-compute run with credentials of its own for copies."""
+    cloud.run_compute(True, 'rbd', **nova.copy_credentials(cloud.site))
+
+
 def start(
     cloud: fixture.Cloud, user: str, store: str, directory: Path
 ) -> journey.Server:
@@ -33,7 +38,7 @@ def start(
 
     :param store: the store of its base image
     """
-    cloud.run_compute(True, 'rbd')
+    run_with_credentials(cloud)
     path = directory / 'base.raw'
     guest.write_image(path, 8 * MIB)
     name = f'decided-{store}'
@@ -51,14 +56,18 @@ def server(
     """
     server = start(cloud, 'admin', 'reliable', tmp_path_factory.mktemp('base'))
     yield server
+    cloud.ensure_compute('rbd')
     server.delete()
 
 
-@pytest.fixture
-def member(cloud: fixture.Cloud, tmp_path: Path) -> Iterator[journey.Server]:
+@pytest.fixture(scope='module')
+def member(
+    cloud: fixture.Cloud, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[journey.Server]:
     """Return a server of a user who is no administrator."""
-    server = start(cloud, 'demo', 'fast', tmp_path)
+    server = start(cloud, 'demo', 'fast', tmp_path_factory.mktemp('base'))
     yield server
+    cloud.ensure_compute('rbd')
     server.delete()
 
 
@@ -150,7 +159,7 @@ def test_member_starts_a_server_from_it(
     cloud: fixture.Cloud, run: Run, member: journey.Server
 ) -> None:
     """Nova has it copied into its own Ceph, with credentials of its own."""
-    cloud.run_compute(True, 'rbd', **nova.copy_credentials(cloud.site))
+    run_with_credentials(cloud)
     image = member.active(ordered(run, member))
     assert member.landing(image) == journey.Landing('reliable', whole=True)
 
@@ -168,7 +177,7 @@ def test_many_servers_at_once(
     cloud: fixture.Cloud, run: Run, member: journey.Server
 ) -> None:
     """One copy is made for all that a member starts from one image."""
-    cloud.run_compute(True, 'rbd', **nova.copy_credentials(cloud.site))
+    run_with_credentials(cloud)
     tenant, admin = cloud.tenant('demo'), cloud.tenant('admin')
     image_id = member.active(ordered(run, member))['id']
     tenant.openstack(
@@ -252,7 +261,6 @@ def test_move(cloud: fixture.Cloud, run: Run, member: journey.Server) -> None:
     assert remedies[image['id']] == 'moved to reliable'
     after = cloud.tenant('demo').image(image['id'])
     assert member.landing(after) == journey.Landing('reliable', whole=True)
-    cloud.run_compute(True, 'rbd')
 
 
 def test_mixed_fleet(
