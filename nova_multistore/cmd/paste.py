@@ -78,6 +78,8 @@ def insert(text: str, which: Filter) -> str:
         for section in parser.sections()
         for key, value in parser[section].items()
         if steps.intersection(value.split())
+        # Elsewhere a step may stand alone, as what a path leads to.
+        and (key == 'pipeline' or len(value.split()) > 1)
     }
     if not pipelines:
         raise PasteError(f'no pipeline has a step of {which.beside}')

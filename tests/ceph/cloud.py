@@ -73,12 +73,12 @@ class Cloud:
             (DISKS, disks, []),
             *((pool, images, ['snap']) for pool in POOLS.values()),
         ):
-            for name in self.ceph.images(pool):
+            for name, present in self.ceph.snapshots(pool).items():
                 image = f'{pool}/{name}'
                 if name not in known:
                     found.append(image)
-                elif self.ceph.snapshots(image) != snapshots:
-                    found.append(f'{image}: {self.ceph.snapshots(image)}')
+                elif present != snapshots:
+                    found.append(f'{image}: {present}')
         return found
 
 

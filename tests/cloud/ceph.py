@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 import contextlib
 import hashlib
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 import shutil
 import subprocess
 import time
+from typing import Any
 import uuid
 
 import fixtures
@@ -169,15 +171,39 @@ class Ceph(fixtures.Fixture):
 
     def images(self, pool: str) -> list[str]:
         """Return the names of a pool's images."""
-        return self.rbd('ls', pool).split()
+        with self._open(pool) as (rbd, ioctx):
+            names: list[str] = rbd.RBD().list(ioctx)
+        return names
 
-    def snapshots(self, image: str) -> list[str]:
-        """Return the names of an image's snapshots.
+    def snapshots(self, pool: str) -> dict[str, list[str]]:
+        """Return the names of the snapshots of each image of a pool."""
+        found = {}
+        with self._open(pool) as (rbd, ioctx):
+            kind = rbd.RBD_SNAP_NAMESPACE_TYPE_USER
+            for name in rbd.RBD().list(ioctx):
+                with (
+                    contextlib.suppress(rbd.ImageNotFound),
+                    rbd.Image(ioctx, name, read_only=True) as image,
+                ):
+                    found[name] = [
+                        each['name']
+                        for each in image.list_snaps()
+                        if each['namespace'] == kind
+                    ]
+        return found
 
-        :param image: as "pool/image"
-        """
-        lines = self.rbd('snap', 'ls', image).splitlines()
-        return [line.split()[1] for line in lines[1:]]
+    @contextlib.contextmanager
+    def _open(self, pool: str) -> Iterator[tuple[Any, Any]]:
+        """Open a pool; the commands of Ceph take longer to load."""
+        # Not earlier: on eventlet, Nova has to patch before.
+        import rados
+        import rbd
+
+        with (
+            rados.Rados(conffile=str(self.configuration)) as cluster,
+            cluster.open_ioctx(pool) as ioctx,
+        ):
+            yield rbd, ioctx
 
     def sha256(self, image: str) -> str:
         """Return the digest of an image's data, in hexadecimal.

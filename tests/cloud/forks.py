@@ -1,48 +1,162 @@
-"""Processes that need not load what they run."""
+"""Processes that need not load what they run.
+
+A template has loaded it, and forks. It is a process of its own, so what starts
+it may be on eventlet. To have something run, it is sent one line of JSON. It
+answers with two lines: the id of the process, and, at its end, its exit code.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterable
-import multiprocessing
-from multiprocessing import forkserver
+import contextlib
+import importlib
+import json
+import os
+from pathlib import Path
+import select
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import traceback
 from typing import Any
-from unittest import mock
+import uuid
 
-_lock = threading.Lock()
+_REPOSITORY = Path(__file__).parents[2]
+
+
+class Process:
+    """A process that a template has forked."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._answers = connection.makefile()
+        self.pid = int(self._answers.readline())
+        #: None as long as it runs.
+        self.exitcode: int | None = None
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end.
+
+        :param timeout: how long, in seconds; for ever if it is None
+        """
+        if self.exitcode is not None:
+            return
+        if select.select([self._connection], [], [], timeout)[0]:
+            self.exitcode = int(self._answers.readline() or 1)
+            self._answers.close()
+            self._connection.close()
+
+    def poll(self) -> int | None:
+        """Return its exit code, None if it runs."""
+        self.join(0)
+        return self.exitcode
 
 
 class Template:
     """A process that has loaded some modules, and is forked.
 
-    It is started for the first fork, and ends with this process. Python has
-    one for each program; these must not get in each other's way.
+    It is started for the first fork. It ends with this process, and so does
+    all that it has forked.
 
     :param modules: their full names
     """
 
     def __init__(self, modules: Iterable[str]) -> None:
-        self._server = forkserver.ForkServer()
-        self._server.set_forkserver_preload(list(modules))
+        self._modules = tuple(modules)
+        self._address = f'\0tests-{uuid.uuid4()}'
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def fork(
-        self, target: Callable[..., None], *args: Any
-    ) -> multiprocessing.context.ForkServerProcess:
+    def fork(self, target: str, *arguments: Any) -> Process:
         """Start a process.
 
-        :param target: what it does, in a module that it can import
+        :param target: what it calls, as "module:function"
+        :param arguments: for that, as they are in JSON
         """
-        # There is none on eventlet.
-        processes = multiprocessing.get_context('forkserver')
-        process = processes.Process(target=target, args=args)
-        with (
-            _lock,
-            mock.patch.object(
-                forkserver,
-                'connect_to_new_process',
-                self._server.connect_to_new_process,
-            ),
-        ):
-            process.start()
-        return process
+        with self._lock:
+            self._start()
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self._address)
+        line = json.dumps([target, arguments], default=str)
+        connection.sendall(f'{line}\n'.encode())
+        return Process(connection)
+
+    def _start(self) -> None:
+        """Start the template, if it does not run."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        address = self._address[1:]
+        self._process = subprocess.Popen(
+            [sys.executable, '-m', __name__, address, *self._modules],
+            cwd=_REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        if self._process.stdout is None:
+            raise AssertionError('the template was started without a pipe')
+        self._process.stdout.readline()
+
+
+def main() -> None:
+    """Load modules, and fork as often as it is asked for."""
+    address, *modules = sys.argv[1:]
+    for module in modules:
+        importlib.import_module(module)
+    # Nobody waits for those who look after what was forked; and Ctrl-C is for
+    # the process that wants it.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f'\0{address}')
+        server.listen()
+        os.write(1, b'ready\n')
+        while server in select.select([server, 0], [], [])[0]:
+            connection, _ = server.accept()
+            if not os.fork():
+                server.close()
+                _look_after(connection)
+            connection.close()
+
+
+def _look_after(connection: socket.socket) -> None:
+    """Fork, and tell of the end; kill it if nobody wants to know any more."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    target, arguments = json.loads(connection.makefile().readline())
+    pid = os.fork()
+    if not pid:
+        connection.close()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _run(target, arguments)
+    connection.sendall(f'{pid}\n'.encode())
+    ended = os.pidfd_open(pid)
+    if ended not in select.select([ended, connection], [], [])[0]:
+        os.kill(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with connection, contextlib.suppress(OSError):
+        connection.sendall(f'{code}\n'.encode())
+    os._exit(0)
+
+
+def _run(target: str, arguments: list[Any]) -> None:
+    """Call a function, and end as a program would."""
+    code: Any = 0
+    try:
+        module, _, name = target.partition(':')
+        getattr(importlib.import_module(module), name)(*arguments)
+    except SystemExit as exc:
+        code = exc.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    if isinstance(code, str):
+        sys.stderr.write(f'{code}\n')
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+if __name__ == '__main__':
+    main()

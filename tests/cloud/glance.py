@@ -43,13 +43,8 @@ STORES = {
 _VERSION = int(importlib.metadata.version('glance').split('.')[0])
 #: Whether an image in a store of type http needs no `show_locations`.
 HAS_LOCATION_API = _VERSION >= 31
-# Neither an older Glance, which is on eventlet, nor by a test that is. Another
-# program than pytest would be loaded again, in the place of Glance.
-_CAN_BE_PRELOADED = (
-    _VERSION >= 33
-    and os.getenv('OS_NOVA_DISABLE_EVENTLET_PATCHING') == '1'
-    and 'pytest' in sys.modules
-)
+# An older one is on eventlet.
+_CAN_BE_PRELOADED = _VERSION >= 33
 #: How long a Glance may take to start, or an image to become active, in
 #: seconds.
 PATIENCE = 60

@@ -42,13 +42,12 @@ class Glance:
         self, directory: Path, environment: Mapping[str, str], log: Path
     ) -> None:
         self._process = _template.fork(
-            _main, directory, dict(environment), log
+            f'{__name__}:main', directory, dict(environment), log
         )
-        assert self._process.pid is not None
-        self.pid: int = self._process.pid
+        self.pid = self._process.pid
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        return self._process.poll()
 
     def wait(self, timeout: float | None = None) -> int:
         self._process.join(timeout)
@@ -60,7 +59,8 @@ class Glance:
         os.kill(self.pid, number)
 
 
-def _main(directory: Path, environment: Mapping[str, str], log: Path) -> None:
+def main(directory: str, environment: Mapping[str, str], log: str) -> None:
+    """Become it."""
     from gunicorn.app import wsgiapp
 
     os.setsid()

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from nova_multistore.cmd import paste
+from tests.unit import pipelines
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 SNIPPETS = REPOSITORY / 'doc' / 'source' / 'deploy'
@@ -154,17 +155,6 @@ def test_kolla_api(kolla, shell, tmp_path, image, file, which):
     assert path.read_text() == paste.insert(stock, paste.FILTERS[which])
 
 
-def values(text):
-    """Return the words of each value, by section and name."""
-    parser = configparser.RawConfigParser(default_section='')
-    parser.read_string(text)
-    return {
-        (section, name): value.split()
-        for section in parser.sections()
-        for name, value in parser[section].items()
-    }
-
-
 def overridden(overrides):
     """Return the same of what a deployment tool puts into a file."""
     return {
@@ -186,10 +176,10 @@ def test_openstack_ansible():
         ),
     ):
         stock = (ETC / file).read_text()
-        wanted = values(paste.insert(stock, paste.FILTERS[which]))
+        wanted = pipelines(paste.insert(stock, paste.FILTERS[which]))
         changed = overridden(snippet[name])
         assert changed.items() <= wanted.items()
-        assert changed.keys() - values(stock).keys() == {
+        assert changed.keys() - pipelines(stock).keys() == {
             ('filter:multistore', 'use')
         }
     [start] = snippet['nova_compute_init_overrides'].values()

@@ -57,7 +57,7 @@ def run(
     with tempfile.TemporaryDirectory() as outputs:
         output, errors = (Path(outputs) / name for name in ('out', 'err'))
         process = _template.fork(
-            *(_main, arguments, dict(environment), directory),
+            *(f'{__name__}:main', arguments, dict(environment), directory),
             *(output, output if merged else errors),
         )
         process.join()
@@ -72,13 +72,14 @@ def run(
         )
 
 
-def _main(
+def main(
     arguments: Sequence[str],
     environment: Mapping[str, str],
-    directory: Path,
-    output: Path,
-    errors: Path,
+    directory: str,
+    output: str,
+    errors: str,
 ) -> None:
+    """Run the command in this process."""
     from openstackclient import shell
 
     os.environ.clear()

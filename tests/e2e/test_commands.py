@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from tests.e2e import fixture
+from tests.e2e import glance
 from tests.e2e import guest
 from tests.e2e import journey
 from tests.e2e.tenant import wait_for
+from tests.functional import replaced
 
 MIB = 1 << 20
 RULE = 'os_compute_api:servers:create_image:store'
@@ -176,17 +178,11 @@ def test_snapshot_that_fails(
     cloud: fixture.Cloud, run: Run, server: journey.Server
 ) -> None:
     """The command says so, and the image is gone."""
-    directory = cloud.site.root / 'stores' / 'reliable'
-    aside = directory.rename(directory.with_name('aside'))
-    directory.write_text('no directory')
-    try:
+    with replaced(glance.directory(cloud.site, 'reliable')):
         done = run(
             *('snapshot', 'create', '--store', 'reliable', '--wait'),
             *('--name', 'lost', server.id),
         )
-    finally:
-        directory.unlink()
-        aside.rename(directory)
 
     assert done.returncode == 1
     assert 'was not made: it is gone' in done.stderr

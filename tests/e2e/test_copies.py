@@ -11,10 +11,12 @@ import subprocess
 import pytest
 
 from tests.e2e import fixture
+from tests.e2e import glance
 from tests.e2e import guest
 from tests.e2e import journey
 from tests.e2e import nova
 from tests.e2e.tenant import wait_for
+from tests.functional import replaced
 
 MIB = 1 << 20
 PROPERTY = 'nova_multistore_copy_to'
@@ -69,17 +71,11 @@ def test_killed_compute(
     assert server.landing(copied).whole
 
     server.wait_for_status('ACTIVE')
-    directory = cloud.site.root / 'stores' / 'reliable'
-    aside = directory.rename(directory.with_name('aside'))
-    directory.write_text('no directory')
-    try:
+    with replaced(glance.directory(cloud.site, 'reliable')):
         second = server.active(server.start_snapshot())
         cloud.stop_compute(kill=True)
         # Glance may have been asked for the copy, and fails to make it.
         server.active(second['id'])
-    finally:
-        directory.unlink()
-        aside.rename(directory)
     assert (second['stores'], second[PROPERTY]) == ('fast', 'reliable')
 
     audit = (

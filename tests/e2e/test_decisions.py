@@ -13,11 +13,13 @@ import pytest
 
 from nova_multistore import record
 from tests.e2e import fixture
+from tests.e2e import glance
 from tests.e2e import guest
 from tests.e2e import journey
 from tests.e2e import nova
 from tests.e2e import site
 from tests.e2e.tenant import wait_for
+from tests.functional import replaced
 
 MIB = 1 << 20
 #: How many servers a member starts at once.
@@ -237,17 +239,11 @@ def test_move(cloud: fixture.Cloud, run: Run, member: journey.Server) -> None:
     assert member.landing(moved) == journey.Landing('reliable', whole=True)
     assert moved[record.RULE] == 'move'
 
-    directory = cloud.site.root / 'stores' / 'reliable'
-    aside = directory.rename(directory.with_name('aside'))
-    directory.write_text('no directory')
-    try:
+    with replaced(glance.directory(cloud.site, 'reliable')):
         image = member.active(member.start_snapshot())
         cloud.stop_compute(kill=True)
         # Glance may have been asked for the copy, and fails to make it.
         member.active(image['id'])
-    finally:
-        directory.unlink()
-        aside.rename(directory)
     assert member.landing(image) == journey.Landing('fast', whole=True)
     assert image[record.MOVE_FROM] == 'fast'
 

@@ -80,11 +80,17 @@ def unwritable(directory: pathlib.Path) -> Iterator[None]:
         directory.chmod(mode)
 
 
+def broken(
+    glance: cloud_glance.Glance, store: str
+) -> contextlib.AbstractContextManager[None]:
+    """Let a store take nothing, whoever writes."""
+    return replaced(glance.directory(store))
+
+
 @contextlib.contextmanager
-def broken(glance: cloud_glance.Glance, store: str) -> Iterator[None]:
-    """Let a store take nothing, whoever writes: a file is in its place."""
-    directory = glance.directory(store)
-    away = directory.with_name(f'{store}-away')
+def replaced(directory: pathlib.Path) -> Iterator[None]:
+    """Have a file in the place of a directory."""
+    away = directory.with_name(f'{directory.name}-away')
     directory.rename(away)
     directory.write_text('')
     try:

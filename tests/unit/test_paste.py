@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import configparser
 import pathlib
 import sys
 
 import pytest
 
 from nova_multistore.cmd import paste
+from tests.unit import pipelines
 
 ETC = pathlib.Path(sys.prefix, 'etc')
 NOVA = ETC / 'nova' / 'api-paste.ini'
@@ -51,26 +51,14 @@ def run(tmp_path, monkeypatch, capsys):
     return run
 
 
-def values(text):
-    """Return the words of each value, by section and name."""
-    parser = configparser.RawConfigParser(default_section='')
-    parser.read_string(text)
-    return {
-        (section, name): value.split()
-        for section in parser.sections()
-        for name, value in parser[section].items()
-    }
-
-
 def assert_inserted(before, after, beside, behind, name='multistore'):
     """All pipelines with a step have the filter there, and all else is so.
 
     :param beside: the names of the step
     :returns: how many they are
     """
-    old, new = values(before), values(after)
-    added = new.keys() - old.keys()
-    assert added <= {(f'filter:{name}', 'use')}
+    old, new = pipelines(before), pipelines(after)
+    assert (f'filter:{name}', 'use') in new
     count = 0
     for where, words in old.items():
         wanted = list(words)
@@ -104,6 +92,16 @@ def test_glance():
     assert assert_inserted(stock, after, contexts, behind=True) >= 6
 
 
+def test_no_pipeline():
+    """What has a step for another purpose stays as it is."""
+    urls = '[composite:urls]\nuse = egg:Paste#urlmap\n/v2.1: app\n'
+
+    after = paste.insert(AUDITED + urls, paste.FILTERS['nova'])
+
+    assert urls in after
+    assert assert_inserted(AUDITED, after, ['app'], behind=False) == 1
+
+
 def test_other_pipelines():
     """What the steps are called, and where the lines break, is no matter."""
     after = paste.insert(AUDITED, paste.FILTERS['nova'])
@@ -128,7 +126,9 @@ def test_again(text, which):
 
     assert paste.insert(once, paste.FILTERS[which]) == once
     off = head.replace(' multistore', '') + '[filter:multistore]' + section
-    assert values(paste.insert(off, paste.FILTERS[which])) == values(once)
+    assert pipelines(paste.insert(off, paste.FILTERS[which])) == pipelines(
+        once
+    )
     assert paste.insert(renamed, paste.FILTERS[which]) == renamed
 
 
