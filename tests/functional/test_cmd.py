@@ -434,7 +434,7 @@ class TestStatus:
         done = run('nova-multistore-status')
 
         assert done.returncode == 0
-        assert '{upgrade,explain}' in done.stdout
+        assert '{upgrade,explain,computes}' in done.stdout
 
     def test_glance_is_away(self, check):
         """Exit code 1: it cannot be told."""
