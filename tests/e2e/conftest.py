@@ -16,10 +16,22 @@ from tests.e2e import openstack
 
 
 @pytest.fixture(scope='session')
-def cloud() -> Iterator[fixture.Cloud]:
-    """Return a cloud that runs as long as the tests do."""
+def cloud(request: pytest.FixtureRequest) -> Iterator[fixture.Cloud]:
+    """Return a cloud that runs as long as the tests do.
+
+    Its logs end with it: if a test fails, what nova-compute said is shown.
+    """
     with fixture.Cloud() as cloud:
         yield cloud
+        if request.session.testsfailed:
+            reporter = request.config.pluginmanager.get_plugin(
+                'terminalreporter'
+            )
+            log = cloud.site.log('nova-compute').read_text(errors='replace')
+            reporter.section('errors of nova-compute')
+            for line in log.splitlines():
+                if ' ERROR ' in line:
+                    reporter.line(line)
 
 
 @pytest.fixture(scope='session')
