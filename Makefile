@@ -69,7 +69,7 @@ bind = site=$$($(1)/python -c \
 
 .PHONY: bench ceph ceph-eventlet clean cloud cloud-compute \
 	cloud-down demo docs e2e functional functional-eventlet lint packages \
-	packages-e2e packages-venv test test-ceph test-docs unit upstream
+	packages-docs packages-e2e packages-venv test test-ceph test-docs unit upstream
 
 demo: packages
 	@$(call run,$(call with_ceph,-m tests.demo $(ARGS)))
@@ -94,7 +94,7 @@ functional-eventlet: packages $(READY)
 eventlet-tests/functional/%:
 	$(call pytest,0,$(BIN),tests/functional/$* -m eventlet)
 
-test-docs: packages $(READY)
+test-docs: packages-docs $(READY)
 	$(call pytest,1,$(BIN),tests/docs)
 
 test-ceph: ceph $(CEPH_READY)
@@ -134,7 +134,7 @@ lint: $(READY) docs
 	$(BIN)/shellcheck devstack/* .ci/*
 	$(BIN)/shellcheck -s sh doc/source/*/*.sh
 
-docs: packages $(READY)
+docs: packages-docs $(READY)
 	@$(call run,$(BIN)/sphinx-build -q -n -W --keep-going -b html doc/source \
 		doc/build/html)
 
@@ -148,6 +148,9 @@ $(BIN)/pip: | packages-venv
 
 packages:
 	@.ci/packages
+
+packages-docs:
+	@.ci/packages docs
 
 packages-venv:
 	@.ci/packages venv

@@ -14,6 +14,7 @@ from unittest import mock
 import rados
 import rbd
 
+from benchmarks import become
 from nova_multistore.compute import patch
 from tests.ceph import cloud as ceph_cloud
 
@@ -127,12 +128,7 @@ class Benchmark:
 
     def become(self, patched: bool) -> None:
         """Have nova-compute run with the package or without, and warm up."""
-        if patch.is_applied() != patched:
-            if patched:
-                patch.apply()
-            else:
-                patch.remove()
-            self._cloud.nova.restart_compute()
+        if become(self._cloud.nova, patched):
             self._take(self._small)
 
     def _take(self, server: str) -> float:

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import ClassVar
 
-from nova_multistore import lookup
+from benchmarks import become
 from nova_multistore import opts
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
@@ -99,47 +99,35 @@ def compare(root: pathlib.Path, pairs: int) -> list[tuple[str, ...]]:
                 opts.register_opts(cloud_nova.CONF)
                 nova.conf(**{'glance.store': NEAR})
                 for number in range(pairs):
-                    for patched in (
+                    for is_patched in (
                         (False, True) if number % 2 else (True, False)
                     ):
-                        become(nova, patched)
-                        found[patched].append(_start(nova, image))
+                        become(nova, is_patched)
+                        found[is_patched].append(_start(nova, image))
     finally:
         patch.remove()
-    stock, patched_ = found[False], found[True]
-    seconds = [
-        statistics.median(s for s, _ in each) for each in (stock, patched_)
+    both = found[False], found[True]
+    stock, patched = (statistics.median(s for s, _ in each) for each in both)
+    far_reads = [max(sent for _, sent in each) // MIB for each in both]
+    near_reads = [
+        (SIZE - min(sent for _, sent in each)) // MIB for each in both
     ]
     return [
         (
             f'{SIZE // MIB} MiB in a far and a near store: a start',
-            *(f'{each:.2f} s' for each in seconds),
-            f'{seconds[1] / seconds[0]:.3f}',
+            f'{stock:.2f} s',
+            f'{patched:.2f} s',
+            f'{patched / stock:.3f}',
         ),
         *(
             (
                 f'the same, read from the {name} store',
-                *(f'{read(each) // MIB} MiB' for each in (stock, patched_)),
+                *(f'{each} MiB' for each in reads),
                 '-',
             )
-            for name, read in (
-                ('far', lambda each: max(sent for _, sent in each)),
-                ('near', lambda each: SIZE - min(sent for _, sent in each)),
-            )
+            for name, reads in (('far', far_reads), ('near', near_reads))
         ),
     ]
-
-
-def become(nova: cloud_nova.Nova, patched: bool) -> None:
-    """Have nova-compute run with the package or without."""
-    if patch.is_applied() == patched:
-        return
-    if patched:
-        patch.apply()
-    else:
-        patch.remove()
-    nova.restart_compute()
-    lookup.forget()
 
 
 def _start(nova: cloud_nova.Nova, image: str) -> tuple[float, int]:
@@ -147,7 +135,7 @@ def _start(nova: cloud_nova.Nova, image: str) -> tuple[float, int]:
 
     :returns: seconds, and how many bytes the far store sent
     """
-    shutil.rmtree(nova.root / 'instances' / '_base', ignore_errors=True)
+    shutil.rmtree(nova.instances / '_base', ignore_errors=True)
     _Slow.sent = 0
     begin = time.monotonic()
     server = nova.create_server(image)

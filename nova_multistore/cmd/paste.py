@@ -61,13 +61,12 @@ def insert(text: str, which: Filter) -> str:
     steps, own = set(), None
     for section in parser.sections():
         name = section.partition(':')[2]
-        values = dict(parser[section])
+        values = parser[section]
         if values.get('use') == use:
             own = name
         if any(
-            value.startswith(which.beside)
-            for key, value in values.items()
-            if key in ('paste.app_factory', 'paste.filter_factory')
+            values.get(key, '').startswith(which.beside)
+            for key in ('paste.app_factory', 'paste.filter_factory')
         ):
             steps.add(name)
     name = own or 'multistore'
@@ -83,9 +82,10 @@ def insert(text: str, which: Filter) -> str:
     }
     if not pipelines:
         raise PasteError(f'no pipeline has a step of {which.beside}')
+    lacking = {w for w, words in pipelines.items() if name not in words}
     changed = ''.join(
         _insert_into(line, steps, name, which.behind)
-        if name not in pipelines.get(where, [name])
+        if where in lacking
         else line
         for where, line in _lines(text)
     )

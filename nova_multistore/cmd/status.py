@@ -220,7 +220,7 @@ class Checks(upgradecheck.UpgradeCommands):
                 image_ref=str(uuid.uuid4()),
                 catalogue=catalogue,
                 move_to=store,
-                ceph_store=CONF.libvirt.images_rbd_glance_store_name or None,
+                ceph_store=ceph.named_store(),
                 cluster=cluster,
                 clones=ceph.takes_clones(),
             )

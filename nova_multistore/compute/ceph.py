@@ -50,6 +50,15 @@ def has_disk(driver: Any, server: Instance) -> bool:
     return found
 
 
+def named_store() -> str | None:
+    """Return the store that ``[libvirt] images_rbd_glance_store_name`` names.
+
+    :returns: store id; None if it names none
+    """
+    store: str | None = CONF.libvirt.images_rbd_glance_store_name or None
+    return store
+
+
 def takes_clones() -> bool:
     """Tell whether a clone of a disk can be a snapshot.
 

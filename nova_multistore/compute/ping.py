@@ -15,6 +15,7 @@ import nova.conf
 
 import nova_multistore
 from nova_multistore import lookup
+from nova_multistore.compute import ceph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,13 +40,10 @@ def ping(
 
 def report() -> dict[str, Any]:
     """Return which version runs here, and what ``nova.conf`` orders."""
-    ceph_store = None
-    if lookup.disks_in_ceph():
-        ceph_store = CONF.libvirt.images_rbd_glance_store_name or None
     return {
         'version': nova_multistore.__version__,
         'nova': nova_version.version_string(),
-        'ceph_store': ceph_store,
+        'ceph_store': ceph.named_store() if lookup.disks_in_ceph() else None,
         'store': CONF.glance.store,
         'move_to': CONF.nova_multistore.move_to,
         'copy_to': list(CONF.nova_multistore.copy_to),

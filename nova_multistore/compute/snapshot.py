@@ -206,7 +206,7 @@ def gather(
         return facts
     facts = dataclasses.replace(
         facts,
-        ceph_store=_ceph_store() if in_ceph else None,
+        ceph_store=ceph.named_store() if in_ceph else None,
         clones=ceph.takes_clones(),
     )
     image = None
@@ -262,8 +262,3 @@ def _cluster(
     if catalogue:
         places.update(catalogue.places)
     return ceph.cluster(places)
-
-
-def _ceph_store() -> str | None:
-    store: str | None = CONF.libvirt.images_rbd_glance_store_name or None
-    return store

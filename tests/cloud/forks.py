@@ -27,31 +27,36 @@ _REPOSITORY = Path(__file__).parents[2]
 
 
 class Process:
-    """A process that a template has forked."""
+    """A process that a template has forked, used as a `subprocess.Popen`."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._answers = connection.makefile()
         self.pid = int(self._answers.readline())
-        #: None as long as it runs.
-        self.exitcode: int | None = None
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait for its end.
-
-        :param timeout: how long, in seconds; for ever if it is None
-        """
-        if self.exitcode is not None:
-            return
-        if select.select([self._connection], [], [], timeout)[0]:
-            self.exitcode = int(self._answers.readline() or 1)
-            self._answers.close()
-            self._connection.close()
+        self._code: int | None = None
 
     def poll(self) -> int | None:
         """Return its exit code, None if it runs."""
-        self.join(0)
-        return self.exitcode
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self._code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, and return its exit code.
+
+        :param timeout: how long, in seconds; for ever if it is None
+        :raises TimeoutExpired: it runs still
+        """
+        if self._code is None:
+            if not select.select([self._connection], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+            self._code = int(self._answers.readline() or 1)
+            self._answers.close()
+            self._connection.close()
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
 
 
 class Template:

@@ -28,6 +28,7 @@ import uuid
 
 import fixtures
 
+from tests.cloud import forks
 from tests.cloud import identity
 from tests.cloud import preloaded
 
@@ -150,7 +151,7 @@ class Glance(fixtures.Fixture):
         self.launcher = tuple(launcher)
         self.options = options
         self.port, self._web_port = free_ports(2)
-        self._process: subprocess.Popen[bytes] | preloaded.Glance | None = None
+        self._process: subprocess.Popen[bytes] | forks.Process | None = None
         self._web: http.server.ThreadingHTTPServer | None = None
         self._gates: dict[str, threading.Event] = {}
 
@@ -222,10 +223,10 @@ class Glance(fixtures.Fixture):
 
     def _launch(
         self, environment: Mapping[str, str]
-    ) -> subprocess.Popen[bytes] | preloaded.Glance:
+    ) -> subprocess.Popen[bytes] | forks.Process:
         self.log.touch()
         if _CAN_BE_PRELOADED and not self.launcher:
-            return preloaded.Glance(self.root, environment, self.log)
+            return preloaded.start(self.root, environment, self.log)
         with self.log.open('ab') as log:
             return subprocess.Popen(
                 [*self.launcher, sys.executable, '-m', 'gunicorn'],

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 import os
 from pathlib import Path
-import subprocess
 import sys
 
 from tests.cloud import forks
@@ -30,33 +29,18 @@ _template = forks.Template(
 )
 
 
-class Glance:
-    """glance-api behind gunicorn, with the methods of a `subprocess.Popen`.
+def start(
+    directory: Path, environment: Mapping[str, str], log: Path
+) -> forks.Process:
+    """Start glance-api behind gunicorn.
 
     :param directory: its working directory
     :param environment: all of it
     :param log: what it writes its output to
     """
-
-    def __init__(
-        self, directory: Path, environment: Mapping[str, str], log: Path
-    ) -> None:
-        self._process = _template.fork(
-            f'{__name__}:main', directory, dict(environment), log
-        )
-        self.pid = self._process.pid
-
-    def poll(self) -> int | None:
-        return self._process.poll()
-
-    def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        if self._process.exitcode is None:
-            raise subprocess.TimeoutExpired('glance', timeout or 0)
-        return self._process.exitcode
-
-    def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+    return _template.fork(
+        f'{__name__}:main', directory, dict(environment), log
+    )
 
 
 def main(directory: str, environment: Mapping[str, str], log: str) -> None:

@@ -28,7 +28,17 @@ OVERFLOW = """() => {
 PICTURES = """() => [...document.querySelectorAll('img, object')]
     .filter(e => e.getBoundingClientRect().height < 20)
     .map(e => e.outerHTML.slice(0, 80))"""
+#: What is drawn, and is not said to those who do not see it.
+MUTE = """() => [...document.querySelectorAll('article img:not([alt])')]
+    .map(e => e.outerHTML.slice(0, 80))"""
 LINKS = """() => [...document.querySelectorAll('a[href]')].map(e => e.href)"""
+SCRIPTS = {
+    'overflow': OVERFLOW,
+    'pictures': PICTURES,
+    'mute': MUTE,
+    'links': LINKS,
+    'ids': "() => [...document.querySelectorAll('[id]')].map(e => e.id)",
+}
 
 
 @pytest.fixture(scope='module')
@@ -74,60 +84,56 @@ def names():
     return sorted(path.stem for path in source.glob('*.rst'))
 
 
-@pytest.mark.parametrize('width', WIDTHS)
-def test_pages(url, browser, width):
-    """They fit, and have all that they refer to."""
-    page = browser.new_page(viewport={'width': width, 'height': 900})
-    failed = []
+@pytest.fixture(scope='module', params=WIDTHS)
+def visited(url, browser, request):
+    """Visit all pages; return what each has, and what did not load."""
+    page = browser.new_page(viewport={'width': request.param, 'height': 900})
+    failed, found = [], {}
     page.on(
         'response',
         lambda r: failed.append(r.url) if r.status >= 400 else None,
     )
-    found, links = {}, set()
     for name in names():
         page.goto(f'{url}{name}.html')
-        for what, script in ('overflow', OVERFLOW), ('pictures', PICTURES):
-            if wrong := page.evaluate(script):
-                found[name, what] = wrong
-        links.update(page.evaluate(LINKS))
-    here = {
-        parse.urldefrag(link).url for link in links if link.startswith(url)
-    }
-    found.update(
-        {
-            (link, 'link'): answer.status
-            for link in here
-            if (answer := page.request.get(link)).status != 200
+        found[f'{url}{name}.html'] = {
+            what: page.evaluate(script) for what, script in SCRIPTS.items()
         }
-    )
     page.close()
+    return found, failed
 
-    assert found == {}
+
+def test_they_fit(visited):
+    """Nothing is wider than the screen, and all pictures are drawn."""
+    pages, failed = visited
+
+    for what in ('overflow', 'pictures', 'mute'):
+        wrong = {url: page[what] for url, page in pages.items() if page[what]}
+        assert wrong == {}, what
     assert failed == []
-    assert len(here) >= len(names())
 
 
-def test_anchors(url, browser):
-    """A link into a page leads to something that is there."""
+def test_links(url, browser, visited):
+    """A link leads to a page, and to something that is on it."""
+    pages, _failed = visited
+    links = {
+        tuple(parse.urldefrag(link))
+        for page in pages.values()
+        for link in page['links']
+        if link.startswith(url)
+    }
+
     page = browser.new_page()
-    targets, links = {}, set()
-    for name in names():
-        page.goto(f'{url}{name}.html')
-        links.update(page.evaluate(LINKS))
-        targets[f'{url}{name}.html'] = set(
-            page.evaluate(
-                "() => [...document.querySelectorAll('[id]')].map(e => e.id)"
-            )
-        )
+    status = {at: page.request.get(at).status for at, _fragment in links}
     page.close()
-
     dangling = [
-        link
-        for link in links
-        for at, fragment in [parse.urldefrag(link)]
-        if fragment and at in targets and fragment not in targets[at]
+        (at, fragment)
+        for at, fragment in links
+        if fragment and at in pages and fragment not in pages[at]['ids']
     ]
+
+    assert {at: code for at, code in status.items() if code != 200} == {}
     assert dangling == []
+    assert len(status) >= len(names())
 
 
 def test_search(url, browser):
@@ -135,17 +141,4 @@ def test_search(url, browser):
     page = browser.new_page()
     page.goto(f'{url}search.html?q=textfile')
     page.wait_for_selector('#search-results a[href*="operations.html"]')
-    page.close()
-
-
-def test_pictures_have_words(url, browser):
-    """What is drawn is said to those who do not see it."""
-    page = browser.new_page()
-    for name in names():
-        page.goto(f'{url}{name}.html')
-        mute = page.evaluate(
-            """() => [...document.querySelectorAll('article img:not([alt])')]
-                .map(e => e.outerHTML.slice(0, 80))"""
-        )
-        assert mute == [], name
     page.close()

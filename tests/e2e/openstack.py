@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import importlib.metadata
 import os
 from pathlib import Path
 import pty
@@ -16,6 +17,7 @@ import tempfile
 
 from tests.cloud import forks
 
+_OWN = importlib.metadata.entry_points(group='openstack.multistore.v1')
 _template = forks.Template(
     [
         'openstackclient.shell',
@@ -29,14 +31,7 @@ _template = forks.Template(
         'openstackclient.network.client',
         'keystoneauth1.loading._plugins.identity.generic',
         'nova_multistore.osc.plugin',
-        'nova_multistore.osc.explain',
-        'nova_multistore.osc.image_copy',
-        'nova_multistore.osc.image_import',
-        'nova_multistore.osc.image_list',
-        'nova_multistore.osc.image_relocate',
-        'nova_multistore.osc.image_show',
-        'nova_multistore.osc.snapshot_audit',
-        'nova_multistore.osc.snapshot_create',
+        *{each.module for each in _OWN},
     ]
 )
 
@@ -60,13 +55,9 @@ def run(
             *(f'{__name__}:main', arguments, dict(environment), directory),
             *(output, output if merged else errors),
         )
-        process.join()
-        code = process.exitcode
-        if code is None:
-            raise AssertionError('a process that has ended has no exit code')
         return subprocess.CompletedProcess(
             ['openstack', *arguments],
-            code,
+            process.wait(),
             output.read_text(),
             '' if merged else errors.read_text(),
         )

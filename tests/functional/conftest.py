@@ -120,12 +120,18 @@ def policy(sites):
 
 
 @pytest.fixture(scope='module')
-def patched_nova(root, glance):
+def nova_is():
+    """Return what Nova is besides, as its constructor has it."""
+    return {}
+
+
+@pytest.fixture(scope='module')
+def patched_nova(root, glance, nova_is):
     """A Nova whose nova-compute was started with the package."""
     (root / 'nova').mkdir()
     try:
         with cloud_nova.Nova(
-            root / 'nova', glance, before_compute=patch.apply
+            root / 'nova', glance, before_compute=patch.apply, **nova_is
         ) as nova:
             yield nova
     finally:

@@ -55,20 +55,9 @@ PREFIXES = ['/v2.1', f'/v2.1/{PROJECT}', '/v2', f'/v2/{PROJECT}']
 
 
 @pytest.fixture(scope='module')
-def patched_nova(root, glance):
-    """The filter in nova-api's pipelines, nova-compute patched."""
-    (root / 'nova').mkdir()
-    try:
-        with cloud_nova.Nova(
-            root / 'nova',
-            glance,
-            project=PROJECT,
-            before_compute=patch.apply,
-            filtered=True,
-        ) as nova:
-            yield nova
-    finally:
-        patch.remove()
+def nova_is():
+    """The filter in nova-api's pipelines, and a project."""
+    return {'project': PROJECT, 'filtered': True}
 
 
 @pytest.fixture
