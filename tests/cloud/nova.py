@@ -393,7 +393,7 @@ class Nova(fixtures.Fixture):
         answer = self._action(server_id, {'createBackup': body})
         self.wait(server_id)
         # The server is idle before the superfluous backups are deleted.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             backups = [
                 image

@@ -193,16 +193,23 @@ def test_many_servers_at_once(
         )['servers']
         return found
 
-    started = wait_for(
-        f'{MANY} servers',
-        servers,
-        lambda found: all(s['status'] in ('ACTIVE', 'ERROR') for s in found),
-    )
-
+    try:
+        started = wait_for(
+            f'{MANY} servers',
+            servers,
+            lambda found: all(
+                s['status'] in ('ACTIVE', 'ERROR') for s in found
+            ),
+        )
+        faults = [s['fault'] for s in started if 'fault' in s]
+    finally:
+        # No other test may find them, whatever has become of them.
+        found = [server['id'] for server in servers()]
+        tenant.openstack('server', 'delete', '--wait', *found)
+    assert faults == []
     assert [s['status'] for s in started] == ['ACTIVE'] * MANY
     tasks = admin.ask('glance', 'GET', f'/v2/images/{image_id}/tasks')['tasks']
     assert [task['status'] for task in tasks] == ['success']
-    tenant.openstack('server', 'delete', '--wait', *(s['id'] for s in started))
 
 
 def test_without_credentials(
