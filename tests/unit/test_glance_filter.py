@@ -6,8 +6,11 @@ import subprocess
 import sys
 
 LOADED = """
+import importlib.metadata
 import sys
-import nova_multistore.glance.base_image
+entry_points = importlib.metadata.distribution('nova-multistore').entry_points
+(own,) = (each for each in entry_points if each.name == 'glance_api')
+assert callable(own.load())
 print(*sorted({name.partition('.')[0] for name in sys.modules}))
 """
 

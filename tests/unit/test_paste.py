@@ -71,15 +71,13 @@ def assert_inserted(before, after, beside, behind, name='multistore'):
 
 
 def test_nova():
-    """Right before the API itself, in both pipelines."""
+    """Right before the API itself, in each of its pipelines."""
     stock = NOVA.read_text()
 
     after = paste.insert(stock, paste.FILTERS['nova'])
 
-    assert (
-        assert_inserted(stock, after, ['osapi_compute_app_v21'], behind=False)
-        == 2
-    )
+    apps = ['osapi_compute_app_v21']
+    assert assert_inserted(stock, after, apps, behind=False) >= 2
 
 
 def test_glance():
