@@ -10,7 +10,7 @@
 PYTHON ?= python3
 ARGS ?=
 
-CONSTRAINTS = tests/constraints/2026.2.txt
+CONSTRAINTS = tests/constraints/release-2026.2.txt
 REQUIREMENTS = tests/requirements.txt tests/lint-requirements.txt \
 	tests/docs/requirements.txt doc/requirements.txt
 BIN = .venv/bin
@@ -49,11 +49,16 @@ EVENTLET = $(shell grep -l mark.eventlet tests/functional/test_*.py)
 # Not "make" by its own name: "make -n" runs the lines that have it.
 again = $(MAKE) -s
 
+# Test releases, each in a virtualenv of its own.
+RELEASES = $(patsubst tests/constraints/%.txt,%, \
+	$(wildcard tests/constraints/release-*.txt))
+tox = $(BIN)/tox run -q $(1:%=-e %) -- $(2)
+
 # Make a target that needs qemu-img, where that is.
 unless_missing = if command -v qemu-img >/dev/null; then $(again) $(1); fi
 
 # Run a recipe's commands; say at the end which Debian packages are missing.
-run = status=0; { $(1); } || status=$$?; .ci/packages report; exit $$status
+run = status=0; { $(1); } || status=$$?; .ci/packages report $(2); exit $$status
 
 # Run the demo or the benchmarks, with Ceph where its packages are.
 with_ceph = if .ci/packages has ceph; then \
@@ -69,7 +74,8 @@ bind = site=$$($(1)/python -c \
 
 .PHONY: bench ceph ceph-eventlet clean cloud cloud-compute \
 	cloud-down demo docs e2e functional functional-eventlet lint packages \
-	packages-docs packages-e2e packages-venv test test-ceph test-docs unit upstream
+	packages-docs packages-e2e packages-releases packages-venv releases \
+	releases-part test test-ceph test-docs unit upstream
 
 demo: packages
 	@$(call run,$(call with_ceph,-m tests.demo $(ARGS)))
@@ -105,6 +111,17 @@ ceph-threads-tests/ceph/%:
 
 ceph-eventlet:
 	$(call pytest,0,$(CEPH_BIN),tests/ceph -m eventlet)
+
+# All releases, and the table of them in the documentation.
+releases: packages-releases $(READY)
+	@$(call run,$(call tox,$(RELEASES)); status=$$?; $(BIN)/python -m \
+		tests.releases table $(RELEASES:%=.tox/%/result.json) \
+		>doc/source/releases.csv && (exit $$status),releases)
+
+# Some tests on the oldest release and on one in the middle; "make test" has
+# the newest.
+releases-part: packages-releases $(READY)
+	@$(call run,$(call tox,release-2023.1 release-2025.1,--part),releases)
 
 upstream: packages $(READY)
 	OS_NOVA_DISABLE_EVENTLET_PATCHING=1 $(BIN)/python -m tests.upstream
@@ -151,6 +168,9 @@ packages:
 
 packages-docs:
 	@.ci/packages docs
+
+packages-releases:
+	@.ci/packages releases
 
 packages-venv:
 	@.ci/packages venv
