@@ -8,9 +8,10 @@ from pathlib import Path
 from tests.cloud import ceph as cloud_ceph
 from tests.e2e import site as e2e_site
 
-#: The pools in which Glance and Nova keep their images.
+#: The pools in which Glance, Nova and Cinder keep their images.
 IMAGES = 'images'
 DISKS = 'vms'
+VOLUMES = 'volumes'
 
 
 def configuration(site: e2e_site.Site) -> Path:
@@ -36,7 +37,7 @@ def images(site: e2e_site.Site, pool: str) -> list[str]:
 def _ceph(site: e2e_site.Site) -> cloud_ceph.Ceph:
     return cloud_ceph.Ceph(
         site.directory('ceph'),
-        (IMAGES, DISKS),
+        (IMAGES, DISKS, VOLUMES),
         # Nothing is set aside: it is what Nova may count on.
         size=64 << 30,
         ports=(site.ports['ceph'], site.ports['ceph-legacy']),

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from tests.e2e import ceph
+from tests.e2e import cinder
 from tests.e2e import glance
 from tests.e2e import keystone
 from tests.e2e import libvirt
@@ -43,6 +44,7 @@ def start(site: e2e_site.Site) -> None:
         step('mariadb', mariadb.start)
         e2e_site.in_parallel(
             with_identity,
+            lambda: step('cinder database', cinder.prepare),
             lambda: step('glance database', glance.prepare),
             lambda: step('neutron database', neutron.prepare),
             lambda: step('nova databases', nova.prepare),
@@ -61,6 +63,7 @@ def start(site: e2e_site.Site) -> None:
         lambda: step('web', web.start),
     )
     e2e_site.in_parallel(
+        lambda: step('cinder', cinder.start),
         lambda: step('glance', glance.start),
         lambda: step('neutron', neutron.start),
         lambda: step('nova', nova.start),
@@ -91,7 +94,7 @@ def main() -> int:
 
 
 def _obey(site: e2e_site.Site, line: str) -> str:
-    """Stop or restart nova-compute as a line of JSON says.
+    """Stop or restart nova-compute or Glance, as a line of JSON says.
 
     :returns: what went wrong, or nothing
     """
@@ -100,6 +103,7 @@ def _obey(site: e2e_site.Site, line: str) -> str:
         {
             'stop': nova.stop_compute,
             'restart': nova.restart_compute,
+            'glance': glance.restart,
         }[what](site, **arguments)
     except Exception as exc:
         return str(exc) or repr(exc)
@@ -107,11 +111,11 @@ def _obey(site: e2e_site.Site, line: str) -> str:
 
 
 def tell(root: Path, what: str, **arguments: Any) -> None:
-    """Have a running cloud do something about its nova-compute.
+    """Have a running cloud do something about nova-compute or Glance.
 
     :param root: the cloud's directory
-    :param what: "stop" or "restart"
-    :param arguments: of what `tests.e2e.nova` has for it
+    :param what: "stop" or "restart" nova-compute, or restart "glance"
+    :param arguments: of what `tests.e2e.nova` or `tests.e2e.glance` has for it
     :raises CloudFailed: if that fails
     """
     with socket.socket(socket.AF_UNIX) as connection:

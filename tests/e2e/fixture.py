@@ -126,6 +126,13 @@ class Cloud(fixtures.Fixture):
         self._running = wanted
         self.site = e2e_site.Site.load(self.site.root)
 
+    def run_glance(self, filtered: bool) -> None:
+        """Restart Glance.
+
+        :param filtered: whether it has the package's filter
+        """
+        cloud.tell(self.site.root, 'glance', filtered=filtered)
+
     def ensure_compute(self, images_type: str = 'qcow2') -> None:
         """Have nova-compute run, in whatever way.
 

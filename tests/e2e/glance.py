@@ -6,6 +6,7 @@ from pathlib import Path
 import shutil
 import sys
 
+from nova_multistore.cmd import paste
 from tests.e2e import ceph
 from tests.e2e import site as e2e_site
 
@@ -18,6 +19,7 @@ STORES = {
     'reliable': 'file',
     'web': 'http',
 }
+_PASTE = Path(sys.prefix) / 'etc' / 'glance' / 'glance-api-paste.ini'
 _RESERVED = ('os_glance_staging_store', 'os_glance_tasks_store')
 
 
@@ -79,8 +81,7 @@ def configure(
     :param sections: of its stores, and what belongs to them
     """
     home = site.directory(name)
-    etc = Path(sys.prefix) / 'etc' / 'glance'
-    shutil.copy(etc / 'glance-api-paste.ini', home)
+    shutil.copy(_PASTE, home)
     return site.write(
         home / 'glance-api.conf',
         {
@@ -120,3 +121,18 @@ def start(site: e2e_site.Site, name: str = 'glance') -> None:
         OS_GLANCE_CONFIG_FILES='glance-api.conf',
     )
     site.wait_for_http(name, '/versions')
+
+
+def restart(site: e2e_site.Site, filtered: bool) -> None:
+    """Start Glance again.
+
+    :param filtered: whether it has the package's filter
+    """
+    process = site.processes['glance']
+    process.terminate()
+    process.wait()
+    text = _PASTE.read_text()
+    if filtered:
+        text = paste.insert(text, paste.FILTERS['glance'])
+    (site.root / 'glance' / _PASTE.name).write_text(text)
+    start(site)

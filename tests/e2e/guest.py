@@ -80,6 +80,16 @@ class Disk:
         )
 
     @classmethod
+    def of_volume(
+        cls, site: e2e_site.Site, volume_id: str, snapshot_id: str = ''
+    ) -> Disk:
+        """Return the data of a volume, or of a snapshot of it."""
+        name = f'{ceph.VOLUMES}/volume-{volume_id}'
+        if snapshot_id:
+            name += f'@snapshot-{snapshot_id}'
+        return cls.in_ceph(ceph.configuration(site), 'raw', name)
+
+    @classmethod
     def of_image(
         cls, site: e2e_site.Site, store: str, image_id: str, format: str
     ) -> Disk:

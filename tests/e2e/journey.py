@@ -37,6 +37,8 @@ class Server:
     :param image_id: the image that it is started from
     :param starts: how often a guest was started from that image before
     :param flavor: `TINY` or `SMALL`
+    :param volume_size: of a volume that is to be its disk, in GiB; 0 if its
+        disk is to be Nova's own
     """
 
     def __init__(
@@ -47,22 +49,35 @@ class Server:
         image_id: str,
         starts: int = 0,
         flavor: str = TINY,
+        volume_size: int = 0,
     ) -> None:
         self._site = site
         self._tenant = tenant
         self._starts = starts
         self.name = name
         self.image_id = image_id
+        volume = ('--boot-from-volume', str(volume_size))
         self.id: str = tenant.create(
             *('server', 'create', name, '--image', image_id),
             *('--flavor', flavor, '--nic', 'none'),
+            *(volume if volume_size else ()),
         )['id']
         self.wait_for_status('ACTIVE')
         self._wait_for_guest()
 
     @property
     def disk(self) -> guest.Disk:
+        for volume_id in self.volumes:
+            return guest.Disk.of_volume(self._site, volume_id)
         return guest.Disk.of_server(self._site, self.id)
+
+    @property
+    def volumes(self) -> list[str]:
+        """The ids of its volumes."""
+        attached = self._tenant.server(self.id)[
+            'os-extended-volumes:volumes_attached'
+        ]
+        return [volume['id'] for volume in attached]
 
     def _wait_for_guest(self) -> None:
         """Wait until the guest has written that it was started."""
@@ -233,6 +248,7 @@ def remains(
         ],
         'files of a snapshot': _names(_snapshots(site)),
         'disks in Ceph': ceph.images(site, ceph.DISKS),
+        'volumes in Ceph': ceph.images(site, ceph.VOLUMES),
         'images in Ceph that Glance does not know': sorted(
             set(ceph.images(site, ceph.IMAGES)) - in_ceph
         ),

@@ -10,6 +10,7 @@ from tests.e2e import site as e2e_site
 
 #: The type of each service and the path below its port, by its user.
 SERVICES = {
+    'cinder': ('block-storage', '/v3'),
     'glance': ('image', ''),
     'neutron': ('network', ''),
     'nova': ('compute', '/v2.1'),

@@ -7,6 +7,7 @@ import pymysql
 from tests.e2e import site as e2e_site
 
 DATABASES = (
+    'cinder',
     'glance',
     'keystone',
     'neutron',

@@ -97,6 +97,10 @@ def _sections(site: e2e_site.Site, path: Path) -> dict[str, dict[str, Any]]:
         'quota': {'cores': -1, 'instances': -1},
         'api_database': {'connection': site.database('nova_api')},
         'database': {'connection': site.database('nova')},
+        'cinder': {
+            'catalog_info': 'block-storage::publicURL',
+            'os_region_name': e2e_site.REGION,
+        },
         'glance': {'region_name': e2e_site.REGION},
         'keystone_authtoken': site.authtoken('nova'),
         'libvirt': libvirt,

@@ -29,6 +29,8 @@ _template = forks.Template(
         'openstackclient.image.client',
         'openstackclient.image.v2.image',
         'openstackclient.network.client',
+        'openstackclient.volume.client',
+        'openstackclient.volume.v3.volume',
         'keystoneauth1.loading._plugins.identity.generic',
         'nova_multistore.osc.plugin',
         *{each.module for each in _OWN},

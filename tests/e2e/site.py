@@ -24,6 +24,7 @@ REGION = 'RegionOne'
 PORTS = (
     'ceph',
     'ceph-legacy',
+    'cinder',
     'epmd',
     'glance',
     'glance-dcn0',

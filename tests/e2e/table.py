@@ -1,4 +1,4 @@
-"""The table in the documentation: stock Nova beside the patched one."""
+"""The tables in the documentation: stock beside patched."""
 
 from __future__ import annotations
 
@@ -6,46 +6,43 @@ import csv
 
 from tests.e2e import site as e2e_site
 
-PATH = e2e_site.REPOSITORY / 'doc' / 'source' / 'end-to-end.csv'
-_HEADER = ('Disks', 'Base image in', 'Images', 'Stock Nova', 'Patched')
+_DIRECTORY = e2e_site.REPOSITORY / 'doc' / 'source'
 
 
 class Table:
-    """Where images landed."""
+    """What became of images.
 
-    def __init__(self) -> None:
-        # The outcome on a stock Nova and on a patched one, by the row.
-        self._rows: dict[tuple[str, str, str], dict[bool, str]] = {}
+    :param name: of the file
+    :param header: the columns; the last two are for stock and for patched
+    """
+
+    def __init__(self, name: str, *header: str) -> None:
+        self._path = _DIRECTORY / name
+        self._header = header
+        # The outcome on a stock cloud and on a patched one, by the row.
+        self._rows: dict[tuple[str, ...], dict[bool, str]] = {}
 
     def add(
-        self,
-        disks: str,
-        base: str,
-        image: str,
-        patched: bool,
-        outcome: object,
+        self, row: tuple[str, ...], patched: bool, outcome: object
     ) -> None:
         """Note what became of an image.
 
-        :param disks: nova-compute's `[libvirt] images_type`
-        :param base: where the base image is
-        :param image: what it was made for
-        :param patched: whether nova-compute ran with the package
+        :param row: what the first columns say of it
+        :param patched: whether the cloud ran with the package
         """
-        row = self._rows.setdefault((disks, base, image), {})
-        row[patched] = str(outcome)
+        self._rows.setdefault(row, {})[patched] = str(outcome)
 
     def write(self) -> None:
         """Write it, if every row has both columns."""
         if any(len(row) < 2 for row in self._rows.values()):
             return
         # Images of which the same became share a row.
-        merged: dict[tuple[str, str, str, str], list[str]] = {}
-        for (disks, base, image), row in self._rows.items():
+        merged: dict[tuple[tuple[str, ...], str, str], list[str]] = {}
+        for (*before, image), row in self._rows.items():
             outcome = row[False], row[True]
-            merged.setdefault((disks, base, *outcome), []).append(image)
-        with PATH.open('w', newline='') as file:
+            merged.setdefault((tuple(before), *outcome), []).append(image)
+        with self._path.open('w', newline='') as file:
             writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(_HEADER)
-            for (disks, base, *outcome), images in merged.items():
-                writer.writerow((disks, base, '; '.join(images), *outcome))
+            writer.writerow(self._header)
+            for (before, *outcome), images in merged.items():
+                writer.writerow((*before, '; '.join(images), *outcome))

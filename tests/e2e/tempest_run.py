@@ -21,7 +21,8 @@ from tests.e2e import glance
 from tests.e2e import guest
 from tests.e2e import site as e2e_site
 
-#: What of tempest's own touches images of servers, and several stores.
+#: What of tempest's own touches images of servers and of volumes, and several
+#: stores.
 UPSTREAM = (
     r'tempest\.api\.compute\.images\.test_images\.',
     r'tempest\.api\.compute\.images\.test_images_oneserver',
@@ -32,6 +33,9 @@ UPSTREAM = (
     r'tempest\.api\.compute\.servers\.test_servers_negative\..*shelve',
     r'tempest\.api\.image\.v2\.(admin\.)?test_images\.'
     r'(ImportCopyImagesTest|MultiStores)',
+    r'tempest\.api\.volume\.test_image_metadata\.',
+    r'tempest\.api\.volume\.test_volumes_actions\..*volume_upload',
+    r'tempest\.api\.volume\.test_volumes_get\..*from_image',
 )
 #: The package's own.
 PLUGIN = r'nova_multistore\.tests\.tempest\.'
@@ -188,12 +192,17 @@ class Workspace:
             'image': {'build_timeout': 120},
             'oslo_concurrency': {'lock_path': self._directory / 'locks'},
             'service_available': {
-                'cinder': False,
+                'cinder': True,
                 'horizon': False,
                 'neutron': True,
                 'swift': False,
             },
             'validation': {'run_validation': False},
+            'volume': {
+                'build_timeout': 120,
+                'catalog_type': 'block-storage',
+                'storage_protocol': 'ceph',
+            },
         }
 
 

@@ -153,7 +153,10 @@ class Tour:
 @pytest.fixture(scope='module')
 def results() -> Iterator[table.Table]:
     """Return the table that the tests fill."""
-    results = table.Table()
+    results = table.Table(
+        'end-to-end.csv',
+        *('Disks', 'Base image in', 'Images', 'Stock Nova', 'Patched'),
+    )
     yield results
     results.write()
 
@@ -205,9 +208,8 @@ def test_images_land_where_they_should(
     case = compute.cases[number]
     landings = tours[case].result().landings
     for image, landing in landings.items():
-        results.add(
-            compute.images_type, str(case), image, compute.patched, landing
-        )
+        row = compute.images_type, str(case), image
+        results.add(row, compute.patched, landing)
     assert landings == {
         image: journey.Landing(compute.expected(case, image), whole=True)
         for image in landings
@@ -240,13 +242,9 @@ def test_ordered_store_takes_them(
         for image in ('snapshot', 'backup', 'shelve')
     }
     for image, landing in landings.items():
-        results.add(
-            compute.images_type,
-            f'{MEMBERS}, [glance] store = {ORDERED}',
-            image,
-            compute.patched,
-            landing,
-        )
+        base_in = f'{MEMBERS}, [glance] store = {ORDERED}'
+        row = compute.images_type, base_in, image
+        results.add(row, compute.patched, landing)
     follows = compute.expected(MEMBERS)
     for image, landing in landings.items():
         kept = compute.patched and image != 'shelve'
@@ -300,13 +298,9 @@ def test_unknown_store_is_refused(
         assert landing == journey.Landing(
             compute.expected(MEMBERS), whole=True
         )
-    results.add(
-        compute.images_type,
-        f'{MEMBERS}, [glance] store = {UNKNOWN}',
-        'snapshot',
-        compute.patched,
-        outcome,
-    )
+    base_in = f'{MEMBERS}, [glance] store = {UNKNOWN}'
+    row = compute.images_type, base_in, 'snapshot'
+    results.add(row, compute.patched, outcome)
     server.delete()
     assert journey.remains(cloud.site, admin) == {}
 
@@ -353,11 +347,7 @@ def test_compute_restarts_during_an_upload(
         assert landing == journey.Landing(compute.expected(case), whole=True)
     server.delete()
     assert journey.remains(cloud.site, admin) == {}
-    results.add(
-        compute.images_type,
-        ORDERED,
-        f'snapshot, nova-compute {"killed" if kill else "stopped"} during '
-        'the upload',
-        compute.patched,
-        outcome,
-    )
+    how = 'killed' if kill else 'stopped'
+    image_of = f'snapshot, nova-compute {how} during the upload'
+    row = compute.images_type, ORDERED, image_of
+    results.add(row, compute.patched, outcome)

@@ -24,7 +24,9 @@ def tox():
     """Return the section of the releases, and their names there."""
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(ROOT / 'tox.ini')
-    (name,) = (n for n in parser.sections() if n.startswith('testenv:release-'))
+    (name,) = (
+        n for n in parser.sections() if n.startswith('testenv:release-')
+    )
     return parser[name], re.findall(r'\d{4}\.\d', name)
 
 

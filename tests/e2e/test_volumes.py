@@ -1,0 +1,347 @@
+"""Volume-backed servers, and volumes that Cinder uploads as images.
+
+What landed where is written to two tables in the documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from nova_multistore import record
+from tests.e2e import fixture
+from tests.e2e import glance
+from tests.e2e import guest
+from tests.e2e import journey
+from tests.e2e import site as e2e_site
+from tests.e2e import table
+from tests.e2e import tenant as e2e_tenant
+from tests.e2e.tenant import wait_for
+
+MIB = 1 << 20
+ORDERED = 'reliable'
+#: The stores that take a base image by upload.
+STORES = 'cheap', 'fast', 'reliable'
+Run = Callable[..., 'subprocess.CompletedProcess[str]']
+
+
+class Volumes:
+    """The volumes of a tenant."""
+
+    def __init__(self, site: e2e_site.Site, tenant: e2e_tenant.Tenant) -> None:
+        self._site = site
+        self._tenant = tenant
+
+    def create(self, name: str, image_id: str, *arguments: str) -> str:
+        """Make a volume of an image.
+
+        :param arguments: further ones of the command
+        :returns: its id
+        """
+        volume_id: str = self._tenant.create(
+            *('volume', 'create', name, '--image', image_id, '--size', '1'),
+            *arguments,
+        )['id']
+        self.wait_for_status(volume_id, 'available')
+        return volume_id
+
+    def wait_for_status(self, volume_id: str, status: str) -> Any:
+        """Wait until Cinder shows a status of a volume.
+
+        :raises CloudFailed: if it shows an error
+        """
+        volume = wait_for(
+            f'volume {volume_id}',
+            lambda: self._ask('GET', f'volumes/{volume_id}')['volume'],
+            lambda volume: (
+                volume['status'] == status
+                or volume['status'].startswith('error')
+            ),
+        )
+        if volume['status'] != status:
+            raise e2e_site.CloudFailed(f'volume {volume_id}: {volume}')
+        return volume
+
+    def upload(self, volume_id: str, name: str) -> Any:
+        """Have Cinder upload a volume as an image.
+
+        :returns: the image, once Cinder is done with the volume
+        """
+        action = {
+            'image_name': name,
+            'disk_format': 'qcow2',
+            'container_format': 'bare',
+        }
+        image_id = self._ask(
+            'POST',
+            f'volumes/{volume_id}/action',
+            {'os-volume_upload_image': action},
+        )['os-volume_upload_image']['image_id']
+        self.wait_for_status(volume_id, 'available')
+        return self._tenant.image(image_id)
+
+    def landing(self, image: Any, volume_id: str) -> journey.Landing:
+        """Return where the image of a volume is, and whether it is whole."""
+        volume = guest.Disk.of_volume(self._site, volume_id)
+        return journey.Landing(
+            image['stores'],
+            image['size'] > 0
+            and all(
+                guest.Disk.of_image(
+                    *(self._site, store, image['id'], image['disk_format'])
+                ).is_same(volume)
+                for store in image['stores'].split(',')
+            ),
+        )
+
+    def snapshots(self, volume_id: str) -> list[Any]:
+        """Return the snapshots of a volume."""
+        found: list[Any] = self._ask(
+            'GET', f'snapshots/detail?volume_id={volume_id}'
+        )['snapshots']
+        return found
+
+    def delete(self, *volume_ids: str) -> None:
+        self._tenant.openstack('volume', 'delete', '--purge', *volume_ids)
+        for volume_id in volume_ids:
+            wait_for(
+                f'the end of volume {volume_id}',
+                lambda volume_id=volume_id: self._names(),
+                lambda names, volume_id=volume_id: volume_id not in names,
+            )
+
+    def _names(self) -> list[str]:
+        return [v['id'] for v in self._ask('GET', 'volumes')['volumes']]
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
+        return self._tenant.ask('cinder', method, f'/v3/{path}', body)
+
+
+@pytest.fixture(scope='module')
+def demo(cloud: fixture.Cloud) -> e2e_tenant.Tenant:
+    """Return a user who is no administrator."""
+    return cloud.tenant('demo')
+
+
+@pytest.fixture(scope='module')
+def volumes(cloud: fixture.Cloud, demo: e2e_tenant.Tenant) -> Volumes:
+    return Volumes(cloud.site, demo)
+
+
+@pytest.fixture(scope='module')
+def bases(
+    cloud: fixture.Cloud, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """Return a base image in each store."""
+    path = tmp_path_factory.mktemp('base') / 'base.raw'
+    guest.write_image(path, 8 * MIB)
+    admin = cloud.tenant('admin')
+    bases = {
+        store: admin.upload(f'volume-{store}', store, path) for store in STORES
+    }
+    yield bases
+    admin.openstack('image', 'delete', *bases.values())
+
+
+def audited(run: Run) -> Any:
+    """Return what an audit finds."""
+    return json.loads(run('snapshot', 'audit', '-f', 'json').stdout)
+
+
+@pytest.fixture(scope='module')
+def servers(cloud: fixture.Cloud) -> Iterator[table.Table]:
+    rows = table.Table(
+        'volume-backed.csv', 'Of the server', 'Stock Nova', 'Patched'
+    )
+    yield rows
+    rows.write()
+
+
+@pytest.mark.parametrize('patched', [False, True], ids=['stock', 'patched'])
+def test_volume_backed_server(
+    cloud: fixture.Cloud,
+    run: Run,
+    demo: e2e_tenant.Tenant,
+    volumes: Volumes,
+    bases: dict[str, str],
+    servers: table.Table,
+    patched: bool,
+) -> None:
+    """The package leaves it as it is, whatever store is ordered."""
+    cloud.run_compute(patched, **{'glance.store': ORDERED})
+    name = f'volume-backed-{"patched" if patched else "stock"}'
+    server = journey.Server(
+        cloud.site, demo, name, bases['fast'], volume_size=1
+    )
+    (volume_id,) = server.volumes
+    volume = guest.Disk.of_volume(cloud.site, volume_id)
+
+    image = server.active(server.start_snapshot())
+    server.wait_for_status('ACTIVE')
+    (mapping,) = json.loads(image['block_device_mapping'])
+    (snapshot,) = volumes.snapshots(volume_id)
+    assert mapping['snapshot_id'] == snapshot['id']
+    assert (image['size'], image['stores']) == (0, glance.DEFAULT)
+    assert not set(image) & set(record.PROPERTIES)
+    data = guest.Disk.of_volume(cloud.site, volume_id, snapshot['id'])
+    assert data.is_same(volume)
+    assert volume.starts == 1
+    servers.add(
+        ('snapshot: the image, without data',), patched, image['stores']
+    )
+    servers.add(
+        ('snapshot: the data, as a snapshot of the volume',), patched, 'Cinder'
+    )
+    assert audited(run) == []
+
+    with pytest.raises(e2e_site.CloudFailed, match='volume-backed') as refused:
+        server.back_up()
+    assert 'Backup is not supported' in str(refused.value)
+    servers.add(('backup',), patched, 'refused by Nova')
+
+    images = {each['id'] for each in demo.images()}
+    demo.openstack('server', 'shelve', server.id)
+    server.wait_for_status('SHELVED_OFFLOADED')
+    assert {each['id'] for each in demo.images()} == images
+    servers.add(('shelve',), patched, 'no image; the volume stays')
+    demo.openstack('server', 'unshelve', server.id)
+    server.wait_for_status('ACTIVE')
+    wait_for('the guest', lambda: volume.starts, lambda starts: starts == 2)
+
+    again = journey.Server(cloud.site, demo, f'{name}-again', image['id'], 1)
+    (second,) = again.volumes
+    assert again.disk.starts == 2
+    again.delete()
+    server.delete()
+    volumes.delete(second)
+    demo.openstack('image', 'delete', image['id'])
+    demo.openstack('volume', 'snapshot', 'delete', snapshot['id'])
+    wait_for(
+        'the end of the snapshot',
+        lambda: volumes.snapshots(volume_id),
+        lambda found: found == [],
+    )
+    volumes.delete(volume_id)
+    assert journey.remains(cloud.site, cloud.tenant('admin')) == {}
+
+
+def test_store_of_a_volume_backed_snapshot_cannot_be_named(
+    cloud: fixture.Cloud,
+    run: Run,
+    demo: e2e_tenant.Tenant,
+    volumes: Volumes,
+    bases: dict[str, str],
+) -> None:
+    """nova-api says why, and no image is made."""
+    server = journey.Server(
+        cloud.site, demo, 'volume-backed', bases['cheap'], volume_size=1
+    )
+    images = {each['id'] for each in demo.images()}
+
+    refused = run('snapshot', 'create', '--store', ORDERED, server.id)
+
+    assert refused.returncode != 0
+    assert 'volume-backed' in refused.stderr
+    assert {each['id'] for each in demo.images()} == images
+    (volume_id,) = server.volumes
+    server.delete()
+    volumes.delete(volume_id)
+
+
+@pytest.fixture(scope='module')
+def uploads() -> Iterator[table.Table]:
+    rows = table.Table(
+        'cinder.csv',
+        *('The volume was made from', 'Its type names'),
+        *('Stock Glance', 'Glance with the filter'),
+    )
+    yield rows
+    rows.write()
+
+
+@pytest.fixture(scope='module')
+def typed(cloud: fixture.Cloud) -> Iterator[dict[str, str]]:
+    """Return the types of volumes that name a store, by the store."""
+    admin = cloud.tenant('admin')
+    types = {}
+    for store in ('reliable', 'web'):
+        types[store] = f'to-{store}'
+        admin.openstack('volume', 'type', 'create', types[store])
+        admin.openstack(
+            *('volume', 'type', 'set', types[store]),
+            *('--property', f'image_service:store_id={store}'),
+        )
+    yield types
+    admin.openstack('volume', 'type', 'delete', *types.values())
+
+
+@pytest.fixture(scope='module')
+def snapshot(
+    cloud: fixture.Cloud, demo: e2e_tenant.Tenant, bases: dict[str, str]
+) -> Iterator[Any]:
+    """Return a server's snapshot, where its base image is."""
+    cloud.run_compute(True)
+    server = journey.Server(cloud.site, demo, 'uploaded', bases['reliable'])
+    image, landing = server.snapshot()
+    assert landing == journey.Landing('reliable', whole=True)
+    server.delete()
+    yield image
+    demo.openstack('image', 'delete', image['id'])
+
+
+@pytest.mark.parametrize('filtered', [False, True], ids=['stock', 'filter'])
+def test_uploaded_volume(
+    cloud: fixture.Cloud,
+    demo: e2e_tenant.Tenant,
+    volumes: Volumes,
+    bases: dict[str, str],
+    typed: dict[str, str],
+    snapshot: Any,
+    uploads: table.Table,
+    filtered: bool,
+) -> None:
+    """With the filter, it lands beside its base image."""
+    cloud.run_glance(filtered)
+    sources = [
+        *((f'an image in {store}', bases[store], '') for store in STORES),
+        ("a server's snapshot in reliable", snapshot['id'], ''),
+        ('an image in fast', bases['fast'], 'reliable'),
+        ('an image in fast', bases['fast'], 'web'),
+    ]
+    for made_from, image_id, store in sources:
+        kind = ('--type', typed[store]) if store else ()
+        volume_id = volumes.create('uploaded', image_id, *kind)
+        image = volumes.upload(volume_id, 'uploaded')
+        if store == 'web':
+            # It cannot be written to. The volume can be used.
+            assert image['status'] == 'queued'
+            outcome = 'refused'
+        else:
+            landing = volumes.landing(image, volume_id)
+            outcome = str(landing)
+            beside = demo.image(image_id)['stores']
+            expected = store or (beside if filtered else glance.DEFAULT)
+            assert landing == journey.Landing(expected, whole=True), made_from
+        uploads.add((made_from, store), filtered, outcome)
+        demo.openstack('image', 'delete', image['id'])
+        volumes.delete(volume_id)
+    assert journey.remains(cloud.site, cloud.tenant('admin')) == {}
+
+
+def test_type_cannot_name_an_unknown_store(cloud: fixture.Cloud) -> None:
+    """Cinder itself asks Glance, before any upload."""
+    admin = cloud.tenant('admin')
+    admin.openstack('volume', 'type', 'create', 'unknown')
+
+    with pytest.raises(e2e_site.CloudFailed, match='nosuch'):
+        admin.openstack(
+            *('volume', 'type', 'set', 'unknown'),
+            *('--property', 'image_service:store_id=nosuch'),
+        )
+
+    admin.openstack('volume', 'type', 'delete', 'unknown')
