@@ -135,7 +135,7 @@ class Glance(fixtures.Fixture):
         stores: Mapping[str, str] = STORES,
         default: str = 'cheap',
         multi_store: bool = True,
-        show_locations: bool = False,
+        show_locations: bool = not HAS_LOCATION_API,
         flavor: str = 'keystone',
         filters: Mapping[str, str] | None = None,
         launcher: Iterable[str] = (),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 import json
+from pathlib import Path
 import subprocess
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.e2e import journey
 from tests.e2e import site as e2e_site
 from tests.e2e import table
 from tests.e2e import tenant as e2e_tenant
+from tests.e2e import transcript as e2e_transcript
 from tests.e2e.tenant import wait_for
 
 MIB = 1 << 20
@@ -106,17 +108,27 @@ class Volumes:
         )['snapshots']
         return found
 
-    def delete(self, *volume_ids: str) -> None:
-        self._tenant.openstack('volume', 'delete', '--purge', *volume_ids)
-        for volume_id in volume_ids:
-            wait_for(
-                f'the end of volume {volume_id}',
-                lambda volume_id=volume_id: self._names(),
-                lambda names, volume_id=volume_id: volume_id not in names,
-            )
+    def delete_snapshot(self, snapshot: Any) -> None:
+        """Delete a snapshot of a volume, as Cinder shows it."""
+        self._tenant.openstack('volume', 'snapshot', 'delete', snapshot['id'])
+        wait_for(
+            'the end of the snapshot',
+            lambda: self.snapshots(snapshot['volume_id']),
+            lambda found: snapshot['id'] not in [s['id'] for s in found],
+        )
 
-    def _names(self) -> list[str]:
-        return [v['id'] for v in self._ask('GET', 'volumes')['volumes']]
+    def delete(self, volume_id: str) -> None:
+        self._tenant.openstack('volume', 'delete', volume_id)
+        wait_for(
+            f'the end of volume {volume_id}',
+            self.all,
+            lambda found: volume_id not in [v['id'] for v in found],
+        )
+
+    def all(self) -> list[Any]:
+        """Return all volumes."""
+        found: list[Any] = self._ask('GET', 'volumes')['volumes']
+        return found
 
     def _ask(self, method: str, path: str, body: object = None) -> Any:
         return self._tenant.ask('cinder', method, f'/v3/{path}', body)
@@ -220,12 +232,7 @@ def test_volume_backed_server(
     server.delete()
     volumes.delete(second)
     demo.openstack('image', 'delete', image['id'])
-    demo.openstack('volume', 'snapshot', 'delete', snapshot['id'])
-    wait_for(
-        'the end of the snapshot',
-        lambda: volumes.snapshots(volume_id),
-        lambda found: found == [],
-    )
+    volumes.delete_snapshot(snapshot)
     volumes.delete(volume_id)
     assert journey.remains(cloud.site, cloud.tenant('admin')) == {}
 
@@ -345,3 +352,60 @@ def test_type_cannot_name_an_unknown_store(cloud: fixture.Cloud) -> None:
         )
 
     admin.openstack('volume', 'type', 'delete', 'unknown')
+
+
+def test_image_of_a_volume_backed_server(
+    cloud: fixture.Cloud,
+    clouds: Path,
+    demo: e2e_tenant.Tenant,
+    volumes: Volumes,
+    bases: dict[str, str],
+) -> None:
+    """What the documentation shows."""
+    cloud.run_glance(filtered=True)
+    server = journey.Server(
+        cloud.site, demo, 'web-1', bases['fast'], volume_size=1
+    )
+    (volume_id,) = server.volumes
+    shown = e2e_transcript.Transcript(
+        'volume-guide.txt',
+        ('image',),
+        cloud.site.root,
+        cloud.site.environment(OS_CLIENT_CONFIG_FILE=clouds, OS_CLOUD='demo'),
+    )
+    few = '-c', 'id', '-c', 'name', '-c', 'status'
+    with shown.section('image'):
+        shown.run(
+            *('server', 'image', 'create', '--name', 'monday', 'web-1', *few)
+        )
+        server.wait_for_status('ACTIVE')
+        (snapshot,) = volumes.snapshots(volume_id)
+        shown.run('volume', 'snapshot', 'list')
+        shown.run(
+            *('volume', 'create', '--snapshot', 'snapshot for monday'),
+            *('copy-of-web-1', *few),
+        )
+        (copy,) = (
+            each for each in volumes.all() if each['name'] == 'copy-of-web-1'
+        )
+        volumes.wait_for_status(copy['id'], 'available')
+        shown.run(
+            *('image', 'create', '--volume', 'copy-of-web-1'),
+            *('--disk-format', 'qcow2', 'web-1-monday'),
+            *('-c', 'image_id', '-c', 'image_name', '-c', 'status'),
+        )
+        volumes.wait_for_status(copy['id'], 'available')
+        shown.run('multistore', 'image', 'show', 'web-1-monday')
+    shown.write()
+
+    (empty,) = demo.images(name='monday')
+    (image,) = demo.images(name='web-1-monday')
+    assert volumes.landing(image, copy['id']) == journey.Landing(
+        'fast', whole=True
+    )
+    server.delete()
+    demo.openstack('image', 'delete', image['id'], empty['id'])
+    volumes.delete(copy['id'])
+    volumes.delete_snapshot(snapshot)
+    volumes.delete(volume_id)
+    assert journey.remains(cloud.site, cloud.tenant('admin')) == {}

@@ -68,7 +68,6 @@ def glance(root):
     with cloud_glance.Glance(
         root / 'glance',
         # Older ones make an image in ``web`` only so.
-        show_locations=not cloud_glance.HAS_LOCATION_API,
     ) as glance:
         yield glance
 
@@ -93,7 +92,6 @@ def sites(root):
             'web': 'http',
         },
         default='central',
-        show_locations=not cloud_glance.HAS_LOCATION_API,
         **{'oslo_policy.policy_file': policy},
     ) as glance:
         yield glance

@@ -339,10 +339,15 @@ def test_nothing_of_nova_is_imported_too_early():
     """Nova monkey-patches first: only the standard library may come before."""
     done = python("""
 import sys
+import sysconfig
 before = set(sys.modules)
 import nova_multistore.cmd.run
-new = {module.partition('.')[0] for module in set(sys.modules) - before}
-print(*(new - sys.stdlib_module_names))
+library = sysconfig.get_path('stdlib')
+files = {
+    name.partition('.')[0]: getattr(sys.modules[name], '__file__', None)
+    for name in set(sys.modules) - before
+}
+print(*(name for name, file in files.items() if file and library not in file))
 """)
 
     assert done.stdout.split() == ['nova_multistore']

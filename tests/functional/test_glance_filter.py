@@ -50,7 +50,6 @@ def started(directory, **kwargs):
     with cloud_glance.Glance(
         directory,
         filters=FILTER,
-        show_locations=not cloud_glance.HAS_LOCATION_API,
         **kwargs,
     ) as glance:
         yield glance
