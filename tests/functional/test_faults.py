@@ -337,12 +337,16 @@ def test_glance_stopped_during_the_upload(
     image_id, go_on = begin(nova, proxy, server, size // 2)
     wait_for_saving(glance, image_id)
     stopper = threading.Thread(target=glance.stop)
-    stopper.start()
-    go_on.set()
-    stopper.join()
-    glance.start()
-
-    nova.wait(server)
+    # However long Glance takes to start.
+    nova.conf(**{'glance.num_retries': 20})
+    try:
+        stopper.start()
+        go_on.set()
+        stopper.join()
+        glance.start()
+        nova.wait(server)
+    finally:
+        nova.conf(**{'glance.num_retries': 3})
 
     whole(image_id)
 

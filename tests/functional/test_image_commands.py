@@ -131,7 +131,7 @@ class TestImport:
         result = run(
             image_import.ImportImage,
             *('file', '--file', str(path), *in_stores('dcn0', 'dcn2')),
-            '--wait',
+            *('--disk-format', 'raw', '--wait'),
         )
 
         assert result.code == 0, result.words
@@ -248,7 +248,7 @@ class TestImport:
         if source == 'uri':
             return ['--uri', uri]
         (tmp_path / 'data').write_bytes(DATA)
-        return ['--file', str(tmp_path / 'data')]
+        return ['--file', str(tmp_path / 'data'), '--disk-format', 'raw']
 
     def test_data_that_are_not_there(self, sites, run, uri):
         result = run(
@@ -335,6 +335,7 @@ class TestImport:
                 image_import.ImportImage,
                 connect(proxy.url),
                 *('cut', '--file', str(tmp_path / 'data'), '--all-stores'),
+                *('--disk-format', 'raw'),
             )
             met = proxy.met
 
