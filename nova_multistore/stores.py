@@ -49,6 +49,9 @@ class Store:
     read_only: bool = False
     #: None if Glance did not say.
     place: Place | None = None
+    description: str = ''
+    #: The higher, the sooner Glance reads from it; None if it did not say.
+    weight: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +116,8 @@ def parse(body: object) -> Catalogue:
 
     Glance gives ``{"stores": [{"id", "description", "default",
     "read-only"}]}``; the flags are the string "true", or absent. The details
-    have "type" and "properties" besides, those of type rbd with "fsid" and
-    "pool" (``glance.api.v2.discovery.InfoController``).
+    have "type", "weight" and "properties" besides, those of type rbd with
+    "fsid" and "pool" (``glance.api.v2.discovery.InfoController``).
 
     :param body: the decoded JSON
     :returns: the catalogue
@@ -129,11 +132,14 @@ def parse(body: object) -> Catalogue:
 def _parse_store(entry: object) -> Store:
     if not isinstance(entry, dict) or not _is_id(entry.get('id')):
         raise exception.LookupFailed('the answer lists a store without an id')
+    weight = entry.get('weight')
     return Store(
         id=entry['id'],
         default=_flag(entry.get('default')),
         read_only=_flag(entry.get('read-only')),
         place=_parse_place(entry.get('type'), entry.get('properties')),
+        description=str(entry.get('description') or ''),
+        weight=weight if isinstance(weight, int) else None,
     )
 
 

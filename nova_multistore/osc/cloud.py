@@ -84,6 +84,19 @@ class Cloud:
         image_id: str = found.id
         return image_id
 
+    def find_project(self, name_or_id: str) -> str:
+        """Return the id of a project.
+
+        :param name_or_id: name or id
+        :raises openstack.exceptions.SDKException: there is no such one, or
+            more than one
+        """
+        # Version 2 of Keystone's API, which the SDK has too, knows of none.
+        identity: Any = self._connection.identity
+        found = identity.find_project(name_or_id, ignore_missing=False)
+        project_id: str = found.id
+        return project_id
+
     def catalogue(self) -> stores.Catalogue:
         """Return the stores; with their places, if the user may see them.
 

@@ -27,7 +27,7 @@ TYPES = ('snapshot', 'backup')
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
-def add_all_projects(parser: argparse.ArgumentParser, verb: str) -> None:
+def add_all_projects(parser: argparse._ActionsContainer, verb: str) -> None:
     """Add the option that says whose images are meant.
 
     :param verb: what the command does with them, in words
@@ -39,7 +39,9 @@ def add_all_projects(parser: argparse.ArgumentParser, verb: str) -> None:
     )
 
 
-def owner(cloud: Cloud, all_projects: bool) -> dict[str, str]:
+def owner(
+    cloud: Cloud, all_projects: bool, project: str | None = None
+) -> dict[str, str]:
     """Return the filter for whose images are meant.
 
     Glance lists to everybody what they may see. Tasks it shows by default to
@@ -47,43 +49,49 @@ def owner(cloud: Cloud, all_projects: bool) -> dict[str, str]:
 
     :param cloud: the cloud
     :param all_projects: whether those of all projects are
+    :param project: name or id of another project than the user's own
     :returns: filters of Glance's API
-    :raises UsageError: the user may not see the images of all projects, or
-        has no project
+    :raises UsageError: the user may not see these images, or has no project
     :raises LookupFailed: Glance did not answer
+    :raises openstack.exceptions.SDKException: there is no such project
     """
-    if not all_projects:
+    if not all_projects and project is None:
         if cloud.project_id is None:
             raise base.UsageError(
                 'the token is for no project: name a project, or use '
                 '--all-projects'
             )
         return {'owner': cloud.project_id}
+    option = '--all-projects' if project is None else '--project'
     try:
         cloud.images.ask('GET', '/tasks?limit=1')
     except exception.GlanceRefused as exc:
         if exc.status in (401, 403):
             raise base.UsageError(
-                f'--all-projects is for administrators: {exc}'
+                f'{option} is for administrators: {exc}'
             ) from exc
-    return {}
+    return {} if project is None else {'owner': cloud.find_project(project)}
 
 
 def pages(
-    cloud: Cloud, filters: dict[str, str], types: tuple[str, ...] = TYPES
+    cloud: Cloud,
+    filters: dict[str, str],
+    types: tuple[str | None, ...] = TYPES,
 ) -> Iterator[list[dict[str, Any]]]:
     """List images, hidden ones too; each page is asked for when it is needed.
 
     :param cloud: the cloud
     :param filters: filters of Glance's API
-    :param types: the types of images that are meant
+    :param types: the types of images that are meant; None for all images
     :returns: pages of images, as Glance's API has them
     :raises LookupFailed: Glance did not answer
     :raises GlanceRefused: it will not list them
     """
     for image_type in types:
         for hidden in ('false', 'true'):
-            chosen = {**filters, 'image_type': image_type, 'os_hidden': hidden}
+            chosen = {**filters, 'os_hidden': hidden}
+            if image_type is not None:
+                chosen['image_type'] = image_type
             before: list[str] = []
             more = True
             while more:

@@ -18,6 +18,7 @@ from typing import Any
 
 from tests.cloud import ceph as cloud_ceph
 from tests.cloud import glance as cloud_glance
+from tests.e2e import openstack
 from tests.e2e import transcript
 from tests.functional import broken
 
@@ -30,6 +31,7 @@ SECTIONS = (
     'one store',
     'progress',
     'another store',
+    'usage',
 )
 
 # What the name of a pool ends with as long as its store takes nothing.
@@ -100,6 +102,25 @@ class Guide(transcript.Transcript):
         """Return the image of this name, as Glance's API has it."""
         [image] = [i for i in self._glance.images() if i['name'] == name]
         return image
+
+    def ask(self, *arguments: str) -> Any:
+        """Run the command for a program; nothing of it is kept.
+
+        :returns: what it answers, from JSON
+        """
+        done = openstack.run(
+            (*arguments, '-f', 'json'), self._environment, self._root
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def images_in(self, store: str) -> list[dict[str, Any]]:
+        """Return the images that a store has, as Glance's API has them."""
+        return [
+            image
+            for image in self._glance.images()
+            if store in image.get('stores', '').split(',')
+        ]
 
     def lies_in(self, name: str) -> set[str]:
         """Return the stores in which an image is, raw and whole."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+from pathlib import Path
 import sys
 import threading
 
@@ -12,6 +13,7 @@ import pytest
 from tests.cloud import ceph as cloud_ceph
 from tests.cloud import glance as cloud_glance
 from tests.e2e import guide as e2e_guide
+from tests.e2e import transcript
 from tests.e2e.guide import Guide
 
 IMPORT = ('multistore', 'image', 'import')
@@ -19,6 +21,8 @@ SHOW = ('multistore', 'image', 'show')
 STATES = ('-c', 'store', '-c', 'state')
 SEVERAL = ('--store', 'central', '--store', 'dcn0', '--store', 'dcn1')
 ALL = {'central', 'dcn0', 'dcn1'}
+METRICS = transcript.PAGES / 'store-metrics.prom'
+TIME = 'multistore_store_timestamp_seconds 1.8e+09'
 
 
 @pytest.fixture(scope='module', params=['file', 'rbd'])
@@ -211,3 +215,37 @@ def test_another_store(guide: Guide) -> None:
             )
             assert states == expected
     assert guide.lies_in('alone') == {'central'}
+
+
+def test_usage(guide: Guide, kind: str, tmp_path: Path) -> None:
+    """What lies in each store, and what lies in no other one."""
+    metrics = tmp_path / 'metrics.prom'
+    listing = 'multistore', 'store', 'list', '--all-projects'
+    with guide.section('usage'):
+        guide.run(*listing)
+
+    shown = guide.ask(*listing, '--metrics', str(metrics))
+    rows = {row['id']: row for row in shown}
+
+    assert set(rows) == ALL
+    assert sum(row['images'] for row in rows.values()) > len(rows)
+    for store, row in rows.items():
+        images = guide.images_in(store)
+        alone = [image for image in images if image['stores'] == store]
+        assert row['type'] == kind
+        assert row['pool'] == (store if kind == 'rbd' else None)
+        assert (row['images'], row['size']) == (
+            len(images),
+            sum(image['size'] for image in images),
+        )
+        assert (row['only_copies'], row['only_copies_size']) == (
+            len(alone),
+            sum(image['size'] for image in alone),
+        )
+        assert f'multistore_store_only_copies{{store="{store}"}} ' in (
+            metrics.read_text()
+        )
+    if kind == 'file':
+        # The time is the only thing that differs from run to run.
+        *lines, _time = metrics.read_text().splitlines()
+        METRICS.write_text('\n'.join([*lines, TIME, '']))

@@ -14,7 +14,8 @@ import textwrap
 from tests.e2e import openstack
 from tests.e2e import site as e2e_site
 
-_PAGES = e2e_site.REPOSITORY / 'doc' / 'source'
+#: Where the pages of the documentation are.
+PAGES = e2e_site.REPOSITORY / 'doc' / 'source'
 _UUID = re.compile(r'[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 # What is said on the way: what of it is seen differs from run to run.
 _PROGRESS = re.compile(r'\S+(?: \S+)?: \w+ \(\d+ s\)|Finish|\s*')
@@ -36,7 +37,7 @@ class Transcript:
         root: Path,
         environment: Mapping[str, str],
     ) -> None:
-        self._page = _PAGES / page
+        self._page = PAGES / page
         self._names = tuple(sections)
         self._root = root
         self._environment = dict(environment)

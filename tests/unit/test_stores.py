@@ -31,7 +31,7 @@ class TestParse:
         catalogue = stores.parse(body)
 
         assert (
-            stores.Store('cheap', default=True),
+            stores.Store('cheap', default=True, description='A store'),
             stores.Store('fast'),
             stores.Store('web', read_only=True),
         ) == catalogue.stores

@@ -1,0 +1,200 @@
+"""``multistore store list``: what each store is, and what lies in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import TYPE_CHECKING
+from typing import Any
+
+from nova_multistore import stores
+from nova_multistore.osc import base
+from nova_multistore.osc import nova_images
+from nova_multistore.osc import sizes
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+    from collections.abc import Mapping
+
+    from nova_multistore.osc import report
+
+_COLUMNS = (
+    'id',
+    'description',
+    'type',
+    'default',
+    'read_only',
+    'weight',
+    'images',
+    'size',
+    'only_copies',
+    'only_copies_size',
+    'snapshots',
+    'backups',
+    'others',
+    'pool',
+    'cluster',
+)
+_OTHER = 'other'
+_KINDS = (*nova_images.TYPES, _OTHER)
+
+
+@dataclasses.dataclass
+class Usage:
+    """What lies in a store; sizes are in bytes."""
+
+    #: Number of images, by the kind of image.
+    images: dict[str, int] = dataclasses.field(
+        default_factory=lambda: dict.fromkeys(_KINDS, 0)
+    )
+    #: Their size, by the kind of image.
+    size: dict[str, int] = dataclasses.field(
+        default_factory=lambda: dict.fromkeys(_KINDS, 0)
+    )
+    #: Images that no other store has.
+    only_copies: int = 0
+    only_copies_size: int = 0
+
+
+def count(
+    known: Iterable[str], images: Iterable[Mapping[str, Any]]
+) -> dict[str, Usage]:
+    """Sum up what lies in each store.
+
+    :param known: ids of stores that are listed even if nothing lies there
+    :param images: images, as Glance's API has them
+    :returns: the usage, by store id
+    """
+    found = {store: Usage() for store in known}
+    for image in images:
+        kind = image.get('image_type')
+        if kind not in _KINDS:
+            kind = _OTHER
+        size = image.get('size') or 0
+        holders = stores.of_image(image)
+        for store in holders:
+            usage = found.setdefault(store, Usage())
+            usage.images[kind] += 1
+            usage.size[kind] += size
+        if len(holders) == 1:
+            usage.only_copies += 1
+            usage.only_copies_size += size
+    return found
+
+
+class ListStores(base.ListCommand):
+    """List Glance's stores: what each is, and what lies in it
+
+    The images are asked for page by page and only counted, so any number of
+    them may be there. An image counts in each store that has it. What a store
+    is, beside its name, Glance tells to administrators.
+    """
+
+    optional = (
+        'description',
+        'type',
+        'read_only',
+        'weight',
+        'pool',
+        'cluster',
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        group = parser.add_mutually_exclusive_group()
+        nova_images.add_all_projects(group, 'Count')
+        group.add_argument(
+            '--project',
+            metavar='<project>',
+            help='Count the images of this project (name or ID; '
+            'administrators only)',
+        )
+        parser.add_argument(
+            '--metrics',
+            metavar='<file>',
+            type=pathlib.Path,
+            help="Write the same to a file in Prometheus' text format, for "
+            "node-exporter's textfile collector; at once or not at all",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
+        catalogue = self.cloud.catalogue()
+        if not catalogue.stores:
+            raise base.UsageError('Glance does not have several stores')
+        filters = nova_images.owner(
+            self.cloud, parsed_args.all_projects, parsed_args.project
+        )
+        found = count(
+            (store.id for store in catalogue.stores),
+            (
+                image
+                for page in nova_images.pages(self.cloud, filters, (None,))
+                for image in page
+            ),
+        )
+        if parsed_args.metrics:
+            _write_metrics(parsed_args.metrics, catalogue, found)
+        known = {store.id: store for store in catalogue.stores}
+        return _COLUMNS, (
+            # A store that another Glance has is known by its images alone.
+            _row(known.get(store_id, stores.Store(store_id)), usage)
+            for store_id, usage in found.items()
+        )
+
+
+def _row(store: stores.Store, usage: Usage) -> tuple[Any, ...]:
+    place = store.place or stores.Place('')
+    return (
+        store.id,
+        store.description,
+        place.type,
+        store.default,
+        store.read_only,
+        store.weight,
+        sum(usage.images.values()),
+        sizes.SizeColumn(sum(usage.size.values())),
+        usage.only_copies,
+        sizes.SizeColumn(usage.only_copies_size),
+        *(usage.images[kind] for kind in _KINDS),
+        place.pool,
+        place.fsid,
+    )
+
+
+def _write_metrics(
+    path: pathlib.Path, catalogue: stores.Catalogue, found: dict[str, Usage]
+) -> None:
+    """Write a file that node-exporter reads.
+
+    :raises UsageError: it cannot be written
+    """
+    import prometheus_client
+
+    registry = prometheus_client.CollectorRegistry()
+
+    def gauge(name: str, words: str, *labels: str) -> Any:
+        return prometheus_client.Gauge(
+            f'multistore_store_{name}', words, labels, registry=registry
+        )
+
+    info = gauge('info', 'A store of Glance.', 'store', 'type', 'default')
+    images = gauge('images', 'Images in a store.', 'store', 'kind')
+    size = gauge('bytes', 'Size of the images in a store.', 'store', 'kind')
+    only = gauge('only_copies', 'Images that no other store has.', 'store')
+    only_size = gauge('only_copies_bytes', 'Size of these images.', 'store')
+    for store in catalogue.stores:
+        place = store.place or stores.Place('')
+        info.labels(store.id, place.type, str(store.default).lower()).set(1)
+    for store_id, usage in found.items():
+        for kind in _KINDS:
+            images.labels(store_id, kind).set(usage.images[kind])
+            size.labels(store_id, kind).set(usage.size[kind])
+        only.labels(store_id).set(usage.only_copies)
+        only_size.labels(store_id).set(usage.only_copies_size)
+    gauge('timestamp_seconds', 'When that was counted.').set_to_current_time()
+    try:
+        prometheus_client.write_to_textfile(str(path), registry)
+    except OSError as exc:
+        raise base.UsageError(f'{path} cannot be written: {exc}') from exc
