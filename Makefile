@@ -52,7 +52,7 @@ again = $(MAKE) -s
 # Test releases, each in a virtualenv of its own.
 RELEASES = $(patsubst tests/constraints/%.txt,%, \
 	$(wildcard tests/constraints/release-*.txt))
-tox = $(BIN)/tox run -q $(1:%=-e %) -- $(2)
+tox = $(BIN)/tox run -q $(1:%=-e %) -- --workers $(WORKERS) $(2)
 
 # Make a target that needs qemu-img, where that is.
 unless_missing = if command -v qemu-img >/dev/null; then $(again) $(1); fi
