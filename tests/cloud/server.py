@@ -8,6 +8,16 @@ import threading
 import fixtures
 
 
+class _HTTPServer(http.server.ThreadingHTTPServer):
+    # Many may come at once. One that finds the queue full would wait for
+    # seconds before it tries again.
+    request_queue_size = 128
+    daemon_threads = True
+
+    def handle_error(self, *args: object) -> None:
+        """A client that went away is what a test has arranged."""
+
+
 class Server(fixtures.Fixture):
     """Serves on a free port of 127.0.0.1, each request in its own thread.
 
@@ -20,15 +30,10 @@ class Server(fixtures.Fixture):
         self._handler = handler
 
     def _setUp(self) -> None:
-        server = http.server.ThreadingHTTPServer(
-            ('127.0.0.1', 0), self._handler
-        )
+        server = _HTTPServer(('127.0.0.1', 0), self._handler)
         # An answer's head and body leave in two pieces. The second would wait
         # until the client's system acknowledges the first, 40 ms later.
         self._handler.disable_nagle_algorithm = True
-        server.daemon_threads = True
-        # A client that went away is what a test has arranged.
-        server.handle_error = lambda *args: None  # type: ignore[method-assign]
         self.url = f'http://127.0.0.1:{server.server_port}'
         thread = threading.Thread(target=server.serve_forever, args=(0.005,))
         thread.start()
