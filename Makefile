@@ -114,7 +114,7 @@ ceph-eventlet:
 
 # All releases, and the table of them in the documentation.
 releases: packages-releases $(READY)
-	@$(call run,$(call tox,$(RELEASES)); status=$$?; $(BIN)/python -m \
+	@$(call run,$(call tox,$(RELEASES),$(ARGS)); status=$$?; $(BIN)/python -m \
 		tests.releases table $(RELEASES:%=.tox/%/result.json) \
 		>doc/source/releases.csv && (exit $$status),releases)
 
