@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Iterator
     from collections.abc import Sequence
-
-#: How long something may be under way without a change. After that time
-#: Glance ends an import, and after twice that time one that has not begun.
-SILENCE = datetime.timedelta(hours=1)
-
-# The format of times in Glance's API.
-_TIME = '%Y-%m-%dT%H:%M:%SZ'
 _TASK_STATE = 'OS-EXT-STS:task_state'
 # Endings of the names of images that Nova makes and deletes itself: for a
 # shelved server, and for a resize to another cell.
@@ -130,7 +123,7 @@ def judge(
     tasks: Sequence[dict[str, Any]] = ()
     if copies.is_held(image) or copies.has_failed(image):
         tasks = lookups.tasks(image['id'])
-    since = _silent_since(image, tasks, now)
+    since = copies.silent_since(image, tasks, now)
     move = _move(written, settings)
     if move is None:
         found += _judge_store(image, written, settings, lookups, wanted)
@@ -192,7 +185,7 @@ def _judge_progress(
     image: dict[str, Any], lookups: Lookups, now: datetime.datetime
 ) -> Iterator[Finding]:
     tasks = lookups.tasks(image['id']) if copies.is_held(image) else ()
-    since = _silent_since(image, tasks, now)
+    since = copies.silent_since(image, tasks, now)
     if since is None:
         return
     server = _server(image, lookups)
@@ -510,22 +503,6 @@ def _refused(image: dict[str, Any], store: str, refusal: str) -> Finding:
     else:
         change = '[nova_multistore] copy_to in nova.conf'
     return Finding(f'no copy in {store}: {refusal}', f'change {change}')
-
-
-def _silent_since(
-    image: dict[str, Any],
-    tasks: Sequence[dict[str, Any]],
-    now: datetime.datetime,
-) -> str | None:
-    """Return the time of the last change, if that is too long ago.
-
-    :param tasks: the tasks of an image that an import holds
-    """
-    task = copies.holder(image, tasks) or {}
-    patience = SILENCE * 2 if task.get('status') == 'pending' else SILENCE
-    changed = str(task.get('updated_at') or image['updated_at'])
-    # All times have the same format, and are in UTC.
-    return changed if changed < (now - patience).strftime(_TIME) else None
 
 
 def _uuid(value: object) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime
 import enum
 import re
 import time
@@ -29,14 +30,19 @@ UNDER_WAY = ('queued', 'saving', 'uploading', 'importing')
 #: How often a copy to one store is tried.
 TRIES = 3
 #: The pause between two requests for an image that another import holds, in
-#: seconds. Glance ends an import that has said nothing for an hour.
+#: seconds.
 STALE = 300.0
+#: How long something may be under way without a change. After that time
+#: Glance ends an import, and after twice that time one that has not begun.
+SILENCE = datetime.timedelta(hours=1)
 #: How long to wait for an image that has no data and that nobody sends any,
 #: in seconds.
 IDLE = 300.0
 #: The shortest and the longest pause between two questions, in seconds.
 PAUSES = 1.0, 30.0
 
+# The format of times in Glance's API.
+_TIME = '%Y-%m-%dT%H:%M:%SZ'
 # Properties that Glance sets on an image (in
 # glance.async_.flows.api_image_import): the task that imports it, the stores
 # that do not have it yet, and the stores in which the import failed.
@@ -128,6 +134,41 @@ def holder(
     """
     held_by = image.get(_TASK)
     return next((t for t in tasks if t.get('id') == held_by), {})
+
+
+def silent_since(
+    image: dict[str, Any],
+    tasks: Sequence[dict[str, Any]],
+    now: datetime.datetime,
+) -> str | None:
+    """Return the time of the last change, if that is too long ago.
+
+    :param image: the image, as Glance's API has it
+    :param tasks: the tasks of an image that an import holds
+    :param now: in UTC
+    """
+    task = holder(image, tasks)
+    patience = SILENCE * 2 if task.get('status') == 'pending' else SILENCE
+    changed = str(task.get('updated_at') or image['updated_at'])
+    # All times have the same format, and are in UTC.
+    return changed if changed < (now - patience).strftime(_TIME) else None
+
+
+def is_forsaken(
+    image: dict[str, Any], tasks: Sequence[dict[str, Any]]
+) -> bool:
+    """Tell whether what holds an image has ended, or is silent for too long.
+
+    So it is after Glance was killed. The next import would take it over.
+
+    :param image: the image, as Glance's API has it
+    :param tasks: its tasks, as Glance's API has them
+    """
+    task = holder(image, tasks)
+    if task.get('status') in ('success', 'failure'):
+        return True
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return bool(task) and silent_since(image, tasks, now) is not None
 
 
 def is_under_way(

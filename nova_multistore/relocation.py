@@ -58,11 +58,11 @@ def leave(
     """
     deadline = time.monotonic() + SETTLE
     after = images.show(before['id'])
-    while copies.is_held(after) and time.monotonic() < deadline:
+    while (held := _is_held(images, after)) and time.monotonic() < deadline:
         # The store has the image before the import that copied it has ended.
         time.sleep(PAUSE)
         after = images.show(before['id'])
-    if found := _problems(before, after, target):
+    if found := _problems(before, after, target, held):
         raise exception.NotWhole(after['id'], found)
     reasons = others(after, target, sources, catalogue)
     refused = {
@@ -98,8 +98,15 @@ def others(
     }
 
 
+def _is_held(images: image_api.Images, image: dict[str, Any]) -> bool:
+    """Tell whether an import works on an image."""
+    return copies.is_held(image) and not copies.is_forsaken(
+        image, images.tasks(image['id'])
+    )
+
+
 def _problems(
-    before: dict[str, Any], after: dict[str, Any], target: str
+    before: dict[str, Any], after: dict[str, Any], target: str, held: bool
 ) -> list[str]:
     """Return why it is not certain that the target has all of an image."""
     found = [
@@ -111,8 +118,11 @@ def _problems(
     ]
     if after['status'] != 'active':
         found.append(f'it is {after["status"]}')
-    if copies.is_held(after):
-        found.append('another import has begun')
+    if held:
+        found.append(
+            'another import has begun (if Glance was killed, the image is '
+            'held for an hour)'
+        )
     if target not in stores.of_image(after):
         found.append(f'it is no longer in {target}')
     return found

@@ -82,7 +82,7 @@ class RelocateImage(base.ListCommand):
                 raise exceptions.CommandError(str(exc)) from exc
             self._judge(image_id, left)
             rows += _rows(image_id, left.reasons, 'deleted')
-            _note(images, before, target)
+            note(images, before, target)
         return report.COLUMNS, rows
 
     def _judge(self, image_id: str, left: relocation.Departure) -> None:
@@ -97,11 +97,12 @@ class RelocateImage(base.ListCommand):
             )
 
 
-def _note(
-    images: image_api.Images, image: dict[str, Any], target: str
-) -> None:
+def note(images: image_api.Images, image: dict[str, Any], target: str) -> None:
     """Write on an image with a record that it was moved from where that says.
 
+    :param images: Glance's image API
+    :param image: the image, as Glance's API had it before
+    :param target: id of the store that has it now
     :raises osc_lib.exceptions.CommandError: Glance does not take it
     """
     written = record.read(image)

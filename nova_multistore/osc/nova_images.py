@@ -63,14 +63,25 @@ def owner(
             )
         return {'owner': cloud.project_id}
     option = '--all-projects' if project is None else '--project'
+    check_administrator(cloud, option)
+    return {} if project is None else {'owner': cloud.find_project(project)}
+
+
+def check_administrator(cloud: Cloud, what: str) -> None:
+    """Make sure that the user sees the images of all projects.
+
+    :param cloud: the cloud
+    :param what: what only such a user may do, in words
+    :raises UsageError: the user does not
+    :raises LookupFailed: Glance did not answer
+    """
     try:
         cloud.images.ask('GET', '/tasks?limit=1')
     except exception.GlanceRefused as exc:
         if exc.status in (401, 403):
             raise base.UsageError(
-                f'{option} is for administrators: {exc}'
+                f'{what} is for administrators: {exc}'
             ) from exc
-    return {} if project is None else {'owner': cloud.find_project(project)}
 
 
 def pages(

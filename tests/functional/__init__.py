@@ -10,13 +10,17 @@ import subprocess
 import sys
 import tempfile
 
+import openstack
 import pytest
 
+from nova_multistore.osc import cloud as osc_cloud
 from tests.cloud import glance as cloud_glance
 
 #: What the end of the output has to say of a run.
 notes: pytest.StashKey[list[str]] = pytest.StashKey()
 
+#: An administrator of the project of the tests.
+ADMIN = cloud_glance.token('demo', ('admin', 'member', 'reader'))
 #: The stores in which a base image is, and the one that follows from them.
 FOLLOWED = [
     (('fast',), 'fast'),
@@ -26,6 +30,21 @@ FOLLOWED = [
     (('reliable', 'fast'), 'reliable'),
     (('web',), 'cheap'),
 ]
+
+
+def connect(url: str, token: str = ADMIN) -> osc_cloud.Cloud:
+    """Return what the commands ask.
+
+    :param url: of Glance
+    :param token: says who asks
+    """
+    connection = openstack.connect(
+        load_yaml_config=False,
+        load_envvars=False,
+        auth_type='admin_token',
+        auth={'endpoint': f'{url}/v2', 'token': token},
+    )
+    return osc_cloud.Cloud(connection)
 
 
 def expected_digest(disk: pathlib.Path) -> str:

@@ -8,12 +8,10 @@ import subprocess
 import threading
 import time
 
-import openstack
 import pytest
 
 from nova_multistore import copies
 from nova_multistore import image_api
-from nova_multistore.osc import cloud as osc_cloud
 from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_import
 from nova_multistore.osc import image_relocate
@@ -22,27 +20,17 @@ from tests import command
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
 from tests.functional import broken
+from tests.functional import connect
 from tests.functional import notes
 from tests.functional import small
 
 MIB = 1 << 20
 FILES = ['central', 'dcn0', 'dcn1', 'dcn2']
-ADMIN = cloud_glance.token('demo', ('admin', 'member', 'reader'))
 DATA = os.urandom(3 * MIB)
 PARALLEL = {'image_import_opts.max_parallel_stores': 3}
 HAS_PARALLEL = importlib.util.find_spec(
     'glance.async_.flows.parallel_api_image_import'
 )
-
-
-def connect(url, token=ADMIN):
-    connection = openstack.connect(
-        load_yaml_config=False,
-        load_envvars=False,
-        auth_type='admin_token',
-        auth={'endpoint': f'{url}/v2', 'token': token},
-    )
-    return osc_cloud.Cloud(connection)
 
 
 @pytest.fixture(scope='module')

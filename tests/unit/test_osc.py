@@ -127,6 +127,7 @@ def test_entry_points():
         'multistore_image_show': 'ShowImages',
         'multistore_snapshot_audit': 'AuditSnapshots',
         'multistore_snapshot_create': 'CreateSnapshot',
+        'multistore_store_drain': 'DrainStore',
         'multistore_store_list': 'ListStores',
     }
 

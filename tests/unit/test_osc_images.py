@@ -592,6 +592,31 @@ def test_relocate_before_the_import_has_ended(monkeypatch):
     assert result.states == {'a': 'done', 'b': 'deleted'}
 
 
+@pytest.mark.parametrize(
+    ('tasks', 'code'),
+    [
+        ([task(at='2020-01-01T00:00:00Z')], 0),
+        ([task('success', at='2999-01-01T00:00:00Z')], 0),
+        ([task('failure', at='2999-01-01T00:00:00Z')], 0),
+        ([task(at='2999-01-01T00:00:00Z')], 1),
+        # Those whose task is not to be seen may be held by a busy one.
+        ([], 1),
+    ],
+)
+def test_relocate_what_a_dead_import_holds(tasks, code, monkeypatch):
+    """Glance was killed when it had made the copy."""
+    monkeypatch.setattr(relocation, 'SETTLE', 0.0)
+    long_ago = {'updated_at': '2020-01-01T00:00:00Z'}
+    held = {**AFTER, TASK: 't', **long_ago}
+    images = Images(BEFORE, held, (held, tasks))
+
+    result = run(image_relocate.RelocateImage, images, IMAGE, '--to', 'a')
+
+    assert result.code == code
+    assert ('delete_from_b', IMAGE) in images.asked or code == 1
+    assert images.asked == [] or code == 0
+
+
 def test_relocate_what_was_cloned():
     """It has got a hash only now."""
     nothing = dict.fromkeys(['checksum', 'os_hash_algo', 'os_hash_value'])

@@ -1,0 +1,235 @@
+"""``multistore store drain``: all images leave a store."""
+
+from __future__ import annotations
+
+from concurrent import futures
+from typing import TYPE_CHECKING
+from typing import Any
+
+from osc_lib import exceptions
+
+from nova_multistore import copies
+from nova_multistore import exception
+from nova_multistore import relocation
+from nova_multistore import stores
+from nova_multistore.osc import base
+from nova_multistore.osc import image_relocate
+from nova_multistore.osc import nova_images
+from nova_multistore.osc import progress
+from nova_multistore.osc import sizes
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Generator
+    from collections.abc import Iterator
+
+    from nova_multistore.osc.cloud import Cloud
+
+_COLUMNS = ('id', 'name', 'project_id', 'status', 'size', 'stores', 'reason')
+# How many images leave at a time.
+_PARALLEL = 8
+
+
+class DrainStore(base.ListCommand):
+    """Have all images leave a store, for administrators
+
+    An image that no other store has is copied first. Nothing is deleted before
+    Glance has the image in another store, with the same hash. The images that
+    stay are listed, with the reason. If the command was stopped, run it again.
+    The exit code is 0 if the store is empty, 1 if no image left it, 3 if some
+    did.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'store', metavar='<store>', help='Store that is to be empty'
+        )
+        parser.add_argument(
+            '--to',
+            metavar='<store>',
+            help='Store to copy images to that no other store has (default: '
+            "Glance's default store)",
+        )
+        parser.add_argument(
+            '--dry-run',
+            action='store_true',
+            help='Only list the images that would stay, as far as Glance says '
+            'that beforehand, and count the others',
+        )
+        base.add_timeout(parser, 'for each image: ')
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        # The exit code is known after the last row.
+        return super().run(parsed_args) or self._drain.end()
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
+        catalogue = self.cloud.catalogue()
+        store = parsed_args.store
+        target = parsed_args.to or catalogue.default
+        base.check_writable(catalogue, store, *filter(None, [target]))
+        if target in (None, store):
+            raise base.UsageError(
+                f'images cannot leave {store} for {target}: name another '
+                'store with --to'
+            )
+        nova_images.check_administrator(self.cloud, 'to drain a store')
+        self._drain = _Drain(self, catalogue, store, target, parsed_args)
+        return _COLUMNS, self._drain.rows()
+
+
+class _Drain:
+    """One drain, from the first image to the exit code.
+
+    :param store: id of the store that images leave
+    :param target: id of the store for images that no other one has
+    """
+
+    def __init__(
+        self,
+        command: DrainStore,
+        catalogue: stores.Catalogue,
+        store: str,
+        target: str,
+        parsed_args: argparse.Namespace,
+    ) -> None:
+        self._cloud: Cloud = command.cloud
+        self._stderr = command.app.stderr
+        self._catalogue = catalogue
+        self._store = store
+        self._target = target
+        self._args = parsed_args
+        # Numbers and sizes: of images that have left, of those among them that
+        # were copied before, and of those that have stayed.
+        self._left = self._left_size = 0
+        self._copied = self._copied_size = 0
+        self._kept: set[str] = set()
+        self._error: exception.MultistoreError | None = None
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Return a row for each image that stays."""
+        pool = futures.ThreadPoolExecutor(_PARALLEL)
+        try:
+            with progress.start(self._stderr) as said:
+                # Images may arrive meanwhile.
+                while (yield from self._pass(pool, said)):
+                    pass
+        except exception.MultistoreError as exc:
+            # The rows that were found are printed before it is raised.
+            self._error = exc
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _pass(
+        self, pool: futures.Executor, said: progress.Progress
+    ) -> Generator[tuple[Any, ...], None, bool]:
+        """Go through all images once.
+
+        :returns: whether one was found that had not stayed before
+        """
+        found = False
+        for page in nova_images.pages(self._cloud, {}, (None,)):
+            here = [
+                image
+                for image in page
+                if self._store in stores.of_image(image)
+                and image['id'] not in self._kept
+            ]
+            for image, reason in zip(here, pool.map(self._leave, here)):
+                found = found or not self._args.dry_run
+                if reason:
+                    self._kept.add(image['id'])
+                    yield self._row(image, reason)
+                else:
+                    self._count(image)
+                said.show([self._item()])
+        return found
+
+    def _leave(self, image: dict[str, Any]) -> str:
+        """Have an image leave.
+
+        :returns: why it stays, empty if it does not
+        """
+        if image['status'] != 'active':
+            return f'it is {image["status"]}'
+        target = self._keeper(image)
+        if self._args.dry_run:
+            return ''
+        images = self._cloud.images
+        try:
+            [copy] = copies.copy(
+                images, image['id'], [target], self._args.timeout
+            )
+            if copy.failure:
+                return copy.failure
+            reason = relocation.leave(
+                images, image, target, [self._store], self._catalogue
+            ).reasons.get(self._store)
+            if not reason:
+                image_relocate.note(images, image, target)
+        except exception.GlanceRefused as exc:
+            # It was deleted meanwhile.
+            return '' if exc.status == 404 else str(exc)
+        except (exception.MultistoreError, exceptions.CommandError) as exc:
+            return str(exc)
+        return reason or ''
+
+    def _keeper(self, image: dict[str, Any]) -> str:
+        """Return the store that is to have an image, or has it."""
+        others = [
+            store
+            for store in stores.of_image(image)
+            if store != self._store and store in self._catalogue.writable
+        ]
+        return others[0] if others else self._target
+
+    def _count(self, image: dict[str, Any]) -> None:
+        size = image.get('size') or 0
+        self._left += 1
+        self._left_size += size
+        if self._keeper(image) not in stores.of_image(image):
+            self._copied += 1
+            self._copied_size += size
+
+    def _item(self) -> progress.Item:
+        return progress.Item(
+            self._store,
+            f'{sizes.count(self._left, "image")} gone, {len(self._kept)} stay',
+            moving=True,
+            done=self._left_size,
+        )
+
+    def _row(self, image: dict[str, Any], reason: str) -> tuple[Any, ...]:
+        return (
+            image['id'],
+            image.get('name'),
+            image['owner'],
+            image['status'],
+            sizes.SizeColumn(image.get('size')),
+            ', '.join(stores.of_image(image)),
+            reason,
+        )
+
+    def end(self) -> int:
+        """Print the totals.
+
+        :returns: the exit code
+        :raises osc_lib.exceptions.CommandError: not all images were seen
+        """
+        verb = 'would leave' if self._args.dry_run else 'left'
+        self._stderr.write(
+            f'{sizes.count(self._left, "image")} '
+            f'({sizes.words(self._left_size)}) {verb} {self._store}, of which '
+            f'{self._copied} ({sizes.words(self._copied_size)}) for '
+            f'{self._target}; {len(self._kept)} stay\n'
+        )
+        if self._error is not None:
+            raise exceptions.CommandError(
+                f'{self._error}; not all images were seen'
+            )
+        if not self._kept:
+            return base.Outcome.DONE
+        return base.Outcome.PARTLY if self._left else base.Outcome.FAILED

@@ -1,0 +1,233 @@
+"""The command that empties a store, on the real Glance."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from nova_multistore.osc import store_drain
+from nova_multistore.osc import store_list
+from tests import command
+from tests.cloud import glance as cloud_glance
+from tests.functional import broken
+from tests.functional import connect
+
+KIB = 1 << 10
+DATA = os.urandom(64 * KIB)
+FILES = ('central', 'dcn0', 'dcn1')
+#: How often a command or a Glance is killed.
+KILLS = 8
+#: How many images there are then, and how large they are.
+MANY, LARGE = 24, os.urandom(2048 * KIB)
+#: Empties a store, as a process.
+PROGRAM = """
+import sys
+from nova_multistore.osc import store_drain
+from tests import command
+from tests.functional import connect
+cloud = connect(sys.argv[1])
+sys.exit(command.run(store_drain.DrainStore, cloud, *sys.argv[2:]).code)
+"""
+
+
+@pytest.fixture
+def glance(tmp_path):
+    stores = {**dict.fromkeys(FILES, 'file'), 'web': 'http'}
+    with cloud_glance.Glance(
+        tmp_path, stores=stores, default='central'
+    ) as glance:
+        yield glance
+
+
+@pytest.fixture
+def drain(glance):
+    """Empty a store, as an administrator."""
+    cloud = connect(glance.url)
+    return lambda *args: command.run(store_drain.DrainStore, cloud, *args)
+
+
+def usage(glance):
+    """Return how many images each store has."""
+    shown = command.run(
+        store_list.ListStores, connect(glance.url), '--all-projects'
+    )
+    return {row['id']: row['images'] for row in shown.rows}
+
+
+def make(glance, *names, **properties):
+    return glance.create_image(
+        DATA, stores=list(names), disk_format='raw', **properties
+    )
+
+
+def equal(glance, image_id, *names):
+    """See that an image is in some stores alone, and the same there."""
+    assert sorted(glance.stores_of(image_id)) == sorted(names)
+    digests = glance.sha256(image_id)
+    assert sorted(digests) == sorted(names)
+    assert len(set(digests.values())) == 1
+
+
+def test_all_leave(glance, drain):
+    """What no other store has is copied first; the rest is left alone."""
+    alone = make(glance, 'dcn0')
+    others = make(glance, 'dcn0', project='other')
+    hidden = make(glance, 'dcn0', os_hidden=True)
+    central = make(glance, 'dcn0', 'central')
+    beside = make(glance, 'dcn1')
+    web = make(glance, 'web')
+    glance.create_queued_image()
+
+    result = drain('dcn0', '--to', 'dcn1')
+
+    assert (result.code, result.rows) == (0, []), result.words
+    assert '4 images (256.0 KiB) left dcn0, of which 3 ' in result.progress
+    assert '0 stay' in result.progress
+    for image_id in alone, others, hidden, beside:
+        equal(glance, image_id, 'dcn1')
+    equal(glance, central, 'central')
+    assert glance.stores_of(web) == ['web']
+    assert usage(glance) == {'central': 1, 'dcn0': 0, 'dcn1': 4, 'web': 1}
+
+
+def test_default_store_takes_them(glance, drain):
+    alone = make(glance, 'dcn0')
+
+    assert drain('dcn0').code == 0
+
+    equal(glance, alone, 'central')
+
+
+def test_what_cannot_leave(glance, drain):
+    """It is named, with the reason; later it can."""
+    alone = make(glance, 'dcn0', name='alone')
+    twice = make(glance, 'dcn0', 'central')
+
+    with broken(glance, 'dcn1'):
+        result = drain('dcn0', '--to', 'dcn1')
+
+    assert result.code == 3
+    [row] = result.rows
+    assert (row['id'], row['name']) == (alone, 'alone')
+    assert (row['status'], row['size']) == ('active', len(DATA))
+    assert row['stores'] == 'dcn0'
+    assert row['reason']
+    equal(glance, alone, 'dcn0')
+    equal(glance, twice, 'central')
+
+    assert drain('dcn0', '--to', 'dcn1').code == 0
+    equal(glance, alone, 'dcn1')
+
+
+def test_nothing_leaves(glance, drain):
+    alone = make(glance, 'dcn0')
+
+    with broken(glance, 'dcn1'):
+        assert drain('dcn0', '--to', 'dcn1').code == 1
+
+    equal(glance, alone, 'dcn0')
+
+
+def test_dry_run(glance, drain):
+    """It counts, and changes nothing."""
+    alone = make(glance, 'dcn0')
+    twice = make(glance, 'dcn0', 'central')
+
+    result = drain('dcn0', '--dry-run')
+
+    assert (result.code, result.rows) == (0, [])
+    assert '2 images (128.0 KiB) would leave dcn0' in result.progress
+    assert 'of which 1 (64.0 KiB) for central' in result.progress
+    equal(glance, alone, 'dcn0')
+    equal(glance, twice, 'dcn0', 'central')
+
+
+@pytest.mark.parametrize(
+    ('args', 'words'),
+    [
+        (('nosuch',), 'that can be written are central, dcn0, dcn1'),
+        (('web',), 'is read-only'),
+        (('dcn0', '--to', 'web'), 'is read-only'),
+        (('dcn0', '--to', 'dcn0'), 'name another store with --to'),
+        (('central',), 'name another store with --to'),
+    ],
+)
+def test_refused(glance, drain, args, words):
+    alone = make(glance, 'dcn0')
+
+    result = drain(*args)
+
+    assert (result.code, result.rows) == (2, [])
+    assert words in result.words
+    equal(glance, alone, 'dcn0')
+
+
+def test_members_may_not(glance):
+    """It is refused before anything is copied."""
+    alone = make(glance, 'dcn0')
+    member = connect(glance.url, cloud_glance.token())
+
+    result = command.run(store_drain.DrainStore, member, 'dcn0')
+
+    assert result.code == 2
+    assert 'to drain a store is for administrators' in result.words
+    equal(glance, alone, 'dcn0')
+
+
+def end_locks(glance):
+    """Do what an operator does after Glance was killed, and an hour later."""
+    database = glance.root / 'glance.sqlite'
+    with contextlib.closing(sqlite3.connect(database, 30)) as connection:
+        connection.execute(
+            "UPDATE tasks SET updated_at = datetime(updated_at, '-61 minutes')"
+        )
+        connection.commit()
+    for image in glance.images():
+        for store in FILES:
+            path = glance.directory(store) / image['id']
+            if store not in glance.stores_of(image['id']):
+                path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize('seed', [1, 2])
+def test_killed_at_any_moment(glance, drain, seed):
+    """Nothing is lost, and another run ends it."""
+    choose = random.Random(seed)
+    image_ids = [
+        glance.create_image(LARGE, stores=['dcn0'], disk_format='raw')
+        for _ in range(MANY)
+    ]
+    for number in range(KILLS):
+        process = subprocess.Popen(
+            [
+                *(sys.executable, '-c', PROGRAM, glance.url),
+                *('dcn0', '--to', 'dcn1', '--timeout', '5'),
+            ]
+        )
+        # A command takes a second to load.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(choose.uniform(1, 3))
+        if number % 2:
+            glance.kill()
+        process.kill()
+        process.wait()
+        if number % 2:
+            glance.start()
+        for image_id in image_ids:
+            names = glance.stores_of(image_id)
+            assert names
+            digests = glance.sha256(image_id)
+            assert len({digests[name] for name in names}) == 1
+
+    end_locks(glance)
+    result = drain('dcn0', '--to', 'dcn1')
+
+    assert (result.code, result.rows) == (0, []), result.words
+    for image_id in image_ids:
+        equal(glance, image_id, 'dcn1')
