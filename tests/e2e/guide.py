@@ -32,6 +32,7 @@ SECTIONS = (
     'progress',
     'another store',
     'usage',
+    'drain',
 )
 
 # What the name of a pool ends with as long as its store takes nothing.

@@ -249,3 +249,17 @@ def test_usage(guide: Guide, kind: str, tmp_path: Path) -> None:
         # The time is the only thing that differs from run to run.
         *lines, _time = metrics.read_text().splitlines()
         METRICS.write_text('\n'.join([*lines, TIME, '']))
+
+
+def test_drain(guide: Guide) -> None:
+    """All leave, the images are whole elsewhere."""
+    before = guide.images_in('dcn0')
+    drain = 'multistore', 'store', 'drain', 'dcn0'
+    with guide.section('drain'):
+        guide.run(*drain, '--dry-run')
+        guide.run(*drain)
+
+    assert before
+    assert guide.images_in('dcn0') == []
+    for image in before:
+        assert 'dcn0' not in guide.lies_in(image['name'])
