@@ -219,12 +219,14 @@ class _Drain:
         :returns: the exit code
         :raises osc_lib.exceptions.CommandError: not all images were seen
         """
-        verb = 'would leave' if self._args.dry_run else 'left'
+        dry = self._args.dry_run
         self._stderr.write(
             f'{sizes.count(self._left, "image")} '
-            f'({sizes.words(self._left_size)}) {verb} {self._store}, of which '
-            f'{self._copied} ({sizes.words(self._copied_size)}) for '
-            f'{self._target}; {len(self._kept)} stay\n'
+            f'({sizes.words(self._left_size)}) '
+            f'{"would leave" if dry else "left"} {self._store}; '
+            f'{self._copied} ({sizes.words(self._copied_size)}) '
+            f'{"would be" if dry else "were"} copied to {self._target} '
+            f'first; {len(self._kept)} stay\n'
         )
         if self._error is not None:
             raise exceptions.CommandError(

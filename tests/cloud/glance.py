@@ -44,6 +44,9 @@ STORES = {
 _VERSION = int(importlib.metadata.version('glance').split('.')[0])
 #: Whether an image in a store of type http needs no `show_locations`.
 HAS_LOCATION_API = _VERSION >= 31
+#: Whether a member of an image may look at it: these ask for its members in a
+#: second transaction, which SQLite does not begin before the first has ended.
+HAS_MEMBERS = not 28 <= _VERSION <= 30
 # An older one is on eventlet.
 _CAN_BE_PRELOADED = _VERSION >= 33
 #: How long a Glance may take to start, or an image to become active, in

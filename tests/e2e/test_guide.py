@@ -252,14 +252,14 @@ def test_usage(guide: Guide, kind: str, tmp_path: Path) -> None:
 
 
 def test_drain(guide: Guide) -> None:
-    """All leave, the images are whole elsewhere."""
-    before = guide.images_in('dcn0')
-    drain = 'multistore', 'store', 'drain', 'dcn0'
+    """All leave, also the default store; the images are whole elsewhere."""
+    before = guide.images_in('central')
+    drain = 'multistore', 'store', 'drain', 'central', '--to', 'dcn0'
     with guide.section('drain'):
         guide.run(*drain, '--dry-run')
         guide.run(*drain)
 
-    assert before
-    assert guide.images_in('dcn0') == []
+    assert [image for image in before if image['stores'] == 'central']
+    assert guide.images_in('central') == []
     for image in before:
-        assert 'dcn0' not in guide.lies_in(image['name'])
+        assert 'central' not in guide.lies_in(image['name'])

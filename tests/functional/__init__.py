@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 
-import openstack
+from keystoneauth1 import session
+from keystoneauth1 import token_endpoint
+import openstack.connection
 import pytest
 
 from nova_multistore.osc import cloud as osc_cloud
@@ -38,11 +40,9 @@ def connect(url: str, token: str = ADMIN) -> osc_cloud.Cloud:
     :param url: of Glance
     :param token: says who asks
     """
-    connection = openstack.connect(
-        load_yaml_config=False,
-        load_envvars=False,
-        auth_type='admin_token',
-        auth={'endpoint': f'{url}/v2', 'token': token},
+    auth = token_endpoint.Token(f'{url}/v2', token)
+    connection = openstack.connection.Connection(
+        session=session.Session(auth=auth)
     )
     return osc_cloud.Cloud(connection)
 

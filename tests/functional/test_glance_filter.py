@@ -353,6 +353,8 @@ def others(glance, visibility, status=None):
 
     :param status: of this project's membership; None without one
     """
+    if visibility == 'shared' and not cloud_glance.HAS_MEMBERS:
+        pytest.skip('this Glance does not show a shared image on SQLite')
     image_id = glance.create_image(
         b'a base image',
         stores=['fast'],

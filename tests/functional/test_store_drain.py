@@ -8,6 +8,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -22,15 +23,17 @@ KIB = 1 << 10
 DATA = os.urandom(64 * KIB)
 FILES = ('central', 'dcn0', 'dcn1')
 #: How often a command or a Glance is killed.
-KILLS = 8
+KILLS = 4
 #: How many images there are then, and how large they are.
-MANY, LARGE = 24, os.urandom(2048 * KIB)
+MANY, LARGE = 30, os.urandom(1024 * KIB)
 #: Empties a store, as a process.
 PROGRAM = """
 import sys
+from nova_multistore import relocation
 from nova_multistore.osc import store_drain
 from tests import command
 from tests.functional import connect
+relocation.SETTLE = 1.0
 cloud = connect(sys.argv[1])
 sys.exit(command.run(store_drain.DrainStore, cloud, *sys.argv[2:]).code)
 """
@@ -87,8 +90,10 @@ def test_all_leave(glance, drain):
     result = drain('dcn0', '--to', 'dcn1')
 
     assert (result.code, result.rows) == (0, []), result.words
-    assert '4 images (256.0 KiB) left dcn0, of which 3 ' in result.progress
-    assert '0 stay' in result.progress
+    assert (
+        '4 images (256.0 KiB) left dcn0; 3 (192.0 KiB) were copied to dcn1 '
+        'first; 0 stay'
+    ) in result.progress
     for image_id in alone, others, hidden, beside:
         equal(glance, image_id, 'dcn1')
     equal(glance, central, 'central')
@@ -142,8 +147,10 @@ def test_dry_run(glance, drain):
     result = drain('dcn0', '--dry-run')
 
     assert (result.code, result.rows) == (0, [])
-    assert '2 images (128.0 KiB) would leave dcn0' in result.progress
-    assert 'of which 1 (64.0 KiB) for central' in result.progress
+    assert (
+        '2 images (128.0 KiB) would leave dcn0; 1 (64.0 KiB) would be copied '
+        'to central first; 0 stay'
+    ) in result.progress
     equal(glance, alone, 'dcn0')
     equal(glance, twice, 'dcn0', 'central')
 
@@ -195,7 +202,7 @@ def end_locks(glance):
                 path.unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize('seed', [1, 2])
+@pytest.mark.parametrize('seed', [1])
 def test_killed_at_any_moment(glance, drain, seed):
     """Nothing is lost, and another run ends it."""
     choose = random.Random(seed)
@@ -207,12 +214,15 @@ def test_killed_at_any_moment(glance, drain, seed):
         process = subprocess.Popen(
             [
                 *(sys.executable, '-c', PROGRAM, glance.url),
-                *('dcn0', '--to', 'dcn1', '--timeout', '5'),
+                *('dcn0', '--to', 'dcn1', '--timeout', '2'),
             ]
         )
-        # A command takes a second to load.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(choose.uniform(1, 3))
+        arrived = glance.directory('dcn1')
+        goal = len([*arrived.iterdir()]) + choose.randint(1, 3)
+        while process.poll() is None and len([*arrived.iterdir()]) < goal:
+            time.sleep(0.002)
+        time.sleep(choose.uniform(0, 0.1))
+        assert process.poll() is None
         if number % 2:
             glance.kill()
         process.kill()
