@@ -150,6 +150,8 @@ lint: $(READY) docs
 	$(BIN)/reno -q lint
 	$(BIN)/shellcheck devstack/* .ci/*
 	$(BIN)/shellcheck -s sh doc/source/*/*.sh
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows \
+		.github/workflows/*.yaml
 
 docs: packages-docs $(READY)
 	@$(call run,$(BIN)/sphinx-build -q -n -W --keep-going -b html doc/source \
