@@ -121,7 +121,7 @@ def _problems(
     if held:
         found.append(
             'another import has begun (if Glance was killed, the image is '
-            'held for an hour)'
+            'held for up to two hours)'
         )
     if target not in stores.of_image(after):
         found.append(f'it is no longer in {target}')

@@ -188,11 +188,11 @@ def test_members_may_not(glance):
 
 
 def end_locks(glance):
-    """Do what an operator does after Glance was killed, and an hour later."""
+    """Do what an operator does after Glance was killed, some hours later."""
     database = glance.root / 'glance.sqlite'
     with contextlib.closing(sqlite3.connect(database, 30)) as connection:
         connection.execute(
-            "UPDATE tasks SET updated_at = datetime(updated_at, '-61 minutes')"
+            "UPDATE tasks SET updated_at = datetime(updated_at, '-3 hours')"
         )
         connection.commit()
     for image in glance.images():
