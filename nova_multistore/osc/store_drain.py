@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from concurrent import futures
+import functools
 from typing import TYPE_CHECKING
 from typing import Any
 
 from osc_lib import exceptions
 
+from nova_multistore import bounded
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import relocation
@@ -107,46 +109,66 @@ class _Drain:
         self._left = self._left_size = 0
         self._copied = self._copied_size = 0
         self._kept: set[str] = set()
+        # Ids of all images that were in the store.
+        self._seen: set[str] = set()
         self._error: exception.MultistoreError | None = None
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Return a row for each image that stays."""
-        pool = futures.ThreadPoolExecutor(_PARALLEL)
         try:
             with progress.start(self._stderr) as said:
                 # Images may arrive meanwhile.
-                while (yield from self._pass(pool, said)):
+                while (yield from self._pass(said)):
                     pass
         except exception.MultistoreError as exc:
             # The rows that were found are printed before it is raised.
             self._error = exc
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     def _pass(
-        self, pool: futures.Executor, said: progress.Progress
+        self, said: progress.Progress
     ) -> Generator[tuple[Any, ...], None, bool]:
         """Go through all images once.
 
-        :returns: whether one was found that had not stayed before
+        :returns: whether there was one that had not been seen before
         """
         found = False
+        for image, reason in self._departures():
+            found = found or image['id'] not in self._seen
+            if image['id'] in self._seen:
+                reason = reason or 'Glance lists it there still'
+            self._seen.add(image['id'])
+            if reason:
+                self._kept.add(image['id'])
+                yield self._row(image, reason)
+            else:
+                self._count(image)
+            said.show([self._item()])
+        return found and not self._args.dry_run
+
+    def _departures(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Have images leave, a few at a time.
+
+        :returns: each image, and why it stays
+        """
+        begun: dict[futures.Future[str], dict[str, Any]] = {}
+
+        def ended() -> Iterator[tuple[dict[str, Any], str]]:
+            done, _ = futures.wait(begun, return_when=futures.FIRST_COMPLETED)
+            for future in done:
+                yield begun.pop(future), future.result()
+
         for page in nova_images.pages(self._cloud, {}, (None,)):
-            here = [
-                image
-                for image in page
-                if self._store in stores.of_image(image)
-                and image['id'] not in self._kept
-            ]
-            for image, reason in zip(here, pool.map(self._leave, here)):
-                found = found or not self._args.dry_run
-                if reason:
-                    self._kept.add(image['id'])
-                    yield self._row(image, reason)
-                else:
-                    self._count(image)
-                said.show([self._item()])
-        return found
+            for image in page:
+                if self._store not in stores.of_image(image):
+                    continue
+                if image['id'] in self._kept:
+                    continue
+                if len(begun) == _PARALLEL:
+                    yield from ended()
+                leave = functools.partial(self._leave, image)
+                begun[bounded.start(leave)] = image
+        while begun:
+            yield from ended()
 
     def _leave(self, image: dict[str, Any]) -> str:
         """Have an image leave.

@@ -18,6 +18,7 @@ from pathlib import Path
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -534,6 +535,18 @@ class Glance(fixtures.Fixture):
             if kind == 'file'
         }
         return {store: path for store, path in found.items() if path.exists()}
+
+    def change_database(self, statement: str, *values: object) -> None:
+        """Change what Glance has in its database, behind its back.
+
+        :raises GlanceFailed: there was nothing to change
+        """
+        path = self.root / 'glance.sqlite'
+        with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:
+            changed = database.execute(statement, values).rowcount
+            database.commit()
+        if changed < 1:
+            raise GlanceFailed(f'no row for {statement}')
 
     def sha256(self, image_id: str) -> dict[str, str]:
         """Return the digest of each of `files`, in hexadecimal."""

@@ -47,6 +47,14 @@ def connect(url: str, token: str = ADMIN) -> osc_cloud.Cloud:
     return osc_cloud.Cloud(connection)
 
 
+def equal(glance: cloud_glance.Glance, image_id: str, *stores: str) -> None:
+    """See that an image is in these stores alone, with the same bytes."""
+    assert sorted(glance.stores_of(image_id)) == sorted(stores)
+    digests = glance.sha256(image_id)
+    assert sorted(digests) == sorted(stores)
+    assert len(set(digests.values())) == 1
+
+
 def expected_digest(disk: pathlib.Path) -> str:
     """Return what a whole snapshot of a disk has to be.
 

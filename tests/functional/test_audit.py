@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import logging
 import os
-import sqlite3
 import threading
 import time
 import types
@@ -30,6 +28,7 @@ from nova_multistore.osc import snapshot_audit
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
 from tests.functional import broken
+from tests.functional import equal
 
 MIB = 1 << 20
 STORES = {
@@ -211,20 +210,9 @@ def queued(glance, project):
     return queued
 
 
-def write(glance, statement, *values):
-    """Change what Glance has in its database."""
-    with contextlib.closing(
-        sqlite3.connect(glance.root / 'glance.sqlite', timeout=30)
-    ) as database:
-        changed = database.execute(statement, values).rowcount
-        database.commit()
-    assert changed > 0
-
-
 def age(glance, image_id, hours=2):
     """Have an image last changed so long ago."""
-    write(
-        glance,
+    glance.change_database(
         "UPDATE images SET updated_at = datetime('now', ?) WHERE id = ?",
         f'-{hours} hours',
         image_id,
@@ -232,20 +220,11 @@ def age(glance, image_id, hours=2):
 
 
 def age_tasks(glance, image_id):
-    write(
-        glance,
+    glance.change_database(
         "UPDATE tasks SET updated_at = datetime('now', '-61 minutes') "
         'WHERE image_id = ?',
         image_id,
     )
-
-
-def equal(glance, image_id, *stores):
-    """See that an image is there, and the same bytes everywhere."""
-    assert sorted(glance.stores_of(image_id)) == sorted(stores)
-    digests = glance.sha256(image_id)
-    assert sorted(digests) == sorted(stores)
-    assert len(set(digests.values())) == 1
 
 
 def test_nothing_wrong(glance, audited, snapshot, conf, project):
@@ -519,8 +498,12 @@ def test_truncated(glance, audited, snapshot, conf):
     empty = snapshot(data=b'')
     nowhere = snapshot()
     volumes = snapshot(data=b'', block_device_mapping='[{}]')
-    write(glance, 'UPDATE images SET size = size - 512 WHERE id = ?', image_id)
-    write(glance, 'DELETE FROM image_locations WHERE image_id = ?', nowhere)
+    glance.change_database(
+        'UPDATE images SET size = size - 512 WHERE id = ?', image_id
+    )
+    glance.change_database(
+        'DELETE FROM image_locations WHERE image_id = ?', nowhere
+    )
 
     shown = audited(conf(copy_to=['central']), '--fix', admin=True)
 
