@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
 from xml.etree import ElementTree
 
 TESTS = Path(__file__).parent
@@ -54,8 +53,6 @@ COLUMNS = (
     'Failed or not run',
     'Date',
 )
-
-Result = dict[str, Any]
 
 
 def run(path: Path, threads: bool, report: Path) -> ElementTree.Element:

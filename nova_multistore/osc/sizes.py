@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -45,6 +47,22 @@ class SizeColumn(columns.FormattableColumn):  # type: ignore[type-arg]
         return '' if self._value is None else words(self._value)
 
 
+@dataclasses.dataclass
+class Usage:
+    """What lies in a store; sizes are in bytes."""
+
+    #: Number of images, and their size, by the images' ``image_type``.
+    images: collections.Counter[Any] = dataclasses.field(
+        default_factory=collections.Counter
+    )
+    size: collections.Counter[Any] = dataclasses.field(
+        default_factory=collections.Counter
+    )
+    #: Images that no other store has.
+    only_copies: int = 0
+    only_copies_size: int = 0
+
+
 class Totals:
     """How many images are in each store, and how large they are.
 
@@ -52,17 +70,31 @@ class Totals:
     """
 
     def __init__(self, known: Iterable[str]) -> None:
-        # Number of images, and bytes.
-        self._sums = dict.fromkeys(known, (0, 0))
+        #: By store id.
+        self.usages = {store: Usage() for store in known}
 
     def add(self, image: dict[str, Any]) -> None:
         """Count an image in each store where it is.
 
         :param image: the image, as Glance's API has it
         """
-        for store in stores.of_image(image):
-            number, size = self._sums.get(store, (0, 0))
-            self._sums[store] = number + 1, size + (image.get('size') or 0)
+        kind, size = image.get('image_type'), image.get('size') or 0
+        holders = stores.of_image(image)
+        for store in holders:
+            usage = self.usages.setdefault(store, Usage())
+            usage.images[kind] += 1
+            usage.size[kind] += size
+            if len(holders) == 1:
+                usage.only_copies += 1
+                usage.only_copies_size += size
+
+    @property
+    def _sums(self) -> list[tuple[str, int, int]]:
+        """Each store, the number of images there, and their size."""
+        return [
+            (store, sum(usage.images.values()), sum(usage.size.values()))
+            for store, usage in self.usages.items()
+        ]
 
     def show(self, stream: TextIO) -> None:
         """Print a line for each store; on a terminal, with a bar.
@@ -70,16 +102,16 @@ class Totals:
         :param stream: where to print
         """
         if not stream.isatty():
-            for store, (number, size) in self._sums.items():
+            for store, number, size in self._sums:
                 stream.write(
                     f'{store}: {count(number, "image")}, {size} bytes\n'
                 )
             return
-        largest = max((size for _, size in self._sums.values()), default=0)
+        largest = max((size for *_, size in self._sums), default=0)
         grid = table.Table.grid(padding=(0, 2))
         for justify in ('left', 'left', 'right', 'right'):
             grid.add_column(justify=justify)
-        for store, (number, size) in self._sums.items():
+        for store, number, size in self._sums:
             grid.add_row(
                 store,
                 bar.Bar(largest or 1, 0, size, width=_WIDTH),

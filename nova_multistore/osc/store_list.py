@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from typing import TYPE_CHECKING
 from typing import Any
@@ -14,8 +13,7 @@ from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
-    from collections.abc import Mapping
+    from collections import Counter
 
     from nova_multistore.osc import report
 
@@ -36,51 +34,6 @@ _COLUMNS = (
     'pool',
     'cluster',
 )
-_OTHER = 'other'
-_KINDS = (*nova_images.TYPES, _OTHER)
-
-
-@dataclasses.dataclass
-class Usage:
-    """What lies in a store; sizes are in bytes."""
-
-    #: Number of images, by the kind of image.
-    images: dict[str, int] = dataclasses.field(
-        default_factory=lambda: dict.fromkeys(_KINDS, 0)
-    )
-    #: Their size, by the kind of image.
-    size: dict[str, int] = dataclasses.field(
-        default_factory=lambda: dict.fromkeys(_KINDS, 0)
-    )
-    #: Images that no other store has.
-    only_copies: int = 0
-    only_copies_size: int = 0
-
-
-def count(
-    known: Iterable[str], images: Iterable[Mapping[str, Any]]
-) -> dict[str, Usage]:
-    """Sum up what lies in each store.
-
-    :param known: ids of stores that are listed even if nothing lies there
-    :param images: images, as Glance's API has them
-    :returns: the usage, by store id
-    """
-    found = {store: Usage() for store in known}
-    for image in images:
-        kind = image.get('image_type')
-        if kind not in _KINDS:
-            kind = _OTHER
-        size = image.get('size') or 0
-        holders = stores.of_image(image)
-        for store in holders:
-            usage = found.setdefault(store, Usage())
-            usage.images[kind] += 1
-            usage.size[kind] += size
-        if len(holders) == 1:
-            usage.only_copies += 1
-            usage.only_copies_size += size
-    return found
 
 
 class ListStores(base.ListCommand):
@@ -126,14 +79,11 @@ class ListStores(base.ListCommand):
         filters = nova_images.owner(
             self.cloud, parsed_args.all_projects, parsed_args.project
         )
-        found = count(
-            (store.id for store in catalogue.stores),
-            (
-                image
-                for page in nova_images.pages(self.cloud, filters, (None,))
-                for image in page
-            ),
-        )
+        totals = sizes.Totals(store.id for store in catalogue.stores)
+        for page in nova_images.pages(self.cloud, filters, (None,)):
+            for image in page:
+                totals.add(image)
+        found = totals.usages
         if parsed_args.metrics:
             _write_metrics(parsed_args.metrics, catalogue, found)
         known = {store.id: store for store in catalogue.stores}
@@ -144,7 +94,13 @@ class ListStores(base.ListCommand):
         )
 
 
-def _row(store: stores.Store, usage: Usage) -> tuple[Any, ...]:
+def _kinds(counted: Counter[Any]) -> dict[str, int]:
+    """Return how much of what was counted are snapshots, backups, others."""
+    kinds = {kind: counted[kind] for kind in nova_images.TYPES}
+    return {**kinds, 'other': sum(counted.values()) - sum(kinds.values())}
+
+
+def _row(store: stores.Store, usage: sizes.Usage) -> tuple[Any, ...]:
     place = store.place or stores.Place('')
     return (
         store.id,
@@ -157,14 +113,16 @@ def _row(store: stores.Store, usage: Usage) -> tuple[Any, ...]:
         sizes.SizeColumn(sum(usage.size.values())),
         usage.only_copies,
         sizes.SizeColumn(usage.only_copies_size),
-        *(usage.images[kind] for kind in _KINDS),
+        *_kinds(usage.images).values(),
         place.pool,
         place.fsid,
     )
 
 
 def _write_metrics(
-    path: pathlib.Path, catalogue: stores.Catalogue, found: dict[str, Usage]
+    path: pathlib.Path,
+    catalogue: stores.Catalogue,
+    found: dict[str, sizes.Usage],
 ) -> None:
     """Write a file that node-exporter reads.
 
@@ -188,9 +146,10 @@ def _write_metrics(
         place = store.place or stores.Place('')
         info.labels(store.id, place.type, str(store.default).lower()).set(1)
     for store_id, usage in found.items():
-        for kind in _KINDS:
-            images.labels(store_id, kind).set(usage.images[kind])
-            size.labels(store_id, kind).set(usage.size[kind])
+        for kind, number in _kinds(usage.images).items():
+            images.labels(store_id, kind).set(number)
+        for kind, total in _kinds(usage.size).items():
+            size.labels(store_id, kind).set(total)
         only.labels(store_id).set(usage.only_copies)
         only_size.labels(store_id).set(usage.only_copies_size)
     gauge('timestamp_seconds', 'When that was counted.').set_to_current_time()

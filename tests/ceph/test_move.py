@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import io
 import json
-import sqlite3
 import threading
 import types
 from unittest import mock
@@ -89,15 +87,12 @@ def is_whole(cloud, image_id, digest):
 
 def age(cloud, image_id):
     """Have nothing been said of an image for more than two hours."""
-    path = cloud.glance.root / 'glance.sqlite'
-    with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:
-        for table, column in (('images', 'id'), ('tasks', 'image_id')):
-            database.execute(
-                f"UPDATE {table} SET updated_at = datetime('now', "
-                f"'-121 minutes') WHERE {column} = ?",
-                [image_id],
-            )
-        database.commit()
+    for table, column in (('images', 'id'), ('tasks', 'image_id')):
+        cloud.glance.change_database(
+            f"UPDATE {table} SET updated_at = datetime('now', '-121 minutes') "
+            f'WHERE {column} = ?',
+            image_id,
+        )
 
 
 @pytest.mark.eventlet

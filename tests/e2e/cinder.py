@@ -10,8 +10,7 @@ from tests.e2e import ceph
 from tests.e2e import keystone
 from tests.e2e import site as e2e_site
 
-#: The backend, and the type of its volumes.
-BACKEND = 'ceph'
+_BACKEND = 'ceph'
 _PROCESSES = 'cinder-scheduler', 'cinder-volume'
 
 
@@ -22,12 +21,13 @@ def prepare(site: e2e_site.Site) -> None:
     for name in ('api-paste.ini', 'resource_filters.json'):
         shutil.copy(etc / name, directory)
     credentials = site.credentials('cinder')
-    configuration = site.write(
-        directory / 'cinder.conf',
+    path = directory / 'cinder.conf'
+    site.write(
+        path,
         {
             'DEFAULT': {
                 'api_paste_config': directory / 'api-paste.ini',
-                'enabled_backends': BACKEND,
+                'enabled_backends': _BACKEND,
                 'glance_api_servers': site.url('glance'),
                 'image_conversion_dir': site.directory('cinder', 'conversion'),
                 'my_ip': e2e_site.LOCALHOST,
@@ -37,10 +37,10 @@ def prepare(site: e2e_site.Site) -> None:
                 'state_path': directory,
                 'transport_url': site.transport,
             },
-            BACKEND: {
+            _BACKEND: {
                 'rbd_ceph_conf': ceph.configuration(site),
                 'rbd_pool': ceph.VOLUMES,
-                'volume_backend_name': BACKEND,
+                'volume_backend_name': _BACKEND,
                 'volume_driver': 'cinder.volume.drivers.rbd.RBDDriver',
             },
             'coordination': {'backend_url': f'file://{directory}/locks'},
@@ -49,22 +49,13 @@ def prepare(site: e2e_site.Site) -> None:
             'nova': credentials,
             'oslo_concurrency': {'lock_path': directory / 'locks'},
             'service_user': {'send_service_user_token': True, **credentials},
-            # Each starts a privileged helper without sudo.
-            **{
-                section: {
-                    'helper_command': (
-                        f'{site.bin / "privsep-helper"} '
-                        f'--config-file {directory / "cinder.conf"}'
-                    )
-                }
-                for section in ('cinder_sys_admin', 'privsep_osbrick')
-            },
+            **site.privsep(path, 'cinder_sys_admin', 'privsep_osbrick'),
         },
     )
     site.run(
         'cinder-manage',
         site.bin / 'cinder-manage',
-        *('--config-file', configuration, 'db', 'sync'),
+        *('--config-file', path, 'db', 'sync'),
     )
 
 

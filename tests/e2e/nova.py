@@ -109,15 +109,7 @@ def _sections(site: e2e_site.Site, path: Path) -> dict[str, dict[str, Any]]:
         'placement': credentials,
         'service_user': {'send_service_user_token': True, **credentials},
         'vnc': {'enabled': False},
-        **{
-            section: {
-                'helper_command': (
-                    f'{site.bin / "privsep-helper"} '
-                    f'--config-file {directory / "nova-compute.conf"}'
-                )
-            }
-            for section in _PRIVSEP
-        },
+        **site.privsep(directory / 'nova-compute.conf', *_PRIVSEP),
     }
 
 

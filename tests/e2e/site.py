@@ -323,6 +323,15 @@ class Site:
             'service_token_roles_required': True,
         }
 
+    def privsep(self, path: Path, *sections: str) -> Sections:
+        """Return what has privileged helpers be started without sudo.
+
+        :param path: of the configuration file
+        :param sections: of the helpers
+        """
+        command = f'{self.bin / "privsep-helper"} --config-file {path}'
+        return {section: {'helper_command': command} for section in sections}
+
 
 def in_parallel(*calls: Callable[[], object]) -> None:
     """Make the calls side by side; raise what the first to fail raised."""

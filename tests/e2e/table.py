@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import csv
 
 from tests.e2e import site as e2e_site
@@ -22,6 +24,14 @@ class Table:
         # The outcome on a stock cloud and on a patched one, by the row.
         self._rows: dict[tuple[str, ...], dict[bool, str]] = {}
 
+    @classmethod
+    @contextlib.contextmanager
+    def written(cls, name: str, *header: str) -> Iterator[Table]:
+        """Return a table that is written once it is filled."""
+        table = cls(name, *header)
+        yield table
+        table._write()
+
     def add(
         self, row: tuple[str, ...], patched: bool, outcome: object
     ) -> None:
@@ -32,7 +42,7 @@ class Table:
         """
         self._rows.setdefault(row, {})[patched] = str(outcome)
 
-    def write(self) -> None:
+    def _write(self) -> None:
         """Write it, if every row has both columns."""
         if any(len(row) < 2 for row in self._rows.values()):
             return

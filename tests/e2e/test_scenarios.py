@@ -153,12 +153,11 @@ class Tour:
 @pytest.fixture(scope='module')
 def results() -> Iterator[table.Table]:
     """Return the table that the tests fill."""
-    results = table.Table(
+    with table.Table.written(
         'end-to-end.csv',
         *('Disks', 'Base image in', 'Images', 'Stock Nova', 'Patched'),
-    )
-    yield results
-    results.write()
+    ) as results:
+        yield results
 
 
 @pytest.fixture(scope='module')

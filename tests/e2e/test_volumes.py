@@ -167,11 +167,10 @@ def audited(run: Run) -> Any:
 
 @pytest.fixture(scope='module')
 def servers(cloud: fixture.Cloud) -> Iterator[table.Table]:
-    rows = table.Table(
+    with table.Table.written(
         'volume-backed.csv', 'Of the server', 'Stock Nova', 'Patched'
-    )
-    yield rows
-    rows.write()
+    ) as rows:
+        yield rows
 
 
 @pytest.mark.parametrize('patched', [False, True], ids=['stock', 'patched'])
@@ -262,13 +261,12 @@ def test_store_of_a_volume_backed_snapshot_cannot_be_named(
 
 @pytest.fixture(scope='module')
 def uploads() -> Iterator[table.Table]:
-    rows = table.Table(
+    with table.Table.written(
         'cinder.csv',
         *('The volume was made from', 'Its type names'),
         *('Stock Glance', 'Glance with the filter'),
-    )
-    yield rows
-    rows.write()
+    ) as rows:
+        yield rows
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,6 @@ import contextlib
 import importlib.metadata
 import logging
 import os
-import sqlite3
 import threading
 import time
 import uuid
@@ -79,14 +78,11 @@ def imports(glance):
 
 def age(glance, image_id):
     """Let the tasks of an image be an hour old."""
-    database = glance.root / 'glance.sqlite'
-    with contextlib.closing(sqlite3.connect(database, 30)) as connection:
-        connection.execute(
-            "UPDATE tasks SET updated_at = datetime(updated_at, '-61 minutes')"
-            ' WHERE image_id = ?',
-            [image_id],
-        )
-        connection.commit()
+    glance.change_database(
+        "UPDATE tasks SET updated_at = datetime(updated_at, '-61 minutes')"
+        ' WHERE image_id = ?',
+        image_id,
+    )
 
 
 def test_copy(sites, images):

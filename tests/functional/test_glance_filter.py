@@ -10,7 +10,6 @@ import json
 import os
 import re
 import socket
-import sqlite3
 import statistics
 import subprocess
 import sys
@@ -609,14 +608,10 @@ def test_store_that_refuses_the_data(glance, base):
 def test_lookup_that_fails(glance, log):
     """The upload goes on."""
     image_id = lasting(glance)
-    with contextlib.closing(
-        sqlite3.connect(glance.root / 'glance.sqlite')
-    ) as database:
-        database.execute(
-            'UPDATE image_locations SET meta_data = ? WHERE image_id = ?',
-            ('no JSON', image_id),
-        )
-        database.commit()
+    glance.change_database(
+        'UPDATE image_locations SET meta_data = ? WHERE image_id = ?',
+        *('no JSON', image_id),
+    )
     assert glance.request('GET', f'/v2/images/{image_id}')[0] == 500
 
     assert land(glance, {BASE: image_id}) == 'cheap'

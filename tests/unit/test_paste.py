@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import sys
 
 import pytest
@@ -77,7 +78,9 @@ def test_nova():
     after = paste.insert(stock, paste.FILTERS['nova'])
 
     apps = ['osapi_compute_app_v21']
-    assert assert_inserted(stock, after, apps, behind=False) >= 2
+    ends = re.findall('[ ]osapi_compute_app_v21$', stock, re.MULTILINE)
+    assert len(ends) >= 2
+    assert assert_inserted(stock, after, apps, behind=False) == len(ends)
 
 
 def test_glance():
