@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import threading
 from typing import TYPE_CHECKING
 from typing import TypeVar
@@ -11,8 +12,11 @@ from nova_multistore import exception
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Iterable
+    from collections.abc import Iterator
 
 T = TypeVar('T')
+R = TypeVar('R')
 
 
 def start(func: Callable[[], T]) -> concurrent.futures.Future[T]:
@@ -34,6 +38,36 @@ def start(func: Callable[[], T]) -> concurrent.futures.Future[T]:
 
     threading.Thread(target=run, daemon=True).start()
     return future
+
+
+def each(
+    func: Callable[[T], R], items: Iterable[T], limit: int
+) -> Iterator[tuple[T, R]]:
+    """Call a function for each of some items, a few at a time.
+
+    :param func: the function
+    :param items: what it is called with; the next one is asked for when there
+        is a thread for it
+    :param limit: how many threads there are at most
+    :returns: each item and what the function returned, in the order in which
+        the calls end
+    :raises Exception: what the function raised
+    """
+    begun: dict[concurrent.futures.Future[R], T] = {}
+
+    def ended() -> Iterator[tuple[T, R]]:
+        done, _ = concurrent.futures.wait(
+            begun, return_when=concurrent.futures.FIRST_COMPLETED
+        )
+        for future in done:
+            yield begun.pop(future), future.result()
+
+    for item in items:
+        if len(begun) == limit:
+            yield from ended()
+        begun[start(functools.partial(func, item))] = item
+    while begun:
+        yield from ended()
 
 
 def wait(future: concurrent.futures.Future[T], timeout: float) -> T:

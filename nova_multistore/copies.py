@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: Property of an image: ids of the stores that are to have a copy, joined by
 #: commas.
 PROPERTY = 'nova_multistore_copy_to'
+#: Property of an image: ids of the stores whose broken copies were deleted,
+#: and are being made again, joined by commas.
+REPAIR = 'nova_multistore_repair'
 #: Statuses from which an image may still become active.
 UNDER_WAY = ('queued', 'saving', 'uploading', 'importing')
 #: How often a copy to one store is tried.

@@ -13,6 +13,7 @@ from typing import Any
 import glanceclient.exc
 from oslo_log import log as logging
 
+from nova_multistore import copies
 from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore.compute import ongoing
@@ -24,7 +25,7 @@ LOG = logging.getLogger(__name__)
 
 # Properties of the package. Nova copies them from an image to the servers
 # that are started from it, and from there to their snapshots.
-_OWN = (selection.STORE_PROPERTY, *record.PROPERTIES)
+_OWN = (selection.STORE_PROPERTY, copies.REPAIR, *record.PROPERTIES)
 # How Glance refuses them: by property protection, quota or schema.
 _REFUSED = (
     glanceclient.exc.HTTPBadRequest,

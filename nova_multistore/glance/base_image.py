@@ -1,4 +1,7 @@
-"""A paste filter for glance-api that acts on `X-OpenStack-Base-Image-Ref`."""
+"""A paste filter for glance-api.
+
+It acts on `X-OpenStack-Base-Image-Ref`, and reads one copy of an image.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ import webob.exc
 
 from nova_multistore import selection
 from nova_multistore import stores
+from nova_multistore.glance import one_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +44,8 @@ _QUOTED = 64
 class BaseImageFilter:
     """Sends the data of an image to a store that has its base image.
 
+    It also answers a request for what one store has of an image.
+
     In the pipeline it comes after Glance's own `context`, which says whose
     request it is.
     """
@@ -48,6 +54,7 @@ class BaseImageFilter:
         self._application = application
         self._images = images.ImagesController()
         self._info = discovery.InfoController()
+        self._reader = one_copy.Reader()
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -57,6 +64,10 @@ class BaseImageFilter:
         The answer names the base image that decided, if one did.
         """
         base = None
+        if environ['REQUEST_METHOD'] == 'GET' and (
+            path := one_copy.PATH.fullmatch(environ['PATH_INFO'])
+        ):
+            return self._reader(environ, start_response, path[1], path[2])
         if environ['REQUEST_METHOD'] == 'PUT' and (
             path := _UPLOAD.fullmatch(environ['PATH_INFO'])
         ):

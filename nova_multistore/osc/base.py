@@ -304,3 +304,18 @@ def check_writable(catalogue: stores.Catalogue, *named: str) -> None:
         raise UsageError('Glance is not configured with several stores')
     for store in named:
         catalogue.check_writable(store)
+
+
+def check_known(catalogue: stores.Catalogue, store: str) -> None:
+    """Make sure that Glance has a store.
+
+    :param catalogue: Glance's stores
+    :param store: store id
+    :raises UsageError: it does not
+    """
+    known = [s.id for s in catalogue.stores]
+    if store not in known:
+        raise UsageError(
+            f"store '{store}' is not one of Glance's stores; they are "
+            f'{", ".join(known) or "not several"}'
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from typing import Any
+import urllib.parse
 
 from openstack import exceptions as sdk_exceptions
 from osc_lib import exceptions
@@ -63,6 +64,31 @@ class Cloud:
         """
         body = _get(self._compute, f'/servers/{server_id}')
         return None if body is None else body['server']
+
+    def images_in_use(self) -> set[str]:
+        """Return the ids of the images that servers were started from.
+
+        :raises openstack.exceptions.SDKException: Nova refuses, as the user
+            is no administrator
+        """
+        found = set()
+        query: str | None = '/servers/detail?all_tenants=1&limit=1000'
+        while query:
+            body = _get(self._compute, query)
+            for server in body['servers']:
+                # It is empty if the server was started from a volume.
+                if server.get('image'):
+                    found.add(server['image']['id'])
+            links = body.get('servers_links', ())
+            query = next(
+                (
+                    '/servers/detail?' + urllib.parse.urlsplit(e['href']).query
+                    for e in links
+                    if e['rel'] == 'next'
+                ),
+                None,
+            )
+        return found
 
     def image(self, image_id: str) -> dict[str, Any] | None:
         """Return an image, None if it does not exist or is not visible.

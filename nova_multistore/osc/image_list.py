@@ -67,7 +67,7 @@ class ListImages(base.ListCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
         store, kind = parsed_args.store, parsed_args.kind
         if store:
-            _check_store(self.cloud.catalogue(), store)
+            base.check_known(self.cloud.catalogue(), store)
         filters = nova_images.owner(self.cloud, parsed_args.all_projects)
         if parsed_args.server:
             server_id = _server_id(self.cloud, parsed_args.server)
@@ -81,19 +81,6 @@ class ListImages(base.ListCommand):
             for image in page
             if (not kind or _kind(image) == kind)
             and (not store or store in stores.of_image(image))
-        )
-
-
-def _check_store(catalogue: stores.Catalogue, store: str) -> None:
-    """Make sure that Glance has a store.
-
-    :raises UsageError: it does not
-    """
-    known = [s.id for s in catalogue.stores]
-    if store not in known:
-        raise base.UsageError(
-            f"store '{store}' is not one of Glance's stores; they are "
-            f'{", ".join(known) or "not several"}'
         )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent import futures
-import functools
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -150,25 +148,14 @@ class _Drain:
 
         :returns: each image, and why it stays
         """
-        begun: dict[futures.Future[str], dict[str, Any]] = {}
-
-        def ended() -> Iterator[tuple[dict[str, Any], str]]:
-            done, _ = futures.wait(begun, return_when=futures.FIRST_COMPLETED)
-            for future in done:
-                yield begun.pop(future), future.result()
-
-        for page in nova_images.pages(self._cloud, {}, (None,)):
-            for image in page:
-                if self._store not in stores.of_image(image):
-                    continue
-                if image['id'] in self._kept:
-                    continue
-                if len(begun) == _PARALLEL:
-                    yield from ended()
-                leave = functools.partial(self._leave, image)
-                begun[bounded.start(leave)] = image
-        while begun:
-            yield from ended()
+        images = (
+            image
+            for page in nova_images.pages(self._cloud, {}, (None,))
+            for image in page
+            if self._store in stores.of_image(image)
+            and image['id'] not in self._kept
+        )
+        return bounded.each(self._leave, images, _PARALLEL)
 
     def _leave(self, image: dict[str, Any]) -> str:
         """Have an image leave.

@@ -18,6 +18,7 @@ from tests import command
 from tests.cloud import glance as cloud_glance
 from tests.functional import broken
 from tests.functional import connect
+from tests.functional import end_locks
 from tests.functional import equal
 
 KIB = 1 << 10
@@ -194,18 +195,6 @@ def test_glance_that_deletes_nothing(glance, drain, monkeypatch):
         'Glance lists it there still',
     )
     equal(glance, image_id, 'central', 'dcn0')
-
-
-def end_locks(glance):
-    """Do what an operator does after Glance was killed, some hours later."""
-    glance.change_database(
-        "UPDATE tasks SET updated_at = datetime(updated_at, '-3 hours')"
-    )
-    for image in glance.images():
-        for store in FILES:
-            path = glance.directory(store) / image['id']
-            if store not in glance.stores_of(image['id']):
-                path.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize('seed', [1])

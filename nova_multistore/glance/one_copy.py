@@ -1,0 +1,104 @@
+"""The data of an image as one store has them.
+
+Glance's own download falls back to another store, so it does not prove that
+a store has an image whole. `GET /v2/stores/{store}/{image}` does; Glance
+itself has that path for `DELETE` alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import TYPE_CHECKING
+from typing import Any
+
+from glance.api.v2 import image_data
+import glance_store
+from oslo_config import cfg
+from oslo_log import log as logging
+import webob
+import webob.exc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CONF = cfg.CONF
+LOG = logging.getLogger(__name__)
+
+#: The path after Glance's version negotiation, whatever the client sent.
+PATH = re.compile(r'/v2/stores/([^/]+)/([0-9a-fA-F-]{36})')
+
+
+class Reader:
+    """Answers with what a store has of an image, or with an error."""
+
+    def __init__(self) -> None:
+        self._controller = image_data.ImageDataController()
+        # Since 2026.1 it takes stores, and has a policy for that.
+        parameters = inspect.signature(self._controller.download).parameters
+        self._takes_stores = 'stores' in parameters
+
+    def __call__(
+        self,
+        environ: dict[str, Any],
+        start_response: Any,
+        store: str,
+        image_id: str,
+    ) -> Iterable[bytes]:
+        """Answer a request.
+
+        :param store: the store's id, as the user wrote it
+        :param image_id: the image's UUID
+        """
+        answer: webob.Response
+        try:
+            answer = self._read(webob.Request(environ), store, image_id)
+        except webob.exc.HTTPException as exc:
+            answer = exc
+        body: Iterable[bytes] = answer(environ, start_response)
+        return body
+
+    def _read(
+        self, request: webob.Request, store: str, image_id: str
+    ) -> webob.Response:
+        """Return the data, as to `GET /v2/images/{id}/file`.
+
+        :raises webob.exc.HTTPException: the user may not read them, or the
+            store does not have them (404), lost them (410), or fails (503)
+        """
+        missing = webob.exc.HTTPNotFound(
+            f"image {image_id} is not in a store '{store}' of this Glance"
+        )
+        if store not in CONF.enabled_backends:
+            raise missing
+        # Glance's own code decides who may read an image.
+        wanted = {'stores': [store]} if self._takes_stores else {}
+        image = self._controller.download(request, image_id, **wanted)
+        urls = [
+            place['url']
+            for place in image.locations
+            if place['metadata'].get('store') == store
+        ]
+        if not urls:
+            raise missing
+        try:
+            data, size = glance_store.get(
+                urls[0], store, context=request.context
+            )
+        except glance_store.NotFound as exc:
+            raise webob.exc.HTTPGone(
+                f"store '{store}' does not have the data of image {image_id}"
+            ) from exc
+        except Exception as exc:
+            LOG.exception(
+                'Image %(image)s cannot be read from store %(store)s',
+                {'image': image_id, 'store': store},
+            )
+            raise webob.exc.HTTPServiceUnavailable(
+                f"store '{store}' cannot be read"
+            ) from exc
+        return webob.Response(
+            app_iter=iter(data),
+            content_length=size,
+            content_type='application/octet-stream',
+        )

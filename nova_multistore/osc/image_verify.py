@@ -1,0 +1,285 @@
+"""``multistore image verify``: copies of images are read and compared."""
+
+from __future__ import annotations
+
+import collections
+import random
+import threading
+from typing import TYPE_CHECKING
+from typing import Any
+
+from osc_lib import exceptions
+
+from nova_multistore import bounded
+from nova_multistore import exception
+from nova_multistore import stores
+from nova_multistore.osc import base
+from nova_multistore.osc import nova_images
+from nova_multistore.osc import progress
+from nova_multistore.osc import sizes
+from nova_multistore.osc import verification
+from nova_multistore.osc.verification import State
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+    from collections.abc import Iterator
+
+    from nova_multistore.osc.cloud import Cloud
+
+_COLUMNS = ('image_id', 'name', 'store', 'state', 'reason')
+# How many images are read at a time.
+_PARALLEL = 4
+# The id of no image.
+_NOBODY = '00000000-0000-0000-0000-000000000000'
+# Statuses of images that have data.
+_WITH_DATA = ('active', 'deactivated')
+# States of copies that are not listed unless their image was named.
+_UNLISTED = {State.GOOD, State.GONE}
+
+
+class VerifyImages(base.ListCommand):
+    """Read copies of images, and compare them with Glance's hash
+
+    Each copy is read from its own store. With --fix, a copy that is damaged
+    or missing is deleted, and made again from a good one; the only copy of an
+    image is never deleted. Glance needs the package's filter.
+
+    Of named images, all copies are listed, otherwise those that are not good.
+    The exit code is 0 if all are good, 1 if one is damaged or missing, 3 if
+    one could not be judged.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'images',
+            metavar='<image>',
+            nargs='*',
+            help='Image (name or ID; repeat for several)',
+        )
+        group = parser.add_mutually_exclusive_group()
+        group.add_argument(
+            '--all',
+            action='store_true',
+            help='Verify all images of the project',
+        )
+        nova_images.add_all_projects(group, 'Verify')
+        parser.add_argument(
+            '--store',
+            metavar='<store>',
+            help='Only the copies in this store; without an image, of all '
+            'images there',
+        )
+        parser.add_argument(
+            '--sample',
+            metavar='<number>',
+            type=base.positive,
+            help='Only so many of the images, chosen at random',
+        )
+        parser.add_argument(
+            '--fix',
+            action='store_true',
+            help='Make damaged and missing copies again',
+        )
+        base.add_timeout(parser, 'with --fix, for each image: ')
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        # The exit code is known after the last row.
+        return super().run(parsed_args) or self._verification.end()
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
+        named, everyone = parsed_args.images, parsed_args.all_projects
+        if named and (parsed_args.all or everyone):
+            raise base.UsageError('name images, or ask for all, not both')
+        if not (named or parsed_args.all or everyone or parsed_args.store):
+            raise base.UsageError(
+                'nothing to verify: name an image, a store with --store, or '
+                '--all'
+            )
+        catalogue = self.cloud.catalogue()
+        if parsed_args.store:
+            base.check_known(catalogue, parsed_args.store)
+        _check_filter(self.cloud)
+        if named:
+            images = iter(_named(self.cloud, named, parsed_args.store))
+        else:
+            filters = nova_images.owner(self.cloud, everyone)
+            images = _listed(self.cloud, filters, parsed_args.store)
+        if parsed_args.sample:
+            images = sample(images, parsed_args.sample)
+        self._verification = _Verification(self, catalogue, parsed_args)
+        return _COLUMNS, self._verification.rows(images)
+
+
+def _check_filter(cloud: Cloud) -> None:
+    """Make sure that Glance reads single copies.
+
+    :raises UsageError: it does not
+    :raises LookupFailed: it did not answer
+    """
+    try:
+        for _ in cloud.images.read_copy(_NOBODY, 'none'):
+            pass
+    except exception.GlanceRefused as exc:
+        if exc.status != 405:
+            return
+        raise base.UsageError(
+            "this glance-api does not have nova-multistore's filter in its "
+            'pipeline, and without it a copy cannot be told from another'
+        ) from exc
+
+
+def _is_meant(image: dict[str, Any], store: str | None) -> bool:
+    """Tell whether an image has a copy, in a store or at all."""
+    present = stores.of_image(image)
+    return image['status'] in _WITH_DATA and (
+        store in present if store else bool(present)
+    )
+
+
+def _named(
+    cloud: Cloud, names: Iterable[str], store: str | None
+) -> list[dict[str, Any]]:
+    """Return the images that the user names.
+
+    :raises UsageError: one has no copy, or none in that store
+    :raises LookupFailed: Glance did not answer
+    :raises openstack.exceptions.SDKException: there is no such one, or more
+        than one
+    """
+    found = [cloud.images.show(cloud.find_image(name)) for name in names]
+    for image in found:
+        if not _is_meant(image, store):
+            raise base.UsageError(
+                f'image {image["id"]} ({image["status"]}) has no copy'
+                + (f' in {store}' if store else '')
+            )
+    return found
+
+
+def _listed(
+    cloud: Cloud, filters: dict[str, str], store: str | None
+) -> Iterator[dict[str, Any]]:
+    """Return all images that have a copy."""
+    return (
+        image
+        for page in nova_images.pages(cloud, filters, (None,))
+        for image in page
+        if _is_meant(image, store)
+    )
+
+
+def sample(
+    images: Iterable[dict[str, Any]], size: int
+) -> Iterator[dict[str, Any]]:
+    """Choose some images at random, each with the same probability.
+
+    :param images: all images; they are looked at once and not kept
+    :param size: how many to choose
+    """
+    chosen: list[dict[str, Any]] = []
+    for number, image in enumerate(images):
+        place = random.randint(0, number)
+        if number < size:
+            chosen.append(image)
+        elif place < size:
+            chosen[place] = image
+    return iter(chosen)
+
+
+class _Verification:
+    """One run, from the first image to the exit code."""
+
+    def __init__(
+        self,
+        command: VerifyImages,
+        catalogue: stores.Catalogue,
+        parsed_args: argparse.Namespace,
+    ) -> None:
+        self._stderr = command.app.stderr
+        self._args = parsed_args
+        self._said = progress.start(self._stderr)
+        self._lock = threading.Lock()
+        # Bytes that were read, and images.
+        self._read = self._images = 0
+        self._copies: collections.Counter[State] = collections.Counter()
+        self._error: exception.MultistoreError | None = None
+        self._verifier = verification.Verifier(
+            command.cloud.images,
+            catalogue,
+            lambda store: _listed(command.cloud, {}, store),
+            self._show,
+        )
+
+    def rows(
+        self, images: Iterable[dict[str, Any]]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Return a row for each copy that is to be listed."""
+        unlisted = {State.GONE} if self._args.images else _UNLISTED
+        try:
+            with self._said:
+                for image, found in bounded.each(
+                    self._verify, images, _PARALLEL
+                ):
+                    self._images += 1
+                    self._copies.update(f.state for f in found.values())
+                    self._show()
+                    for store, finding in found.items():
+                        if finding.state not in unlisted:
+                            yield (
+                                image['id'],
+                                image.get('name'),
+                                store,
+                                finding.state.value,
+                                finding.reason,
+                            )
+        except exception.MultistoreError as exc:
+            # The rows that were found are printed before it is raised.
+            self._error = exc
+
+    def _verify(
+        self, image: dict[str, Any]
+    ) -> dict[str, verification.Finding]:
+        found = self._verifier.verify(image, self._args.store)
+        if self._args.fix:
+            mended = self._verifier.mend(image, found, self._args.timeout)
+            found.update(mended)
+        return found
+
+    def _show(self, received: int = 0) -> None:
+        with self._lock:
+            self._read += received
+            state = sizes.count(self._images, 'image')
+            self._said.show(
+                [progress.Item('read', state, moving=True, done=self._read)]
+            )
+
+    def end(self) -> int:
+        """Print the totals.
+
+        :returns: the exit code
+        :raises osc_lib.exceptions.CommandError: not all images were seen
+        """
+        del self._copies[State.GONE]
+        counts = ', '.join(
+            f'{self._copies[state]} {state.value}'
+            for state in State
+            if self._copies[state]
+        )
+        self._stderr.write(
+            f'{sizes.count(self._images, "image")}, {sizes.words(self._read)} '
+            f'read; copies: {counts or "none"}\n'
+        )
+        if self._error is not None:
+            raise exceptions.CommandError(
+                f'{self._error}; not all images were seen'
+            )
+        if any(self._copies[state] for state in verification.BROKEN):
+            return base.Outcome.FAILED
+        if any(self._copies[state] for state in verification.OPEN):
+            return base.Outcome.PARTLY
+        return base.Outcome.DONE

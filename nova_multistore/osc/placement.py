@@ -1,0 +1,190 @@
+"""Where images are to lie: which rules mean them, and what has to change."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+from typing import Any
+
+from nova_multistore import copies
+from nova_multistore import exception
+from nova_multistore import stores
+from nova_multistore.osc import nova_images
+from nova_multistore.osc import placement_file
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from collections.abc import Iterator
+
+    from nova_multistore.osc.cloud import Cloud
+    from nova_multistore.osc.placement_file import Placements
+    from nova_multistore.osc.placement_file import Rule
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What has to change for one image."""
+
+    image: dict[str, Any]
+    #: Names of the rules that mean it.
+    rules: tuple[str, ...]
+    #: Ids of the stores that are to have it, and have it not.
+    copy_to: tuple[str, ...]
+    #: Ids of the stores that have it, and that no rule names.
+    delete_from: tuple[str, ...]
+    #: Whether a server was started from it.
+    in_use: bool
+
+    @property
+    def urgency(self) -> tuple[int, bool, int]:
+        """What is done first: the least.
+
+        It is first that which has the fewest copies, then that which servers
+        use, then that which is soon done.
+        """
+        return (
+            len(stores.of_image(self.image)),
+            not self.in_use,
+            self.image.get('size') or 0,
+        )
+
+
+class Planner:
+    """Finds the images that rules mean, and what has to change.
+
+    :param cloud: the cloud
+    :param catalogue: Glance's stores
+    :param placements: the rules
+    :raises UsageError: a rule cannot be kept
+    :raises openstack.exceptions.SDKException: there is no such project
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        catalogue: stores.Catalogue,
+        placements: Placements,
+    ) -> None:
+        self._cloud = cloud
+        self._catalogue = catalogue
+        self._rules = [
+            _resolve(rule, cloud, catalogue, placements)
+            for rule in placements.rules
+        ]
+        #: Ids of the images that servers were started from.
+        self.used: Collection[str] = ()
+        if any('in_use' in rule.images for rule in self._rules):
+            self.used = cloud.images_in_use()
+
+    def changes(self, prune: bool) -> Iterator[Change]:
+        """Return what has to change, for each image that a rule means.
+
+        Glance selects the images, page by page.
+
+        :param prune: whether images leave the stores that no rule names
+        :raises LookupFailed: Glance did not answer
+        :raises GlanceRefused: it will not list them
+        """
+        for index, rule in enumerate(self._rules):
+            for image in self._listed(rule):
+                if any(self._means(r, image) for r in self._rules[:index]):
+                    # It came with that rule.
+                    continue
+                if 'in_use' in rule.images and image['id'] not in self.used:
+                    continue
+                rules = [rule] + [
+                    other
+                    for other in self._rules[index + 1 :]
+                    if self._means(other, image)
+                ]
+                yield self._change(image, rules, prune)
+
+    def _listed(self, rule: Rule) -> Iterator[dict[str, Any]]:
+        wanted = rule.images
+        filters = {
+            'status': 'active',
+            'visibility': wanted.get('visibility', 'all'),
+            **wanted.get('properties', {}),
+        }
+        filters.update(
+            (key, wanted[key]) for key in ('name', 'owner') if key in wanted
+        )
+        tags = wanted.get('tags', ())
+        if tags:
+            # Glance takes several, which the rest of this does not need.
+            filters['tag'] = tags[0]
+        for page in nova_images.pages(self._cloud, filters, (None,)):
+            for image in page:
+                if set(tags) <= set(image.get('tags') or ()):
+                    yield image
+
+    def _means(self, rule: Rule, image: dict[str, Any]) -> bool:
+        """Tell whether a rule means an image that is active."""
+        wanted = rule.images
+        return (
+            all(
+                image.get(key) == wanted[key]
+                for key in ('name', 'owner', 'visibility')
+                if key in wanted
+            )
+            and set(wanted.get('tags', ())) <= set(image.get('tags') or ())
+            and wanted.get('properties', {}).items() <= image.items()
+            and ('in_use' not in wanted or image['id'] in self.used)
+        )
+
+    def _change(
+        self, image: dict[str, Any], rules: list[Rule], prune: bool
+    ) -> Change:
+        present = stores.of_image(image)
+        named = dict.fromkeys(s for rule in rules for s in rule.stores)
+        least = max(rule.min_copies for rule in rules)
+        writable = self._catalogue.writable
+        stay = list(present)
+        if prune and named:
+            named.update(
+                dict.fromkeys(copies.split(image.get(copies.PROPERTY)))
+            )
+            stay = [s for s in present if s in named or s not in writable]
+        wanted = dict.fromkeys((*stay, *(s for s in named if s in writable)))
+        # What is there already is the cheapest, then the default store.
+        further = sorted(writable, key=lambda s: s != self._catalogue.default)
+        for store in (*present, *further):
+            if len(wanted) >= least:
+                break
+            wanted[store] = None
+        return Change(
+            image,
+            tuple(rule.name for rule in rules),
+            tuple(s for s in wanted if s not in present),
+            tuple(s for s in present if s not in wanted),
+            image['id'] in self.used,
+        )
+
+
+def _resolve(
+    rule: Rule,
+    cloud: Cloud,
+    catalogue: stores.Catalogue,
+    placements: Placements,
+) -> Rule:
+    """Return a rule with the ids of what it names.
+
+    :raises UsageError: it cannot be kept
+    """
+    writable = catalogue.writable
+    named = writable if rule.stores == (placement_file.ALL,) else rule.stores
+    for store in named:
+        try:
+            catalogue.check_writable(store)
+        except exception.StoreRefused as exc:
+            raise placements.error(rule.line, f'{rule.name}: {exc}') from exc
+    if rule.min_copies > len(writable):
+        raise placements.error(
+            rule.line,
+            f'{rule.name} wants {rule.min_copies} copies, and there are only '
+            f'{len(writable)} stores that can be written',
+        )
+    images = dict(rule.images)
+    if 'owner' in images:
+        images['owner'] = cloud.find_project(images['owner'])
+    return dataclasses.replace(rule, stores=tuple(named), images=images)

@@ -1,0 +1,231 @@
+"""``multistore placement apply``: images come to where they are to lie."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from typing import TYPE_CHECKING
+from typing import Any
+
+from oslo_utils import strutils
+
+from nova_multistore import bounded
+from nova_multistore import copies
+from nova_multistore import exception
+from nova_multistore import relocation
+from nova_multistore import stores
+from nova_multistore.osc import base
+from nova_multistore.osc import nova_images
+from nova_multistore.osc import placement
+from nova_multistore.osc import placement_plan
+from nova_multistore.osc import progress
+from nova_multistore.osc import report
+from nova_multistore.osc import sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# How many images change at a time.
+_PARALLEL = 8
+
+
+class Apply(base.ListCommand):
+    """Copy images to where a file says that they are to lie
+
+    Those with the fewest copies come first, then those that servers use. With
+    --prune, an image also leaves stores, once another has it whole. If the
+    command was stopped, run it again: it does what is left to do.
+
+    The exit code is 0 if all is done, 1 if nothing could be done, 3 if a part
+    was.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        placement_plan.add_arguments(parser)
+        parser.add_argument(
+            '--max-size',
+            metavar='<size>',
+            type=_size,
+            help='Copy so much at most, such as 500GiB; another run does the '
+            'rest',
+        )
+        base.add_timeout(parser, 'for each image: ')
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        # The exit code is known after the last row.
+        return super().run(parsed_args) or self._application.end()
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
+        plan, _, catalogue = placement_plan.planner(self, parsed_args.file)
+        nova_images.check_administrator(self.cloud, 'to apply placements')
+        changes = [
+            change
+            for change in plan.changes(parsed_args.prune)
+            if change.copy_to or change.delete_from
+        ]
+        self._application = _Application(self, catalogue, changes, parsed_args)
+        return report.COLUMNS, self._application.rows()
+
+
+def _size(text: str) -> int:
+    """Read a size, for argparse.
+
+    :raises argparse.ArgumentTypeError: it is something else
+    """
+    try:
+        return int(strutils.string_to_bytes(text, 'mixed', return_int=True))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no size such as 500GiB'
+        ) from exc
+
+
+class _Application:
+    """One run, from the first image to the exit code."""
+
+    def __init__(
+        self,
+        command: Apply,
+        catalogue: stores.Catalogue,
+        changes: list[placement.Change],
+        parsed_args: argparse.Namespace,
+    ) -> None:
+        self._images = command.cloud.images
+        self._stderr = command.app.stderr
+        self._catalogue = catalogue
+        self._timeout = parsed_args.timeout
+        self._changes = sorted(changes, key=lambda change: change.urgency)
+        self._left = 0
+        if parsed_args.max_size is not None:
+            self._limit(parsed_args.max_size)
+        self._total = sum(map(_to_copy, self._changes))
+        # Images and bytes that are done, and images that are not.
+        self._done = self._copied = self._failed = 0
+
+    def _limit(self, most: int) -> None:
+        """Leave out what is beyond a size, in bytes."""
+        chosen = []
+        for change in self._changes:
+            most -= _to_copy(change)
+            if most < 0:
+                break
+            chosen.append(change)
+        self._left = len(self._changes) - len(chosen)
+        self._changes = chosen
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Return a row for each copy that was made or deleted, or was not."""
+        with progress.start(self._stderr) as said:
+            for change, rows in bounded.each(
+                self._apply, self._changes, _PARALLEL
+            ):
+                failed = any(row[2] not in ('done', 'deleted') for row in rows)
+                self._failed += failed
+                self._done += not failed
+                self._copied += 0 if failed else _to_copy(change)
+                yield from rows
+                said.show([self._item()])
+
+    def _apply(self, change: placement.Change) -> list[tuple[Any, ...]]:
+        """Do what has to be done for one image.
+
+        :returns: a row for each store
+        """
+        image_id = change.image['id']
+        failed = functools.partial(_failed, change)
+        rows: list[tuple[Any, ...]] = []
+        try:
+            if change.copy_to:
+                rows = report.of_copies(
+                    image_id,
+                    copies.copy(
+                        self._images, image_id, change.copy_to, self._timeout
+                    ),
+                )
+            if change.delete_from and all(row[2] == 'done' for row in rows):
+                rows += self._prune(change)
+        except exception.GlanceRefused as exc:
+            # It was deleted meanwhile.
+            return [] if exc.status == 404 else failed(rows, str(exc))
+        except exception.MultistoreError as exc:
+            return failed(rows, str(exc))
+        return rows
+
+    def _prune(self, change: placement.Change) -> list[tuple[Any, ...]]:
+        """Have an image leave stores.
+
+        :raises MultistoreError: it left none
+        """
+        staying = [
+            store
+            for store in (*stores.of_image(change.image), *change.copy_to)
+            if store not in change.delete_from
+        ]
+        left = relocation.leave(
+            self._images,
+            change.image,
+            staying[0],
+            change.delete_from,
+            self._catalogue,
+        )
+        return [
+            (
+                change.image['id'],
+                store,
+                'kept' if left.reasons.get(store) else 'deleted',
+                left.reasons.get(store) or '',
+            )
+            for store in change.delete_from
+        ]
+
+    def _item(self) -> progress.Item:
+        number = len(self._changes)
+        return progress.Item(
+            'placed',
+            f'{self._done} of {sizes.count(number, "image")}, '
+            f'{self._failed} failed',
+            moving=True,
+            done=self._copied,
+            total=self._total,
+        )
+
+    def end(self) -> int:
+        """Print the totals.
+
+        :returns: the exit code
+        """
+        words = (
+            f'{sizes.count(self._done, "image")} placed '
+            f'({sizes.words(self._copied)} copied), {self._failed} failed'
+        )
+        if self._left:
+            words += f', {self._left} left for another run'
+        self._stderr.write(f'{words}\n')
+        if not self._failed and not self._left:
+            return base.Outcome.DONE
+        return base.Outcome.PARTLY if self._done else base.Outcome.FAILED
+
+
+def _to_copy(change: placement.Change) -> int:
+    """Return how much is to be copied, in bytes."""
+    return len(change.copy_to) * (change.image.get('size') or 0)
+
+
+def _failed(
+    change: placement.Change, rows: list[tuple[Any, ...]], reason: str
+) -> list[tuple[Any, ...]]:
+    """Return a row for each store, also for those that have none yet."""
+    known = {row[1] for row in rows}
+    return rows + [
+        (change.image['id'], store, state, reason)
+        for names, state in (
+            (change.copy_to, 'failed'),
+            (change.delete_from, 'kept'),
+        )
+        for store in names
+        if store not in known
+    ]

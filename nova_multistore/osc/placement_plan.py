@@ -1,0 +1,192 @@
+"""``multistore placement plan``: what would be copied and deleted."""
+
+from __future__ import annotations
+
+import collections
+import pathlib
+from typing import TYPE_CHECKING
+from typing import Any
+
+from osc_lib import exceptions
+from osc_lib.cli import format_columns
+
+from nova_multistore import exception
+from nova_multistore.osc import base
+from nova_multistore.osc import placement
+from nova_multistore.osc import placement_file
+from nova_multistore.osc import sizes
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from typing import TextIO
+
+    from nova_multistore import stores
+
+_COLUMNS = (
+    'image_id',
+    'name',
+    'project_id',
+    'size',
+    'copy_to',
+    'delete_from',
+    'placements',
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the commands that plan."""
+    add_file(parser)
+    parser.add_argument(
+        '--prune',
+        action='store_true',
+        help='Images that placements mean leave the stores that no placement '
+        'names for them',
+    )
+
+
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names the file."""
+    parser.add_argument(
+        'file',
+        metavar='<file>',
+        type=pathlib.Path,
+        help='YAML file that says which images are to lie in which stores',
+    )
+
+
+def planner(
+    command: base.ListCommand, path: pathlib.Path
+) -> tuple[placement.Planner, placement_file.Placements, stores.Catalogue]:
+    """Read a file of placements, and what Glance says of the stores.
+
+    :param command: the command
+    :param path: where the file is
+    :raises UsageError: it is not valid, or cannot be kept
+    :raises LookupFailed: Glance's answer cannot be read
+    """
+    placements = placement_file.Placements(path)
+    catalogue = command.cloud.catalogue()
+    base.check_writable(catalogue)
+    return (
+        placement.Planner(command.cloud, catalogue, placements),
+        placements,
+        catalogue,
+    )
+
+
+class Plan(base.ListCommand):
+    """Show what "placement apply" would copy and delete
+
+    Each image that has to change is listed. At the end stands what each store
+    and each project would have more and less. Glance's quota image_size_total
+    counts an image once for each of its stores.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        add_arguments(parser)
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        # The totals are known after the last row.
+        code = super().run(parsed_args)
+        if not code:
+            self._sums.show(self.app.stderr)
+            if self._error is not None:
+                raise exceptions.CommandError(
+                    f'{self._error}; not all images were seen'
+                )
+        return code
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
+        plan, _, catalogue = planner(self, parsed_args.file)
+        self._sums = Sums(catalogue)
+        self._error: exception.MultistoreError | None = None
+        return _COLUMNS, self._rows(plan, parsed_args.prune)
+
+    def _rows(
+        self, plan: placement.Planner, prune: bool
+    ) -> Iterator[tuple[Any, ...]]:
+        try:
+            for change in plan.changes(prune):
+                self._sums.add(change)
+                if change.copy_to or change.delete_from:
+                    yield _row(change)
+        except exception.MultistoreError as exc:
+            # The rows that were found are printed before it is raised.
+            self._error = exc
+
+
+def _row(change: placement.Change) -> tuple[Any, ...]:
+    image = change.image
+    return (
+        image['id'],
+        image.get('name'),
+        image['owner'],
+        sizes.SizeColumn(image.get('size')),
+        *(
+            format_columns.ListColumn(list(names))
+            for names in (change.copy_to, change.delete_from, change.rules)
+        ),
+    )
+
+
+class Sums:
+    """What changes would add and take, in all.
+
+    :param catalogue: Glance's stores
+    """
+
+    def __init__(self, catalogue: stores.Catalogue) -> None:
+        self._stores = [store.id for store in catalogue.stores]
+        self._images = 0
+        self._changed = 0
+        # Numbers and bytes, by store and by whether they are copied.
+        self._number: collections.Counter[tuple[str, bool]]
+        self._number = collections.Counter()
+        self._size: collections.Counter[tuple[str, bool]]
+        self._size = collections.Counter()
+        # Bytes by project.
+        self._projects: collections.Counter[Any] = collections.Counter()
+
+    def add(self, change: placement.Change) -> None:
+        """Count what has to change for an image."""
+        self._images += 1
+        self._changed += bool(change.copy_to or change.delete_from)
+        size = change.image.get('size') or 0
+        for names, copied in (
+            (change.copy_to, True),
+            (change.delete_from, False),
+        ):
+            for store in names:
+                self._number[store, copied] += 1
+                self._size[store, copied] += size
+                self._projects[change.image['owner']] += (
+                    size if copied else -size
+                )
+
+    def show(self, stream: TextIO) -> None:
+        """Print a line for each store and project that changes."""
+        for store in self._stores:
+            parts = [
+                f'{sizes.count(self._number[store, copied], "image")} '
+                f'({sizes.words(self._size[store, copied])}) '
+                f'{"more" if copied else "less"}'
+                for copied in (True, False)
+                if self._number[store, copied]
+            ]
+            if parts:
+                stream.write(f'{store}: {", ".join(parts)}\n')
+        for project, size in sorted(self._projects.items(), key=str):
+            if size:
+                stream.write(
+                    f'project {project}: {sizes.words(abs(size))} '
+                    f'{"more" if size > 0 else "less"} of image_size_total\n'
+                )
+        stream.write(
+            f'{self._changed} of {sizes.count(self._images, "image")} to '
+            'change\n'
+        )

@@ -1,0 +1,269 @@
+"""Copies of an image are read, compared, and made again."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+from typing import TYPE_CHECKING
+from typing import Any
+
+from nova_multistore import copies
+from nova_multistore import exception
+from nova_multistore import record
+from nova_multistore import relocation
+from nova_multistore import stores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Iterable
+
+    from nova_multistore import image_api
+
+# How many images of a store are tried to see whether it can be read at all.
+_PROBES = 5
+# How much of a hash is shown, in characters.
+_SHOWN = 12
+
+
+class State(enum.Enum):
+    """What was found of one copy."""
+
+    #: It has the hash that Glance has of the image.
+    GOOD = 'good'
+    #: It was broken, and is good now.
+    REPAIRED = 'repaired'
+    #: It has another hash.
+    DAMAGED = 'damaged'
+    #: The store does not have the data.
+    MISSING = 'missing'
+    #: It could not be read.
+    UNREADABLE = 'unreadable'
+    #: Glance has no hash to compare it with.
+    UNKNOWN = 'unknown'
+    #: It was deleted meanwhile.
+    GONE = 'gone'
+
+
+#: States in which a copy can be made again.
+BROKEN = (State.DAMAGED, State.MISSING)
+#: States in which nothing is known of a copy.
+OPEN = (State.UNREADABLE, State.UNKNOWN)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What was found of one copy, and why."""
+
+    state: State
+    reason: str = ''
+
+
+class Verifier:
+    """Reads copies of images, each from its own store.
+
+    It may be used by several threads.
+
+    :param images: Glance's image API
+    :param catalogue: Glance's stores
+    :param listed: returns the images that a store has
+    :param report: called with the size of each piece that was read, in bytes
+    """
+
+    def __init__(
+        self,
+        images: image_api.Images,
+        catalogue: stores.Catalogue,
+        listed: Callable[[str], Iterable[dict[str, Any]]],
+        report: Callable[[int], None],
+    ) -> None:
+        self._images = images
+        self._catalogue = catalogue
+        self._listed = listed
+        self._report = report
+        # Stores of which something could be read.
+        self._alive: set[str] = set()
+
+    def verify(
+        self, image: dict[str, Any], wanted: str | None
+    ) -> dict[str, Finding]:
+        """Read the copies of an image.
+
+        :param image: the image, as Glance's API has it
+        :param wanted: id of the only store that is meant; None for all
+        :returns: what was found, by store id
+        """
+        present = stores.of_image(image)
+        found = {
+            store: self._look(image, store)
+            for store in present
+            if wanted in (None, store)
+        }
+        for store in copies.split(image.get(copies.REPAIR)):
+            if store not in present and store in self._catalogue.writable:
+                found[store] = Finding(State.MISSING, 'a repair was stopped')
+        return found
+
+    def _look(self, image: dict[str, Any], store: str) -> Finding:
+        """Read one copy."""
+        algorithm, expected = image['os_hash_algo'], image['os_hash_value']
+        if store not in [known.id for known in self._catalogue.stores]:
+            return Finding(State.UNREADABLE, "not one of this Glance's stores")
+        if not (algorithm and expected):
+            return Finding(State.UNKNOWN, 'Glance has no hash of the image')
+        digest = hashlib.new(algorithm)
+        size = 0
+        try:
+            for piece in self._images.read_copy(image['id'], store):
+                digest.update(piece)
+                size += len(piece)
+                self._report(len(piece))
+        except exception.GlanceRefused as exc:
+            if exc.status == 410:
+                return Finding(State.MISSING, exc.reason)
+            if exc.status == 404:
+                return Finding(State.GONE)
+            return Finding(State.UNREADABLE, str(exc))
+        except exception.LookupFailed as exc:
+            return Finding(State.UNREADABLE, str(exc))
+        self._alive.add(store)
+        if digest.hexdigest() == expected:
+            return Finding(State.GOOD)
+        return Finding(
+            State.DAMAGED,
+            f'{size} bytes with {algorithm} {digest.hexdigest()[:_SHOWN]}..., '
+            f'not {image["size"]} bytes with {expected[:_SHOWN]}...',
+        )
+
+    def mend(
+        self, image: dict[str, Any], found: dict[str, Finding], timeout: float
+    ) -> dict[str, Finding]:
+        """Make the broken copies of an image again.
+
+        A copy is deleted after it was found broken twice, and only if there is
+        a good one.
+
+        :param image: the image, as Glance's API has it
+        :param found: what was found of its copies, by store id
+        :param timeout: how long to wait for the copies, in seconds
+        :returns: what became of the broken ones, by store id
+        """
+        broken = {s: f for s, f in found.items() if f.state in BROKEN}
+        if not broken:
+            return {}
+        keeper = self._keeper(image, found)
+        if keeper is None:
+            return _all(broken, 'no other copy is good')
+        present = stores.of_image(image)
+        after = {
+            store: self._again(image, store, finding)
+            for store, finding in broken.items()
+            if store in present
+        }
+        certain = [s for s, f in after.items() if f == broken[s]]
+        wanted = [s for s in broken if s in certain or s not in present]
+        if not wanted:
+            return after
+        try:
+            after.update(
+                self._replace(image, keeper, certain, wanted, timeout)
+            )
+        except exception.MultistoreError as exc:
+            after.update(_all({s: broken[s] for s in wanted}, str(exc)))
+        return after
+
+    def _keeper(
+        self, image: dict[str, Any], found: dict[str, Finding]
+    ) -> str | None:
+        """Return a store that has a good copy of an image."""
+        for store in stores.of_image(image):
+            finding = found.get(store) or self._look(image, store)
+            if finding.state is State.GOOD:
+                return store
+        return None
+
+    def _again(
+        self, image: dict[str, Any], store: str, before: Finding
+    ) -> Finding:
+        """Make sure that a copy is broken."""
+        if before.state is State.MISSING and not self._is_alive(image, store):
+            return _all(
+                {store: before},
+                'nothing else can be read from this store, so it may not be '
+                'mounted',
+            )[store]
+        now = self._look(image, store)
+        if now == before:
+            return before
+        return Finding(
+            State.UNREADABLE,
+            f'first {before.state.value} ({before.reason}), then '
+            f'{now.state.value} {now.reason}'.strip(),
+        )
+
+    def _is_alive(self, image: dict[str, Any], store: str) -> bool:
+        """Tell whether another image can be read from a store."""
+        tried = 0
+        for other in self._listed(store):
+            if store in self._alive or tried == _PROBES:
+                break
+            if other['id'] != image['id']:
+                tried += 1
+                self._look(other, store)
+        return store in self._alive
+
+    def _replace(
+        self,
+        image: dict[str, Any],
+        keeper: str,
+        certain: list[str],
+        wanted: list[str],
+        timeout: float,
+    ) -> dict[str, Finding]:
+        """Delete broken copies, and make them again.
+
+        :param keeper: id of a store that has a good copy
+        :param certain: ids of the stores to delete copies from
+        :param wanted: ids of the stores to copy to
+        :returns: what became of the copies, by store id
+        :raises MultistoreError: Glance refuses or does not answer
+        """
+        image_id = image['id']
+        found: dict[str, Finding] = {}
+        if certain:
+            # If this process is killed now, another one makes them again.
+            self._images.set_property(
+                image_id, copies.REPAIR, ','.join(wanted)
+            )
+            left = relocation.leave(
+                self._images, image, keeper, certain, self._catalogue
+            )
+            for store in certain:
+                if reason := left.reasons.get(store):
+                    found[store] = Finding(State.DAMAGED, reason)
+                elif store == image.get(record.MOVE_FROM):
+                    found[store] = Finding(State.GONE)
+        lacking = [store for store in wanted if store not in found]
+        made = copies.copy(self._images, image_id, lacking, timeout)
+        for copy in made:
+            found[copy.store] = self._judge(image, copy)
+        if all(copy.state is copies.State.DONE for copy in made):
+            self._images.remove_property(image_id, copies.REPAIR)
+        return found
+
+    def _judge(self, image: dict[str, Any], copy: copies.Copy) -> Finding:
+        """Read a copy that was made again."""
+        if copy.state is not copies.State.DONE:
+            return Finding(
+                State.MISSING, copy.reason or f'the copy is {copy.state.value}'
+            )
+        found = self._look(image, copy.store)
+        return Finding(State.REPAIRED) if found.state is State.GOOD else found
+
+
+def _all(found: dict[str, Finding], words: str) -> dict[str, Finding]:
+    """Add the same reason to findings."""
+    return {
+        store: Finding(finding.state, f'{finding.reason}; {words}')
+        for store, finding in found.items()
+    }

@@ -1,0 +1,386 @@
+"""The command that reads copies of images, on the real Glance."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nova_multistore import copies
+from nova_multistore import image_api
+from nova_multistore.osc import image_verify
+from tests import command
+from tests.cloud import glance as cloud_glance
+from tests.functional import connect
+from tests.functional import end_locks
+from tests.functional import equal
+from tests.functional import replaced
+
+KIB = 1 << 10
+DATA = os.urandom(64 * KIB)
+FILES = ('central', 'dcn0', 'dcn1')
+FILTER = {'multistore': 'egg:nova-multistore#glance_api'}
+#: How often a command or a Glance is killed, and how many images there are.
+KILLS, MANY = 4, 12
+#: Verifies images, as a process.
+PROGRAM = """
+import sys
+from nova_multistore import relocation
+from nova_multistore.osc import image_verify
+from tests import command
+from tests.functional import connect
+from tests.functional import end_locks
+relocation.SETTLE = 1.0
+cloud = connect(sys.argv[1])
+sys.exit(command.run(image_verify.VerifyImages, cloud, *sys.argv[2:]).code)
+"""
+
+
+@pytest.fixture
+def glance(tmp_path):
+    stores = {**dict.fromkeys(FILES, 'file'), 'web': 'http'}
+    with cloud_glance.Glance(
+        tmp_path, stores=stores, default='central', filters=FILTER
+    ) as glance:
+        yield glance
+
+
+@pytest.fixture
+def verify(glance):
+    """Verify images, as an administrator."""
+    cloud = connect(glance.url)
+    return lambda *args: command.run(image_verify.VerifyImages, cloud, *args)
+
+
+def make(glance, *names, **properties):
+    return glance.create_image(
+        DATA, stores=list(names), disk_format='raw', **properties
+    )
+
+
+def flip(glance, store, image_id, place=12345):
+    """Change one bit of a copy."""
+    path = glance.directory(store) / image_id
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def test_one_bit_of_one_copy(glance, verify):
+    """That copy alone is reported, and repaired."""
+    damaged = make(glance, *FILES)
+    make(glance, *FILES)
+    flip(glance, 'dcn0', damaged)
+
+    result = verify('--all-projects')
+
+    assert result.code == 1
+    [row] = result.rows
+    assert (row['image_id'], row['store']) == (damaged, 'dcn0')
+    assert row['state'] == 'damaged'
+    assert '65536 bytes with sha512 ' in row['reason']
+    assert 'copies: 5 good, 1 damaged' in result.progress
+
+    result = verify('--all-projects', '--fix')
+
+    assert (result.code, len(result.rows)) == (0, 1)
+    assert result.states == {'dcn0': 'repaired'}
+    equal(glance, damaged, *FILES)
+    assert copies.REPAIR not in glance.image(damaged)
+    assert verify('--all-projects').rows == []
+
+
+@pytest.mark.parametrize('damaged', FILES)
+def test_glance_would_send_another(glance, verify, damaged):
+    """Whichever copy it is, and whichever Glance's own download takes."""
+    image_id = make(glance, *FILES)
+    flip(glance, damaged, image_id)
+
+    result = verify(image_id)
+
+    assert result.states == {
+        name: 'damaged' if name == damaged else 'good' for name in FILES
+    }
+
+
+@pytest.mark.parametrize('size', [0, 100, 64 * KIB + 1])
+def test_other_length(glance, verify, size):
+    image_id = make(glance, 'central', 'dcn0')
+    path = glance.directory('central') / image_id
+    path.write_bytes((DATA + b'\0')[:size])
+
+    result = verify(image_id, '--fix')
+
+    assert (result.code, result.states) == (
+        0,
+        {'central': 'repaired', 'dcn0': 'good'},
+    ), result
+    equal(glance, image_id, 'central', 'dcn0')
+
+
+def test_only_copy(glance, verify):
+    """It is never deleted."""
+    image_id = make(glance, 'dcn0')
+    flip(glance, 'dcn0', image_id)
+    before = glance.sha256(image_id)
+
+    result = verify(image_id, '--fix')
+
+    assert (result.code, result.states) == (1, {'dcn0': 'damaged'})
+    assert 'no other copy is good' in result.rows[0]['reason']
+    assert glance.sha256(image_id) == before
+    assert glance.stores_of(image_id) == ['dcn0']
+
+
+def test_all_copies_are_damaged(glance, verify):
+    image_id = make(glance, 'central', 'dcn0')
+    for name in 'central', 'dcn0':
+        flip(glance, name, image_id)
+    before = glance.sha256(image_id)
+
+    result = verify(image_id, '--fix')
+
+    assert result.code == 1
+    assert set(result.states.values()) == {'damaged'}
+    assert glance.sha256(image_id) == before
+
+
+def test_missing(glance, verify):
+    image_id = make(glance, *FILES)
+    make(glance, 'dcn1')
+    (glance.directory('dcn1') / image_id).unlink()
+
+    assert verify(image_id).states['dcn1'] == 'missing'
+    result = verify(image_id, '--fix')
+
+    assert (result.code, result.states['dcn1']) == (0, 'repaired')
+    equal(glance, image_id, *FILES)
+
+
+def test_store_that_is_not_mounted(glance, verify):
+    """Its copies are left alone: they come back with it."""
+    image_ids = [make(glance, 'central', 'dcn1') for _ in range(3)]
+    mounted = glance.directory('dcn1')
+    away = mounted.with_name('away')
+    mounted.rename(away)
+    mounted.mkdir()
+
+    result = verify('--all-projects', '--store', 'dcn1', '--fix')
+
+    assert result.code == 1
+    assert {row['state'] for row in result.rows} == {'missing'}
+    assert 'may not be mounted' in result.rows[0]['reason']
+    mounted.rmdir()
+    away.rename(mounted)
+    for image_id in image_ids:
+        equal(glance, image_id, 'central', 'dcn1')
+    assert verify('--all-projects', '--store', 'dcn1').rows == []
+
+
+def test_store_that_fails(glance, verify):
+    """Nothing is deleted where nothing is known."""
+    image_id = make(glance, 'central', 'dcn1')
+
+    with replaced(glance.directory('dcn1')):
+        result = verify(image_id, '--fix')
+
+    assert result.states['central'] == 'good'
+    assert result.states['dcn1'] in ('missing', 'unreadable')
+    equal(glance, image_id, 'central', 'dcn1')
+
+
+def test_other_store_has_the_good_copy(glance, verify):
+    """It is looked for, though it was not asked for."""
+    image_id = make(glance, 'central', 'dcn0')
+    flip(glance, 'central', image_id)
+
+    result = verify(image_id, '--store', 'central', '--fix')
+
+    assert (result.code, result.states) == (0, {'central': 'repaired'})
+    equal(glance, image_id, 'central', 'dcn0')
+
+
+def test_no_hash(glance, verify):
+    image_id = make(glance, 'central')
+    glance.change_database(
+        'UPDATE images SET os_hash_algo = NULL, os_hash_value = NULL'
+    )
+
+    result = verify(image_id, '--fix')
+
+    assert (result.code, result.states) == (3, {'central': 'unknown'})
+
+
+def test_read_only_store(glance, verify):
+    image_id = make(glance, 'web')
+
+    assert verify(image_id).states == {'web': 'good'}
+
+
+def test_sample(glance, verify):
+    for _ in range(5):
+        make(glance, 'dcn0')
+
+    result = verify('--all-projects', '--sample', '2')
+
+    assert result.code == 0
+    assert '2 images, 128.0 KiB read; copies: 2 good' in result.progress
+
+
+def test_every_image_may_be_in_the_sample():
+    images = [{'id': number} for number in range(10)]
+    seen = {
+        image['id']
+        for _ in range(300)
+        for image in image_verify.sample(images, 2)
+    }
+    assert seen == set(range(10))
+    assert [*image_verify.sample(images, 20)] == images
+
+
+@pytest.mark.parametrize(
+    ('args', 'words'),
+    [
+        ((), 'nothing to verify'),
+        (('--store', 'nosuch'), 'they are central, dcn0, dcn1, web'),
+        (('--all', 'queued'), 'not both'),
+        (('queued',), 'has no copy'),
+    ],
+)
+def test_refused(glance, verify, args, words):
+    glance.create_queued_image(name='queued')
+
+    result = verify(*args)
+
+    assert (result.code, result.rows) == (2, [])
+    assert words in result.words
+
+
+def test_glance_without_the_filter(glance, verify):
+    """It is said before anything is read: another copy would prove nothing."""
+    image_id = make(glance, 'central')
+    glance.stop()
+    glance.filters = {}
+    glance.start()
+
+    result = verify(image_id)
+
+    assert (result.code, result.rows) == (2, [])
+    assert "nova-multistore's filter" in result.words
+
+
+def test_members(glance):
+    """They read what they may download, and nothing else."""
+    own = make(glance, 'central', 'dcn0')
+    foreign = make(glance, 'central', project='other')
+    flip(glance, 'dcn0', own)
+    member = connect(glance.url, cloud_glance.token())
+
+    result = command.run(image_verify.VerifyImages, member, own)
+
+    assert (result.code, result.states['dcn0']) == (1, 'damaged')
+    status, body = glance.request('GET', f'/v2/stores/central/{foreign}')
+    assert status == 404
+    assert DATA[:100] not in body
+    # Only an administrator may delete a copy.
+    result = command.run(image_verify.VerifyImages, member, own, '--fix')
+    assert result.code == 1
+    assert result.states['dcn0'] == 'damaged'
+    assert sorted(glance.stores_of(own)) == ['central', 'dcn0']
+
+
+def test_policies(tmp_path):
+    """Glance's own rules say who may read an image."""
+    (tmp_path / 'etc').mkdir()
+    (tmp_path / 'etc' / 'policy.yaml').write_text(
+        '"download_image": "role:admin"\n'
+    )
+    with cloud_glance.Glance(
+        tmp_path, stores={'central': 'file'}, default='central', filters=FILTER
+    ) as glance:
+        image_id = make(glance, 'central')
+        path = f'/v2/stores/central/{image_id}'
+        assert glance.request('GET', path)[0] == 403
+        assert glance.request('GET', path, admin=True) == (200, DATA)
+
+
+def test_path(glance):
+    image_id = make(glance, 'central')
+    for store, status in (
+        ('central', 200),
+        ('dcn0', 404),
+        ('nosuch', 404),
+        ('..', 404),
+    ):
+        assert glance.request('GET', f'/v2/stores/{store}/{image_id}')[0] == (
+            status
+        )
+    assert glance.request('GET', '/v2/stores/central/nosuch')[0] in (404, 405)
+    assert glance.request('PUT', f'/v2/stores/central/{image_id}')[0] == 405
+
+
+def test_data_that_end_early(glance, verify, monkeypatch):
+    """A connection that was cut is no damage."""
+    image_id = make(glance, 'central', 'dcn0')
+    request = image_api.Images._request
+
+    def cut(self, method, path, **how):
+        answer = request(self, method, path, **how)
+        if how.get('stream'):
+            answer.iter_content = lambda size: iter([DATA[:100]])
+        return answer
+
+    monkeypatch.setattr(image_api.Images, '_request', cut)
+
+    result = verify(image_id, '--fix')
+
+    assert (result.code, set(result.states.values())) == (3, {'unreadable'})
+    assert 'broke off after 100 of 65536 bytes' in result.rows[0]['reason']
+    equal(glance, image_id, 'central', 'dcn0')
+
+
+@pytest.mark.parametrize('seed', [1])
+def test_killed_at_any_moment(glance, verify, seed):
+    """Nothing is lost, and another run makes the copies again."""
+    choose = random.Random(seed)
+    image_ids = [make(glance, *FILES) for _ in range(MANY)]
+    for number in range(KILLS):
+        for image_id in image_ids:
+            if 'dcn0' in glance.stores_of(image_id):
+                flip(glance, 'dcn0', image_id, choose.randrange(len(DATA)))
+        process = subprocess.Popen(
+            [
+                *(sys.executable, '-c', PROGRAM, glance.url),
+                *('--all-projects', '--fix', '--timeout', '2'),
+            ]
+        )
+        begun = len(reparations(glance))
+        while process.poll() is None and len(reparations(glance)) == begun:
+            time.sleep(0.002)
+        time.sleep(choose.uniform(0, 0.2))
+        assert process.poll() is None
+        if number % 2:
+            glance.kill()
+        process.kill()
+        process.wait()
+        if number % 2:
+            glance.start()
+        for image_id in image_ids:
+            assert {'central', 'dcn1'} <= {*glance.stores_of(image_id)}
+    end_locks(glance)
+
+    result = verify('--all-projects', '--fix')
+
+    assert result.code == 0, result
+    for image_id in image_ids:
+        equal(glance, image_id, *FILES)
+        assert copies.REPAIR not in glance.image(image_id)
+
+
+def reparations(glance):
+    """Return the images whose copies are being made again."""
+    return [image['id'] for image in glance.images() if copies.REPAIR in image]
