@@ -9,6 +9,8 @@ import logging
 import types
 from typing import Any
 
+from cliff import lister
+
 
 class Terminal(io.StringIO):
     """What somebody looks at."""
@@ -38,7 +40,7 @@ class Result:
 def run(
     command: Any, cloud: Any, *args: str, stderr: io.StringIO | None = None
 ) -> Result:
-    """Run a command that shows a list.
+    """Run a command; what it lists is read.
 
     :param command: its class
     :param cloud: what it asks
@@ -54,7 +56,8 @@ def run(
     handler.setLevel(logging.INFO)
     own.log.addHandler(handler)
     try:
-        parsed_args = own.get_parser('x').parse_args([*args, '-f', 'json'])
+        form = ('-f', 'json') if isinstance(own, lister.Lister) else ()
+        parsed_args = own.get_parser('x').parse_args([*args, *form])
         code = own.run(parsed_args)
     except SystemExit as exc:
         code = exc.code

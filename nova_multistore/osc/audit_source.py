@@ -13,9 +13,12 @@ from nova_multistore import audit
 from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import stores
+from nova_multistore.osc import nova_conf
 from nova_multistore.osc import nova_images
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nova_multistore.osc.cloud import Cloud
 
 #: How many base images, and how many servers, the cache holds.
@@ -24,6 +27,27 @@ CACHED = 1024
 # What the cache holds of each.
 _OF_IMAGE = ('id', 'stores', 'base_image_ref')
 _OF_SERVER = ('name', 'status', 'image', 'OS-EXT-STS:task_state')
+
+
+def settings(cloud: Cloud, files: Sequence[str]) -> audit.Settings:
+    """Return what Glance and ``nova.conf`` say of stores.
+
+    :param cloud: the cloud
+    :param files: paths of ``nova.conf``, none if it is not at hand
+    :raises UsageError: the configuration cannot be read
+    :raises LookupFailed: Glance's answer cannot be read
+    """
+    conf = nova_conf.read(files)
+    catalogue = cloud.catalogue()
+    return audit.Settings(
+        catalogue,
+        configured=bool(files),
+        store=conf.glance.store,
+        move_to=conf.nova_multistore.move_to,
+        copy_to=tuple(conf.nova_multistore.copy_to),
+        ceph_store=nova_conf.ceph_store(conf),
+        cluster=nova_conf.cluster(conf, catalogue.places),
+    )
 
 
 class Source:

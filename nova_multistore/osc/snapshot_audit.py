@@ -24,7 +24,6 @@ from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from collections.abc import Sequence
     from typing import TextIO
 
     from nova_multistore.osc.cloud import Cloud
@@ -75,30 +74,11 @@ class AuditSnapshots(base.ListCommand):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
-        settings = _settings(self.cloud, parsed_args.config_file)
+        settings = audit_source.settings(self.cloud, parsed_args.config_file)
         self._audit = _Audit(
             self.cloud, settings, parsed_args, self.app.stdout, self.app.stderr
         )
         return _COLUMNS, self._audit.rows()
-
-
-def _settings(cloud: Cloud, files: Sequence[str]) -> audit.Settings:
-    """Return what Glance and ``nova.conf`` say of stores.
-
-    :raises UsageError: the configuration cannot be read
-    :raises LookupFailed: Glance's answer cannot be read
-    """
-    conf = nova_conf.read(files)
-    catalogue = cloud.catalogue()
-    return audit.Settings(
-        catalogue,
-        configured=bool(files),
-        store=conf.glance.store,
-        move_to=conf.nova_multistore.move_to,
-        copy_to=tuple(conf.nova_multistore.copy_to),
-        ceph_store=nova_conf.ceph_store(conf),
-        cluster=nova_conf.cluster(conf, catalogue.places),
-    )
 
 
 class _Audit:

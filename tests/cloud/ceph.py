@@ -224,6 +224,24 @@ class Ceph(fixtures.Fixture):
             raise CephFailed(f'rbd export {image} failed')
         return digest.hexdigest()
 
+    def flip(self, image: str, place: int) -> None:
+        """Change one bit of an image of Glance, behind its back.
+
+        :param image: as "pool/image"; servers must not be clones of it
+        :param place: of the byte that has it
+        """
+        pool, name = image.split('/')
+        with (
+            self._open(pool) as (rbd, ioctx),
+            rbd.Image(ioctx, name) as opened,
+        ):
+            opened.unprotect_snap('snap')
+            opened.remove_snap('snap')
+            [byte] = opened.read(place, 1)
+            opened.write(bytes([byte ^ 1]), place)
+            opened.create_snap('snap')
+            opened.protect_snap('snap')
+
     def run(self, *command: str) -> str:
         """Run any command, and return what it printed.
 

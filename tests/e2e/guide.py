@@ -32,6 +32,9 @@ SECTIONS = (
     'progress',
     'another store',
     'usage',
+    'map',
+    'placement',
+    'verify',
     'drain',
 )
 
@@ -110,7 +113,7 @@ class Guide(transcript.Transcript):
         :returns: what it answers, from JSON
         """
         done = openstack.run(
-            (*arguments, '-f', 'json'), self._environment, self._root
+            (*arguments, '-f', 'json'), self._environment, self.root
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -141,6 +144,17 @@ class Guide(transcript.Transcript):
         assert found == dict.fromkeys(listed, digest)
         assert image['disk_format'] == 'raw'
         return set(listed)
+
+    def damage(self, name: str, store: str) -> None:
+        """Change one bit of one copy of an image."""
+        image_id, place = self.image(name)['id'], 12345
+        if self._ceph is not None:
+            self._ceph.flip(f'{store}/{image_id}', place)
+            return
+        path = self._glance.directory(store) / image_id
+        data = bytearray(path.read_bytes())
+        data[place] ^= 1
+        path.write_bytes(data)
 
     @contextlib.contextmanager
     def broken(self, store: str) -> Iterator[None]:

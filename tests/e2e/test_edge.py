@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import contextlib
 import json
 from pathlib import Path
+import shutil
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from tests.e2e.tenant import wait_for
 
 MIB = 1 << 20
 STATES = ('-c', 'store', '-c', 'state')
+#: From where the second site would start servers.
+PLACEMENTS = e2e_transcript.PAGES / 'edge-placements.yaml'
 #: Who talks to which Glance: a member at each site, and an administrator.
 CLOUDS = {
     'dcn0': ('dcn0', 'demo'),
@@ -136,12 +139,19 @@ def test_from_edge_to_edge(
     tenant.openstack('server', 'delete', '--wait', server)
 
     cloud.run_compute(True, 'rbd', **there.options)
+    shutil.copy(PLACEMENTS, transcript.root)
+    check = (
+        *('--os-cloud', 'dcn1-admin', 'multistore', 'placement', 'check'),
+        *(PLACEMENTS.name, '-c', 'name', '-c', 'site', '-c', 'start'),
+    )
     with transcript.section('dcn1'):
+        run(*check)
         states = run(
             *('--os-cloud', 'dcn1-admin', 'multistore', 'image', 'copy'),
             *('web-snapshot', '--store', 'dcn1', '--wait', *STATES),
         )
         assert states == {'dcn1': 'done'}
+        run(*check)
         server = start(there, 'web-again', 'web-snapshot', 2)
     assert there.parent(server) == snapshot['id']
     assert there.image(snapshot['id']).is_same(copied)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 from pathlib import Path
+import shutil
 import sys
 import threading
 
@@ -22,6 +23,8 @@ STATES = ('-c', 'store', '-c', 'state')
 SEVERAL = ('--store', 'central', '--store', 'dcn0', '--store', 'dcn1')
 ALL = {'central', 'dcn0', 'dcn1'}
 METRICS = transcript.PAGES / 'store-metrics.prom'
+MAP = transcript.PAGES / 'stores.svg'
+PLACEMENTS = transcript.PAGES / 'placements.yaml'
 TIME = 'multistore_store_timestamp_seconds 1.8e+09'
 
 
@@ -60,6 +63,7 @@ def glance(
         tmp_path_factory.mktemp('guide'),
         stores=dict.fromkeys(e2e_guide.STORES, kind),
         default='central',
+        filters={'multistore': 'egg:nova-multistore#glance_api'},
         **{
             'image_import_opts.image_import_plugins': '[image_conversion]',
             'image_conversion.output_format': 'raw',
@@ -249,6 +253,51 @@ def test_usage(guide: Guide, kind: str, tmp_path: Path) -> None:
         # The time is the only thing that differs from run to run.
         *lines, _time = metrics.read_text().splitlines()
         METRICS.write_text('\n'.join([*lines, TIME, '']))
+
+
+def test_map(guide: Guide, kind: str, tmp_path: Path) -> None:
+    """It shows each image in each of its stores."""
+    command = 'multistore', 'store', 'map', '--all-projects', '--output'
+    with guide.section('map'):
+        guide.run(*command, 'stores.svg')
+
+    text = (guide.root / 'stores.svg').read_text()
+    for store in ALL:
+        for image in guide.images_in(store):
+            assert text.count(f'({image["id"]})') == len(
+                image['stores'].split(',')
+            )
+    if kind == 'file':
+        MAP.write_text(f'{guide.readable(text)}\n')
+
+
+def test_placement(guide: Guide) -> None:
+    """The images are where the file says; then there is nothing to do."""
+    shutil.copy(PLACEMENTS, guide.root)
+    columns = '-c', 'Name', '-c', 'Size', '-c', 'Copy To', '-c', 'Delete From'
+    plan = 'multistore', 'placement', 'plan', PLACEMENTS.name, '--prune'
+    with guide.section('placement'):
+        guide.run(*plan, *columns)
+        guide.run(
+            *('multistore', 'placement', 'apply', PLACEMENTS.name, '--prune'),
+        )
+        guide.run(*plan, *columns)
+
+    assert guide.lies_in('whole') == ALL
+    assert guide.lies_in('several') == {'central', 'dcn0'}
+    assert guide.lies_in('alone') == {'central'}
+
+
+def test_verify(guide: Guide) -> None:
+    """One bit of one copy is found, and mended."""
+    verify = 'multistore', 'image', 'verify', '--all-projects'
+    guide.damage('everywhere', 'dcn1')
+    with guide.section('verify'):
+        states = guide.run(*verify, code=1)
+        assert states == {'dcn1': 'damaged'}
+        states = guide.run(*verify, '--fix')
+        assert states == {'dcn1': 'repaired'}
+    assert guide.lies_in('everywhere') == ALL
 
 
 def test_drain(guide: Guide) -> None:

@@ -39,7 +39,7 @@ class Transcript:
     ) -> None:
         self._page = PAGES / page
         self._names = tuple(sections)
-        self._root = root
+        self.root = root
         self._environment = dict(environment)
         self._sections: dict[str, list[str]] = {}
         self._lines: list[str] = []
@@ -70,13 +70,13 @@ class Transcript:
         :returns: the state of each store, if it shows that
         """
         done = openstack.run(
-            arguments, self._environment, self._root, merged=True
+            arguments, self._environment, self.root, merged=True
         )
         assert done.returncode == code, done.stdout
-        line = self._readable(shlex.join(['openstack', *arguments]))
+        line = self.readable(shlex.join(['openstack', *arguments]))
         self._lines.append(_folded(f'$ {line}'))
         self._lines += [
-            self._readable(shown)
+            self.readable(shown)
             for shown in done.stdout.splitlines()
             if not _PROGRESS.fullmatch(shown)
         ]
@@ -85,7 +85,7 @@ class Transcript:
         self._lines.append('')
         return _states(done.stdout)
 
-    def _readable(self, line: str) -> str:
+    def readable(self, line: str) -> str:
         """Return a line that is the same whenever it is written."""
         for text, shown in self.shown.items():
             line = line.replace(text, shown)
