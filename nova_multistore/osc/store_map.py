@@ -68,7 +68,7 @@ class MapStores(base.Command):
         settings = audit_source.settings(self.cloud, parsed_args.config_file)
         source = audit_source.Source(self.cloud)
         filters = nova_images.owner(self.cloud, parsed_args.all_projects)
-        drawing = _Drawing(settings.catalogue)
+        drawing = Drawing(settings.catalogue)
         for page in nova_images.pages(self.cloud, filters, (None,)):
             source.forget_servers()
             now = datetime.datetime.now(datetime.timezone.utc)
@@ -83,14 +83,11 @@ class MapStores(base.Command):
             f'{sizes.count(len(drawing.usages), "store")}, '
             f'{sizes.count(drawing.problems, "image")} with a problem'
         )
-        text = treemap.draw(title, _LEGEND, drawing.panels())
-        if path.suffix == '.html':
-            text = _page(title, text)
-        _write(path, text)
+        write(path, title, drawing)
         self.app.stderr.write(f'{title}: {path}\n')
 
 
-class _Drawing:
+class Drawing:
     """What is drawn, as far as it is known.
 
     :param catalogue: Glance's stores
@@ -215,11 +212,16 @@ def _page(title: str, svg: str) -> str:
     )
 
 
-def _write(path: pathlib.Path, text: str) -> None:
+def write(path: pathlib.Path, title: str, drawing: Drawing) -> None:
     """Write a file, at once or not at all.
 
+    :param path: where; its suffix is one of the formats
+    :param title: what is said of the drawing
     :raises UsageError: it cannot be written
     """
+    text = treemap.draw(title, _LEGEND, drawing.panels())
+    if path.suffix == '.html':
+        text = _page(title, text)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         temporary.write_text(text, encoding='utf-8')

@@ -19,7 +19,7 @@ _FORBIDDEN = re.compile(
 _WIDTH, _MARGIN = 1200, 20
 _LINE = 22
 #: The height of the largest panel, and of the smallest.
-_HIGHEST, _LOWEST = 360, 24
+_HIGHEST, _LOWEST = 240, 24
 # A cell with less room has no label.
 _LABELLED = 90, 18
 # How wide a character of a label is, about.
@@ -85,7 +85,7 @@ def draw(
         below += 2 * _LINE
         _text(svg, _MARGIN, below - 6, panel.title, 'title')
         height = max(_LOWEST, round(_HIGHEST * panel.size / largest))
-        cells = sorted(panel.cells, key=lambda c: c.size, reverse=True)
+        cells = sorted(panel.cells, key=lambda c: (-c.size, c.label))
         boxes = layout([cell.size for cell in cells], width, height)
         for cell, (x, y, wide, high) in zip(cells, boxes):
             box = (_MARGIN + x, below + y, wide, high)

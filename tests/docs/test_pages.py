@@ -10,11 +10,9 @@ import sys
 import threading
 from urllib import parse
 
-from playwright import sync_api
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-CHROMIUM = '/usr/bin/chromium'
 WIDTHS = (1280, 390)
 
 #: What is wider than the page, and not moved within a box of its own.
@@ -66,16 +64,6 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, format, *args):
         pass
-
-
-@pytest.fixture(scope='module')
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=['--no-sandbox']
-        )
-        yield browser
-        browser.close()
 
 
 def names():

@@ -280,6 +280,7 @@ def test_placement(guide: Guide) -> None:
         guide.run(*plan, *columns)
         guide.run(
             *('multistore', 'placement', 'apply', PLACEMENTS.name, '--prune'),
+            *('--sort-column', 'State'),
         )
         guide.run(*plan, *columns)
 
