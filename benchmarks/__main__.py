@@ -21,6 +21,7 @@ from tests.cloud import nova as cloud_nova
 from benchmarks import audit
 from benchmarks import glance_filter
 from benchmarks import near
+from benchmarks import stores
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore.compute import patch
@@ -211,8 +212,8 @@ def main() -> None:
     parser.add_argument(
         'what',
         nargs='*',
-        help='uploads, near, ceph, move, filter, audit, activation; all if '
-        'none is named',
+        help='uploads, near, ceph, move, filter, audit, lists, drain, '
+        'activation; all if none is named',
     )
     parser.add_argument(
         '--sizes', type=int, nargs='+', default=[1, 2, 4], metavar='GIB'
@@ -226,6 +227,8 @@ def main() -> None:
         *(['ceph', 'move'] if has_ceph else []),
         'filter',
         'audit',
+        'lists',
+        'drain',
         'activation',
     ]
     rows = [('what', 'stock', 'patched', 'patched / stock')]
@@ -261,6 +264,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
         if 'audit' in what:
             rows += audit.compare(pathlib.Path(root))
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
+        if 'lists' in what:
+            rows += stores.lists(pathlib.Path(root))
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
+        if 'drain' in what:
+            rows += stores.drain(pathlib.Path(root), pairs=arguments.pairs)
     if 'activation' in what:
         rows += activation()
     print(table(rows))

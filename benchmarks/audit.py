@@ -1,4 +1,4 @@
-"""What an audit costs beside the listing that Glance makes for it.
+"""What an audit, and other lists, cost beside the listing that Glance makes.
 
 The images are records in Glance's database, with no data behind them. Each
 measurement is a process of its own, so that memory starts from nothing.
@@ -38,6 +38,11 @@ QUERIES = [
     for kind in ('snapshot', 'backup')
     for hidden in ('false', 'true')
 ]
+#: One of a hundred lacks a copy.
+PLACEMENTS = """
+placements:
+- {name: copies, images: all, stores: [central, dcn0]}
+"""
 # Where a page ends, there is where the next one begins.
 NEXT = re.compile(rb'"next": "([^"]+)"')
 
@@ -163,38 +168,68 @@ def listing(url: str, decode: bool) -> int:
     return count
 
 
-def audit(url: str) -> int:
-    """Audit all of them.
-
-    :returns: how many problems there were
-    """
+def connect(url: str) -> Any:
+    """Return what the commands ask."""
     from keystoneauth1 import session as ks_session
     from keystoneauth1 import token_endpoint
     import openstack.connection
 
     from nova_multistore.osc import cloud as osc_cloud
-    from nova_multistore.osc import snapshot_audit
 
-    connection = openstack.connection.Connection(
-        session=ks_session.Session(auth=token_endpoint.Token(url, TOKEN)),
-        # Nova is not asked: each image says what was decided.
-        compute_endpoint_override=url,
-        compute_api_version='2',
-        image_endpoint_override=url,
-        image_api_version='2',
+    return osc_cloud.Cloud(
+        openstack.connection.Connection(
+            session=ks_session.Session(auth=token_endpoint.Token(url, TOKEN)),
+            # Nova is not asked: each image says what was decided.
+            compute_endpoint_override=url,
+            compute_api_version='2',
+            image_endpoint_override=url,
+            image_api_version='2',
+        )
     )
+
+
+def run(url: str, command: Any, *arguments: str) -> int:
+    """Run a command that lists something.
+
+    :returns: how many rows there were
+    """
     app = types.SimpleNamespace(
-        client_manager=types.SimpleNamespace(
-            multistore=osc_cloud.Cloud(connection)
-        ),
+        client_manager=types.SimpleNamespace(multistore=connect(url)),
         stderr=io.StringIO(),
     )
-    command = snapshot_audit.AuditSnapshots(app, None)
-    arguments = ['--all-projects', '-f', 'csv']
+    listed = command(app, None)
+    parser = listed.get_parser('listed')
     with tempfile.TemporaryFile('w+') as app.stdout:
-        command.run(command.get_parser('audit').parse_args(arguments))
+        assert listed.run(parser.parse_args([*arguments, '-f', 'csv'])) < 2
         app.stdout.seek(0)
         return sum(1 for _ in app.stdout) - 1
+
+
+def audit(url: str) -> int:
+    """Audit all of them.
+
+    :returns: how many problems there were
+    """
+    from nova_multistore.osc import snapshot_audit
+
+    return run(url, snapshot_audit.AuditSnapshots, '--all-projects')
+
+
+def usage(url: str) -> int:
+    """Count what each store has."""
+    from nova_multistore.osc import store_list
+
+    return run(url, store_list.ListStores, '--all-projects')
+
+
+def plan(url: str) -> int:
+    """Plan for all of them."""
+    from nova_multistore.osc import placement_plan
+
+    with tempfile.NamedTemporaryFile('w', suffix='.yaml') as file:
+        file.write(PLACEMENTS)
+        file.flush()
+        return run(url, placement_plan.Plan, file.name)
 
 
 def _peak() -> int:
@@ -300,22 +335,25 @@ def compare(
 def main() -> None:
     """Do one of them, and print what it took as JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument('what', choices=['listing', 'decoded', 'audit'])
+    parser.add_argument(
+        'what', choices=['listing', 'decoded', 'audit', 'usage', 'plan']
+    )
     parser.add_argument('--glance', required=True)
     arguments = parser.parse_args()
     begin = time.monotonic()
-    if arguments.what == 'audit':
-        count = audit(arguments.glance)
+    commands = {'audit': audit, 'usage': usage, 'plan': plan}
+    if arguments.what in commands:
+        count = commands[arguments.what](arguments.glance)
     else:
         count = listing(arguments.glance, arguments.what == 'decoded')
     seconds = time.monotonic() - begin
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+    spent = resource.getrusage(resource.RUSAGE_SELF)
     print(
         json.dumps(
             {
                 'count': count,
                 'seconds': seconds,
-                'processor': usage.ru_utime + usage.ru_stime,
+                'processor': spent.ru_utime + spent.ru_stime,
                 'peak': _peak(),
             }
         )

@@ -42,7 +42,7 @@ SILENCE = datetime.timedelta(hours=1)
 #: in seconds.
 IDLE = 300.0
 #: The shortest and the longest pause between two questions, in seconds.
-PAUSES = 1.0, 30.0
+PAUSES = 0.2, 30.0
 
 # The format of times in Glance's API.
 _TIME = '%Y-%m-%dT%H:%M:%SZ'
@@ -370,7 +370,7 @@ class Follower:
         """
         shortest, longest = PAUSES
         quiet = time.monotonic() - self._changed
-        return min(max(shortest, quiet / 10), longest)
+        return min(max(shortest, quiet / 6), longest)
 
 
 def copy(
