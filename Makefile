@@ -49,10 +49,13 @@ EVENTLET = $(shell grep -l mark.eventlet tests/functional/test_*.py)
 # Not "make" by its own name: "make -n" runs the lines that have it.
 again = $(MAKE) -s
 
+# Install without compiling all modules, most of which are not used.
+install = $(1)/pip install -q --disable-pip-version-check --no-compile
+
 # Test releases, each in a virtualenv of its own.
 RELEASES = $(patsubst tests/constraints/%.txt,%, \
 	$(wildcard tests/constraints/release-*.txt))
-tox = $(BIN)/tox run -q $(1:%=-e %) -- --workers $(WORKERS) $(2)
+tox = $(BIN)/tox $(1) -q $(2:%=-e %) -- --workers $(WORKERS) $(3)
 
 # Make a target that needs qemu-img, where that is.
 unless_missing = if command -v qemu-img >/dev/null; then $(again) $(1); fi
@@ -114,14 +117,15 @@ ceph-eventlet:
 
 # All releases, and the table of them in the documentation.
 releases: packages-releases $(READY)
-	@$(call run,$(call tox,$(RELEASES),$(ARGS)); status=$$?; $(BIN)/python -m \
+	@$(call run,$(call tox,run,$(RELEASES),$(ARGS)); status=$$?; $(BIN)/python -m \
 		tests.releases table $(RELEASES:%=.tox/%/result.json) \
 		>doc/source/releases.csv && (exit $$status),releases)
 
 # Some tests on the oldest release and on one in the middle; "make test" has
 # the newest.
 releases-part: packages-releases $(READY)
-	@$(call run,$(call tox,release-2023.1 release-2025.1,--part),releases)
+	@$(call run,$(call tox,run-parallel -p all -o, \
+		release-2023.1 release-2025.1,--part),releases)
 
 upstream: packages $(READY)
 	OS_NOVA_DISABLE_EVENTLET_PATCHING=1 $(BIN)/python -m tests.upstream
@@ -158,8 +162,7 @@ docs: packages-docs $(READY)
 		doc/build/html)
 
 $(READY): $(CONSTRAINTS) $(REQUIREMENTS) pyproject.toml setup.cfg | $(BIN)/pip
-	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) \
-		$(REQUIREMENTS:%=-r %) -e .
+	$(call install,$(BIN)) -c $(CONSTRAINTS) $(REQUIREMENTS:%=-r %) -e .
 	touch $@
 
 $(BIN)/pip: | packages-venv
@@ -181,8 +184,8 @@ ceph: packages
 	@.ci/packages has ceph || { .ci/packages report; exit 1; }
 
 $(CEPH_READY): $(CONSTRAINTS) $(REQUIREMENTS) setup.cfg | $(CEPH_BIN)/pip
-	$(CEPH_BIN)/pip install -q --disable-pip-version-check \
-		-c $(CONSTRAINTS) -r tests/requirements.txt -e .
+	$(call install,$(CEPH_BIN)) -c $(CONSTRAINTS) \
+		-r tests/requirements.txt -e .
 	$(call bind,$(CEPH_BIN),$(CEPH_BINDINGS))
 	touch $@
 

@@ -112,8 +112,10 @@ class _Store:
             )
             while True:
                 image = json.loads(self._ask('GET', f'/v2/images/{image_id}'))
+                # If it is deleted before the import has released it, Glance
+                # answers with success, and lists the store again later.
                 if 'dcn1' in image['stores'].split(',') and not image.get(
-                    'os_glance_importing_to_stores'
+                    'os_glance_import_task'
                 ):
                     break
                 time.sleep(PAUSE)

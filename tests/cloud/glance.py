@@ -48,8 +48,6 @@ HAS_LOCATION_API = _VERSION >= 31
 #: Whether a member of an image may look at it: these ask for its members in a
 #: second transaction, which SQLite does not begin before the first has ended.
 HAS_MEMBERS = not 28 <= _VERSION <= 30
-# An older one is on eventlet.
-_CAN_BE_PRELOADED = _VERSION >= 33
 #: How long a Glance may take to start, or an image to become active, in
 #: seconds.
 PATIENCE = 60
@@ -229,7 +227,7 @@ class Glance(fixtures.Fixture):
         self, environment: Mapping[str, str]
     ) -> subprocess.Popen[bytes] | forks.Process:
         self.log.touch()
-        if _CAN_BE_PRELOADED and not self.launcher:
+        if not self.launcher:
             return preloaded.start(self.root, environment, self.log)
         with self.log.open('ab') as log:
             return subprocess.Popen(
@@ -516,6 +514,14 @@ class Glance(fixtures.Fixture):
 
     def delete_image(self, image_id: str) -> None:
         self._ask('DELETE', f'/v2/images/{image_id}', admin=True)
+
+    def clear(self) -> None:
+        """Delete all images."""
+        for hidden in ('false', 'true'):
+            query = f'limit=1000&visibility=all&os_hidden={hidden}'
+            found = self._ask('GET', f'/v2/images?{query}', admin=True)
+            for image in found['images']:
+                self.delete_image(image['id'])
 
     def size(self, image_id: str) -> int | None:
         """Return an image's size in bytes, as Glance has it."""

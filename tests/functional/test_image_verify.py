@@ -40,13 +40,24 @@ sys.exit(command.run(image_verify.VerifyImages, cloud, *sys.argv[2:]).code)
 """
 
 
-@pytest.fixture
-def glance(tmp_path):
+@pytest.fixture(scope='module')
+def running(tmp_path_factory):
+    """A Glance for all tests."""
     stores = {**dict.fromkeys(FILES, 'file'), 'web': 'http'}
     with cloud_glance.Glance(
-        tmp_path, stores=stores, default='central', filters=FILTER
+        tmp_path_factory.mktemp('glance'),
+        stores=stores,
+        default='central',
+        filters=FILTER,
     ) as glance:
         yield glance
+
+
+@pytest.fixture
+def glance(running):
+    """The Glance, without the images of another test."""
+    yield running
+    running.clear()
 
 
 @pytest.fixture
@@ -260,12 +271,21 @@ def test_refused(glance, verify, args, words):
     assert words in result.words
 
 
-def test_glance_without_the_filter(glance, verify):
-    """It is said before anything is read: another copy would prove nothing."""
-    image_id = make(glance, 'central')
+@pytest.fixture
+def without_filter(glance):
+    """The Glance, without the filter."""
     glance.stop()
     glance.filters = {}
     glance.start()
+    yield glance
+    glance.stop()
+    glance.filters = FILTER
+    glance.start()
+
+
+def test_glance_without_the_filter(without_filter, verify):
+    """It is said before anything is read: another copy would prove nothing."""
+    image_id = make(without_filter, 'central')
 
     result = verify(image_id)
 

@@ -48,13 +48,23 @@ GOLDEN = """
 """
 
 
-@pytest.fixture
-def glance(tmp_path):
+@pytest.fixture(scope='module')
+def running(tmp_path_factory):
+    """A Glance for all tests."""
     stores = {**dict.fromkeys(FILES, 'file'), 'web': 'http'}
     with cloud_glance.Glance(
-        tmp_path, stores=stores, default='central'
+        tmp_path_factory.mktemp('glance'),
+        stores=stores,
+        default='central',
     ) as glance:
         yield glance
+
+
+@pytest.fixture
+def glance(running):
+    """The Glance, without the images of another test."""
+    yield running
+    running.clear()
 
 
 @pytest.fixture
