@@ -213,7 +213,7 @@ def main() -> None:
         'what',
         nargs='*',
         help='uploads, near, ceph, move, filter, audit, lists, drain, '
-        'activation; all if none is named',
+        'apply, activation; all if none is named',
     )
     parser.add_argument(
         '--sizes', type=int, nargs='+', default=[1, 2, 4], metavar='GIB'
@@ -229,6 +229,7 @@ def main() -> None:
         'audit',
         'lists',
         'drain',
+        'apply',
         'activation',
     ]
     rows = [('what', 'stock', 'patched', 'patched / stock')]
@@ -270,6 +271,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
         if 'drain' in what:
             rows += stores.drain(pathlib.Path(root), pairs=arguments.pairs)
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
+        if 'apply' in what:
+            rows += stores.apply(pathlib.Path(root))
     if 'activation' in what:
         rows += activation()
     print(table(rows))

@@ -10,7 +10,9 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import sqlite3
 import statistics
+import threading
 import time
 import urllib.request
 
@@ -184,5 +186,58 @@ def drain(
             f'{script:.1f} s',
             f'{command:.1f} s',
             f'{ratio:.3f}',
+        )
+    ]
+
+
+def apply(
+    root: pathlib.Path, count: int = 100, size: int = 16 * MIB
+) -> list[tuple[str, ...]]:
+    """Copy images by placements, and see how many imports are under way.
+
+    :param root: an existing directory for all that is written
+    :param count: how many images
+    :param size: of each, in bytes
+    :returns: a row of name, the most that can be, and what was
+    """
+    from nova_multistore.osc import placement_apply
+
+    file = root / 'placements.yaml'
+    file.write_text('placements: [{name: x, images: all, stores: [dcn1]}]')
+    seen: list[int] = []
+    over = threading.Event()
+    with cloud_glance.Glance(
+        root, stores=audit.STORES, default='central'
+    ) as glance:
+        for _ in range(count):
+            glance.create_image(
+                os.urandom(size), stores=['dcn0'], disk_format='raw'
+            )
+
+        def look() -> None:
+            database = sqlite3.connect(glance.root / 'glance.sqlite')
+            while not over.wait(PAUSE):
+                [[number]] = database.execute(
+                    "SELECT count(*) FROM tasks WHERE status = 'processing'"
+                )
+                seen.append(number)
+            database.close()
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        begin = time.monotonic()
+        rows = audit.run(glance.url, placement_apply.Apply, str(file))
+        seconds = time.monotonic() - begin
+        over.set()
+        looking.join()
+    assert rows == count
+    mean = statistics.mean(seen)
+    return [
+        (
+            f'placement apply, {count} images of {size // MIB} MiB in '
+            f'{seconds:.0f} s: imports under way',
+            f'{PARALLEL}',
+            f'{mean:.1f}',
+            f'{mean / PARALLEL:.3f}',
         )
     ]
