@@ -1,0 +1,1 @@
+"""Snapshots under faults: a random history from a seed, and what must hold."""
