@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 #: What is wrong, but known: it is reported, or not the package's to mend.
 TOLERATED = ('reported by the audit',)
@@ -51,7 +52,12 @@ def main() -> int:
     parser.add_argument('--json', action='store_true')
     args = parser.parse_args()
     if args.json:
-        print(json.dumps(run(args.seeds[0], args)))
+        try:
+            print(json.dumps(run(args.seeds[0], args)))
+        except Exception:
+            # Nova would log it, and say nothing.
+            traceback.print_exc(file=sys.__stderr__)
+            return 1
         return 0
     wrong = False
     for seed in args.seeds:

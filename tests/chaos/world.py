@@ -254,17 +254,17 @@ class World:
             self._settle()
 
     def _configure(self) -> None:
-        """The operator wants something else."""
-        self._nova.conf(
-            **{
-                'glance.store': self._choose.choice(
-                    [None, None, *STORES, 'nosuch']
-                ),
-                'nova_multistore.copy_to': self._choose.choice(
-                    [[], [], ['reliable'], ['cheap', 'fast']]
-                ),
-            }
-        )
+        """The operator wants something else; stock Nova has no choice."""
+        options = {
+            'glance.store': self._choose.choice(
+                [None, None, *STORES, 'nosuch']
+            ),
+            'nova_multistore.copy_to': self._choose.choice(
+                [[], [], ['reliable'], ['cheap', 'fast']]
+            ),
+        }
+        if self._patched:
+            self._nova.conf(**options)
         self._snapshots()
 
     def _lose_base(self) -> None:
