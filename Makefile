@@ -5,6 +5,7 @@
 #   make demo   ARGS=--keep    leave the demo running
 #   make test   ARGS='-k rbd'  a part of the tests
 #   PYTHON=python3.12 make ... another Python
+#   make chaos  ARGS='--seeds 7'  a history of snapshots and faults
 #   make cloud  PATCHED=no     with a stock nova-compute
 
 PYTHON ?= python3
@@ -75,7 +76,7 @@ bind = site=$$($(1)/python -c \
 	mkdir -p $$site/debian && cp $(2) $$site/debian && \
 	echo debian > $$site/debian.pth
 
-.PHONY: bench ceph ceph-eventlet clean cloud cloud-compute \
+.PHONY: bench ceph ceph-eventlet chaos clean cloud cloud-compute \
 	cloud-down demo docs e2e functional functional-eventlet lint packages \
 	packages-docs packages-e2e packages-releases packages-venv releases \
 	releases-part test test-ceph test-docs unit upstream
@@ -143,6 +144,9 @@ cloud-down:
 
 e2e: $(E2E_READY)
 	@$(E2E_BIN)/python -m pytest tests/e2e $(ARGS)
+
+chaos: packages $(READY)
+	@$(call run,$(BIN)/python -m tests.chaos $(ARGS))
 
 bench: packages
 	@$(call run,$(call with_ceph,-m benchmarks $(ARGS)))

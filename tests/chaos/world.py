@@ -57,13 +57,15 @@ class Tally:
     broken: dict[str, int] = dataclasses.field(default_factory=dict)
     #: What was found, in words.
     details: list[str] = dataclasses.field(default_factory=list)
+    #: What is done now.
+    step: str = ''
     #: How many faults there were, by kind.
     faults: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def wrong(self, what: str, details: str) -> None:
         """Count something that is wrong."""
         self.broken[what] = self.broken.get(what, 0) + 1
-        self.details.append(f'{what}: {details}')
+        self.details.append(f'step {self.step}: {what}: {details}')
 
 
 @dataclasses.dataclass
@@ -163,6 +165,7 @@ class World:
             self._lose_base: 1,
         }
         [act] = self._choose.choices([*weights], [*weights.values()])
+        self.tally.step = f'{self._step} {act.__name__.strip("_")}'
         act()
         self._proxy.rest()
         self._check()
