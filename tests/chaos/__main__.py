@@ -32,13 +32,14 @@ def run(seed: int, args: argparse.Namespace) -> dict[str, object]:
         tempfile.TemporaryDirectory(prefix='chaos-') as root,
         world.World(Path(root), seed, not args.stock, args.rate) as history,
     ):
+        tally = history.tally
         end = time.monotonic() + 60 * args.minutes
         for _ in range(args.steps):
             history.step()
+            print(vars(tally), file=sys.__stderr__, flush=True)
             if time.monotonic() > end:
                 break
         history.end()
-        tally = history.tally
     return {'seed': seed, **vars(tally)}
 
 
