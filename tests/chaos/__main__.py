@@ -11,6 +11,7 @@ allow. The exit code is 1 if something is wrong that the package answers for.
 from __future__ import annotations
 
 import argparse
+import collections
 import json
 import os
 from pathlib import Path
@@ -61,6 +62,7 @@ def main() -> int:
             return 1
         return 0
     wrong = False
+    totals: collections.Counter[str] = collections.Counter()
     for seed in args.seeds:
         # In a process of its own: a history may leave what it likes.
         done = subprocess.run(
@@ -86,12 +88,17 @@ def main() -> int:
             f'seed {seed}: {found["asked"]} asked, {found["whole"]} whole, '
             f'{found["failed"]} failed, faults {sum(found["faults"].values())}'
         )
+        for what in ('asked', 'whole', 'failed'):
+            totals[what] += found[what]
+        totals['faults'] += sum(found['faults'].values())
+        totals.update(found['broken'])
         for what, number in found['broken'].items():
             print(f'  {number} {what}')
             wrong = wrong or what not in TOLERATED
         for line in found['details']:
             print(f'    {line[:400]}')
         sys.stdout.flush()
+    print(', '.join(f'{number} {what}' for what, number in totals.items()))
     return int(wrong)
 
 

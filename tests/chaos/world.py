@@ -98,6 +98,7 @@ class World:
         self._guests: list[Guest] = []
         #: The images that were asked for, and whose they are.
         self._images: dict[str, Guest] = {}
+        self._judged: set[str] = set()
         self.tally = Tally()
 
     def __enter__(self) -> World:
@@ -328,9 +329,12 @@ class World:
             else:
                 self._judge(image, guest)
         for image in present.values():
+            if image['id'] in self._judged:
+                continue
             self.tally.wrong(
-                'an image that nobody asked for', f'{image["id"]}, {image}'
+                'an image that nobody asked for', f'{image["id"]}'
             )
+        self._judged.update(self._images)
         self._images.clear()
 
     def _wake(self, guest: Guest, status: str) -> None:
