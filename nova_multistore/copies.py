@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import datetime
 import enum
+import random
 import re
 import time
 from typing import TYPE_CHECKING
@@ -42,7 +43,12 @@ SILENCE = datetime.timedelta(hours=1)
 #: in seconds.
 IDLE = 300.0
 #: The shortest and the longest pause between two questions, in seconds.
-PAUSES = 0.2, 30.0
+PAUSES = 0.2, 300.0
+#: The longest one if somebody looks on.
+WATCHED = 30.0
+#: By how much a pause may be shorter, so that those who began together do not
+#: ask together.
+JITTER = 0.2
 
 # The format of times in Glance's API.
 _TIME = '%Y-%m-%dT%H:%M:%SZ'
@@ -366,11 +372,15 @@ class Follower:
     def pause(self) -> float:
         """How long to wait before the next look, in seconds.
 
-        It grows while nothing changes.
+        It grows while nothing changes, so what has happened is seen after a
+        sixth of the time that it took, at the latest.
         """
         shortest, longest = PAUSES
+        if self._detailed:
+            longest = min(longest, WATCHED)
         quiet = time.monotonic() - self._changed
-        return min(max(shortest, quiet / 6), longest)
+        pause = min(max(shortest, quiet / 6), longest)
+        return pause * random.uniform(1 - JITTER, 1)
 
 
 def copy(

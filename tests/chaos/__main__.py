@@ -74,7 +74,7 @@ def main() -> int:
                 *('--rate', str(args.rate)),
                 *(['--stock'] if args.stock else []),
             ],
-            env={**os.environ, 'OS_NOVA_DISABLE_EVENTLET_PATCHING': '1'},
+            env={'OS_NOVA_DISABLE_EVENTLET_PATCHING': '1', **os.environ},
             stdout=subprocess.PIPE,
             text=True,
             check=False,

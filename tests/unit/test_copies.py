@@ -220,11 +220,17 @@ def clock(monkeypatch):
     return clock
 
 
-def test_pause(clock):
+@pytest.mark.parametrize(
+    ('detailed', 'longest'),
+    [(False, copies.PAUSES[1]), (True, copies.WATCHED)],
+)
+def test_pause(clock, monkeypatch, detailed, longest):
     """The longer nothing changes, up to a bound."""
+    monkeypatch.setattr(copies, 'JITTER', 0)
     held = Answer(200, image('a', **{TASK: 't', IMPORTING: 'b'}))
-    images, _ = connected(*[held] * 100)
-    follower = copies.Follower(images, IMAGE, detailed=False)
+    tasks = Answer(200, {'tasks': []})
+    images, _ = connected(*([held, tasks] if detailed else [held]) * 100)
+    follower = copies.Follower(images, IMAGE, detailed=detailed)
     pauses = []
 
     for _ in range(100):
@@ -234,7 +240,22 @@ def test_pause(clock):
         clock.sleep(follower.pause)
 
     assert pauses == sorted(pauses)
-    assert (pauses[0], pauses[-1]) == copies.PAUSES
+    assert (pauses[0], pauses[-1]) == (copies.PAUSES[0], longest)
+
+
+def test_jitter(clock):
+    """Those who began together do not ask together."""
+    held = Answer(200, image('a', **{TASK: 't', IMPORTING: 'b'}))
+    images, _ = connected(held)
+    follower = copies.Follower(images, IMAGE, detailed=False)
+    follower.look()
+    clock.sleep(60)
+
+    pauses = {follower.pause for _ in range(100)}
+
+    assert len(pauses) > 50
+    assert min(pauses) >= 10 * (1 - copies.JITTER)
+    assert max(pauses) <= 10
 
 
 def test_copy_through_failures(clock):
