@@ -211,6 +211,7 @@ class World:
                 self._nova.api.post_server_action(guest.id, {'shelve': None})
             except Exception:
                 self.tally.failed += 1
+                self._reset(guest)
                 return
             self._settle()
         made = [i for i in self._all_images() if i['id'] not in before]
@@ -229,6 +230,15 @@ class World:
                 self.tally.wrong('a server does not come back', str(exc))
                 self._guests.remove(guest)
                 self._guests.append(self._boot('fast'))
+
+    def _reset(self, guest: Guest) -> None:
+        """Have a server idle again that nova-api has left busy."""
+        server = self._nova.server(guest.id)
+        if server['OS-EXT-STS:task_state'] is not None:
+            self.tally.wrong('nova-api leaves a server busy', guest.id)
+            self._nova.administrator(self._nova.project).post_server_action(
+                guest.id, {'os-resetState': {'state': 'active'}}
+            )
 
     def _restart_glance(self) -> None:
         """Glance is killed while snapshots are made, and comes back."""
@@ -294,7 +304,8 @@ class World:
             try:
                 self._nova.wait(guest.id)
             except cloud_nova.NovaFailed as exc:
-                self.tally.wrong('a server stays busy', str(exc))
+                self._proxy.rest()
+                self.tally.wrong('a server stays busy', str(exc)[:200])
                 self._guests.remove(guest)
                 self._guests.append(self._boot('fast'))
 
@@ -329,11 +340,13 @@ class World:
             else:
                 self._judge(image, guest)
         for image in present.values():
-            if image['id'] in self._judged:
-                continue
-            self.tally.wrong(
-                'an image that nobody asked for', f'{image["id"]}'
-            )
+            if image['id'] not in self._judged:
+                reported = self._is_reported(image)
+                self.tally.wrong(
+                    'left by nova-api'
+                    + (', reported by the audit' if reported else ''),
+                    f'{image["id"]} is {image["status"]}',
+                )
         self._judged.update(self._images)
         self._images.clear()
 
@@ -373,11 +386,12 @@ class World:
         if status != 'active':
             if self._is_reported(image):
                 self.tally.wrong(
-                    'reported by the audit', f'{image_id} is {status}'
+                    'left by nova-compute, reported by the audit',
+                    f'{image_id} is {status}',
                 )
             else:
                 self.tally.wrong(
-                    'neither active nor gone', f'{image_id} is {status}'
+                    'left by nova-compute', f'{image_id} is {status}'
                 )
             return
         listed = self._glance.stores_of(image_id)
