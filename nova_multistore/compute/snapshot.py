@@ -25,6 +25,7 @@ from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.compute import ceph
 from nova_multistore.compute import copy_to
+from nova_multistore.compute import leftover
 from nova_multistore.compute import ongoing
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def snapshot(
                 compute_utils.delete_image(
                     context, instance, nova_image.API(), image_id
                 )
+            leftover.remove(context, instance, image_id)
     copy_to.start(context, instance, image_id, wanted, making.selection)
     return result
 

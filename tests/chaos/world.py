@@ -23,6 +23,7 @@ from tests.cloud import nova as cloud_nova
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import record
+from nova_multistore.compute import leftover
 from nova_multistore.compute import patch
 from nova_multistore.compute import upload
 from nova_multistore.osc import nova_images
@@ -110,7 +111,7 @@ class World:
             faults.Chaos(self._glance.url, self._seed, self._rate)
         )
         self._stack.callback(patch.remove)
-        upload.PAUSE = 0.1
+        upload.PAUSE = leftover.PAUSE = 0.1
         cloud_nova.register_credentials(opts.COPY_GROUP)
         self._nova = enter(
             cloud_nova.Nova(

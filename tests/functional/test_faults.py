@@ -15,6 +15,7 @@ import time
 import pytest
 
 from nova_multistore import lookup
+from nova_multistore.compute import leftover
 from nova_multistore.compute import upload
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
@@ -61,6 +62,7 @@ def size(patched_nova, glance, server):
 def proxy(nova, glance, module_proxy, monkeypatch):
     """Nova reaches Glance through it; afterwards nothing is half done."""
     monkeypatch.setattr(upload, 'PAUSE', 0.1)
+    monkeypatch.setattr(leftover, 'PAUSE', 0.1)
     nova.conf(**{'glance.api_servers': [module_proxy.url]})
     nova.records.clear()
     lookup.forget()
@@ -140,6 +142,42 @@ def test_shelve_that_fails(nova, glance, qcow2, proxy, size):
     assert {image['id'] for image in glance.images(nova.project)} == before
     proxy.heal()
     nova.delete_server(other)
+
+
+@pytest.mark.parametrize('operation', ['snapshot', 'backup', 'shelve'])
+@pytest.mark.parametrize('times', [1, 3])
+def test_deletion_that_fails(nova, glance, qcow2, proxy, operation, times):
+    """Nova asks once to delete the image; it is gone nevertheless."""
+    other = nova.create_server(glance.create_image(qcow2, stores=['fast']))
+    before = {image['id'] for image in glance.images(nova.project)}
+    proxy.fail(*UPLOAD, cloud_proxy.Answer(500), times=None)
+    proxy.fail('DELETE', '/v2/images/', cloud_proxy.Answer(500), times=times)
+
+    if operation == 'shelve':
+        nova.api.post_server_action(other, {'shelve': None})
+        nova.wait(other)
+    else:
+        getattr(nova, operation)(other)
+    nova.wait_for_line('of a snapshot that failed was deleted')
+
+    assert {image['id'] for image in glance.images(nova.project)} == before
+    nova.delete_server(other)
+
+
+def test_deletion_that_fails_for_long(
+    nova, glance, proxy, server, monkeypatch
+):
+    """What is left is named."""
+    monkeypatch.setattr(leftover, 'PATIENCE', 0.5)
+    proxy.fail(*UPLOAD, cloud_proxy.Answer(500), times=None)
+    proxy.fail('DELETE', '/v2/images/', cloud_proxy.Answer(503), times=None)
+
+    image_id = nova.snapshot(server)
+    said = nova.wait_for_line('was not deleted', logging.WARNING)
+
+    assert f'openstack image delete {image_id}' in said
+    assert glance.image(image_id)['status'] == 'queued'
+    glance.delete_image(image_id)
 
 
 def test_answer_lost(nova, glance, proxy, server, whole):
