@@ -229,7 +229,7 @@ def plan(url: str) -> int:
     with tempfile.NamedTemporaryFile('w', suffix='.yaml') as file:
         file.write(PLACEMENTS)
         file.flush()
-        return run(url, placement_plan.Plan, file.name)
+        return run(url, placement_plan.PlanPlacements, file.name)
 
 
 def _peak() -> int:

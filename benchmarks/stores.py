@@ -226,7 +226,9 @@ def apply(
         looking = threading.Thread(target=look)
         looking.start()
         begin = time.monotonic()
-        rows = audit.run(glance.url, placement_apply.Apply, str(file))
+        rows = audit.run(
+            glance.url, placement_apply.ApplyPlacements, str(file)
+        )
         seconds = time.monotonic() - begin
         over.set()
         looking.join()

@@ -10,6 +10,7 @@ import types
 from typing import Any
 
 from cliff import lister
+from cliff import show
 
 
 class Terminal(io.StringIO):
@@ -56,7 +57,11 @@ def run(
     handler.setLevel(logging.INFO)
     own.log.addHandler(handler)
     try:
-        form = ('-f', 'json') if isinstance(own, lister.Lister) else ()
+        form = (
+            ('-f', 'json')
+            if isinstance(own, (lister.Lister, show.ShowOne))
+            else ()
+        )
         parsed_args = own.get_parser('x').parse_args([*args, *form])
         code = own.run(parsed_args)
     except SystemExit as exc:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _PARALLEL = 8
 
 
-class Apply(base.ListCommand):
+class ApplyPlacements(base.ListCommand):
     """Copy images to where a file says that they are to lie
 
     Those with the fewest copies come first, then those that servers use. With
@@ -89,7 +89,7 @@ class _Application:
 
     def __init__(
         self,
-        command: Apply,
+        command: ApplyPlacements,
         catalogue: stores.Catalogue,
         changes: list[placement.Change],
         parsed_args: argparse.Namespace,

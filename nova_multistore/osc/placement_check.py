@@ -22,7 +22,7 @@ _COLUMNS = ('site', 'image_id', 'name', 'start', 'reason')
 _FAILS = 'fails'
 
 
-class Check(base.ListCommand):
+class CheckPlacements(base.ListCommand):
     """Show from where each site would start a server from each image
 
     The sites stand in the file, and the images are those that its placements

@@ -75,7 +75,7 @@ def planner(
     )
 
 
-class Plan(base.ListCommand):
+class PlanPlacements(base.ListCommand):
     """Show what "placement apply" would copy and delete
 
     Each image that has to change is listed. At the end stands what each store

@@ -38,7 +38,8 @@ from tests import command
 from tests.functional import connect
 relocation.SETTLE = 1.0
 cloud = connect(sys.argv[1])
-sys.exit(command.run(placement_apply.Apply, cloud, *sys.argv[2:]).code)
+result = command.run(placement_apply.ApplyPlacements, cloud, *sys.argv[2:])
+sys.exit(result.code)
 """
 GOLDEN = """
     placements:
@@ -92,17 +93,17 @@ def run(glance, used, tmp_path):
 
 @pytest.fixture
 def plan(run):
-    return lambda *args: run(placement_plan.Plan, *args)
+    return lambda *args: run(placement_plan.PlanPlacements, *args)
 
 
 @pytest.fixture
 def apply(run):
-    return lambda *args: run(placement_apply.Apply, *args)
+    return lambda *args: run(placement_apply.ApplyPlacements, *args)
 
 
 @pytest.fixture
 def check(run):
-    return lambda *args: run(placement_check.Check, *args)
+    return lambda *args: run(placement_check.CheckPlacements, *args)
 
 
 def make(glance, *names, tags=(), **properties):
@@ -396,7 +397,9 @@ def test_all_errors_are_named(glance, plan):
 
 def test_file_that_is_not_there(glance, tmp_path):
     result = command.run(
-        placement_plan.Plan, connect(glance.url), str(tmp_path / 'nosuch')
+        placement_plan.PlanPlacements,
+        connect(glance.url),
+        str(tmp_path / 'nosuch'),
     )
     assert result.code == 2
     assert 'nosuch cannot be read' in result.words
@@ -407,8 +410,8 @@ def test_members_may_not_apply(glance, run):
     image_id = make(glance, 'dcn1', tags=['golden'])
     member = connect(glance.url, cloud_glance.token())
 
-    planned = run(placement_plan.Plan, GOLDEN, cloud=member)
-    result = run(placement_apply.Apply, GOLDEN, cloud=member)
+    planned = run(placement_plan.PlanPlacements, GOLDEN, cloud=member)
+    result = run(placement_apply.ApplyPlacements, GOLDEN, cloud=member)
 
     assert [row['image_id'] for row in planned.rows] == [image_id]
     assert result.code == 2

@@ -125,10 +125,15 @@ def test_entry_points():
         'multistore_image_list': 'ListImages',
         'multistore_image_relocate': 'RelocateImage',
         'multistore_image_show': 'ShowImages',
+        'multistore_image_verify': 'VerifyImages',
+        'multistore_placement_apply': 'ApplyPlacements',
+        'multistore_placement_check': 'CheckPlacements',
+        'multistore_placement_plan': 'PlanPlacements',
         'multistore_snapshot_audit': 'AuditSnapshots',
         'multistore_snapshot_create': 'CreateSnapshot',
         'multistore_store_drain': 'DrainStore',
         'multistore_store_list': 'ListStores',
+        'multistore_store_map': 'MapStores',
     }
 
 
