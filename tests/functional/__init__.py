@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import hashlib
@@ -9,6 +10,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 from keystoneauth1 import session
 from keystoneauth1 import token_endpoint
@@ -18,6 +20,18 @@ import pytest
 from nova_multistore.osc import cloud as osc_cloud
 from tests.cloud import glance as cloud_glance
 
+# Runs a command, as a process.
+_PROGRAM = """
+import importlib
+import sys
+from nova_multistore import relocation
+from tests import command
+from tests.functional import connect
+relocation.SETTLE = 1.0
+module, name, url, *args = sys.argv[1:]
+found = getattr(importlib.import_module(module), name)
+sys.exit(command.run(found, connect(url), *args).code)
+"""
 #: What the end of the output has to say of a run.
 notes: pytest.StashKey[list[str]] = pytest.StashKey()
 
@@ -53,6 +67,40 @@ def equal(glance: cloud_glance.Glance, image_id: str, *stores: str) -> None:
     digests = glance.sha256(image_id)
     assert sorted(digests) == sorted(stores)
     assert len(set(digests.values())) == 1
+
+
+def kill(
+    command: type,
+    glance: cloud_glance.Glance,
+    *args: str,
+    reached: Callable[[], bool],
+    later: float,
+    with_glance: bool,
+) -> None:
+    """Start a command, and kill it.
+
+    :param command: its class
+    :param args: its arguments
+    :param reached: tells whether it is far enough
+    :param later: how long after that, in seconds
+    :param with_glance: kill Glance first, and start it again
+    """
+    process = subprocess.Popen(
+        [
+            *(sys.executable, '-c', _PROGRAM),
+            *(command.__module__, command.__name__, glance.url, *args),
+        ]
+    )
+    while process.poll() is None and not reached():
+        time.sleep(0.002)
+    time.sleep(later)
+    assert process.poll() is None
+    if with_glance:
+        glance.kill()
+    process.kill()
+    process.wait()
+    if with_glance:
+        glance.start()
 
 
 def end_locks(glance: cloud_glance.Glance) -> None:

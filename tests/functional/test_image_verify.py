@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -18,6 +15,7 @@ from tests.cloud import glance as cloud_glance
 from tests.functional import connect
 from tests.functional import end_locks
 from tests.functional import equal
+from tests.functional import kill
 from tests.functional import replaced
 
 KIB = 1 << 10
@@ -26,18 +24,6 @@ FILES = ('central', 'dcn0', 'dcn1')
 FILTER = {'multistore': 'egg:nova-multistore#glance_api'}
 #: How often a command or a Glance is killed, and how many images there are.
 KILLS, MANY = 4, 12
-#: Verifies images, as a process.
-PROGRAM = """
-import sys
-from nova_multistore import relocation
-from nova_multistore.osc import image_verify
-from tests import command
-from tests.functional import connect
-from tests.functional import end_locks
-relocation.SETTLE = 1.0
-cloud = connect(sys.argv[1])
-sys.exit(command.run(image_verify.VerifyImages, cloud, *sys.argv[2:]).code)
-"""
 
 
 @pytest.fixture(scope='module')
@@ -372,23 +358,15 @@ def test_killed_at_any_moment(glance, verify, seed):
         for image_id in image_ids:
             if 'dcn0' in glance.stores_of(image_id):
                 flip(glance, 'dcn0', image_id, choose.randrange(len(DATA)))
-        process = subprocess.Popen(
-            [
-                *(sys.executable, '-c', PROGRAM, glance.url),
-                *('--all-projects', '--fix', '--timeout', '2'),
-            ]
-        )
         begun = len(reparations(glance))
-        while process.poll() is None and len(reparations(glance)) == begun:
-            time.sleep(0.002)
-        time.sleep(choose.uniform(0, 0.2))
-        assert process.poll() is None
-        if number % 2:
-            glance.kill()
-        process.kill()
-        process.wait()
-        if number % 2:
-            glance.start()
+        kill(
+            image_verify.VerifyImages,
+            glance,
+            *('--all-projects', '--fix', '--timeout', '2'),
+            reached=lambda begun=begun: len(reparations(glance)) != begun,
+            later=choose.uniform(0, 0.2),
+            with_glance=bool(number % 2),
+        )
         for image_id in image_ids:
             assert {'central', 'dcn1'} <= {*glance.stores_of(image_id)}
     end_locks(glance)

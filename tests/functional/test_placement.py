@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 import textwrap
-import time
 import uuid
 
 import pytest
@@ -22,6 +19,7 @@ from tests.functional import broken
 from tests.functional import connect
 from tests.functional import end_locks
 from tests.functional import equal
+from tests.functional import kill
 
 KIB = 1 << 10
 DATA = os.urandom(64 * KIB)
@@ -29,18 +27,6 @@ FILES = ('central', 'dcn0', 'dcn1')
 #: How often a command or a Glance is killed, and how many images there are.
 KILLS, MANY = 4, 30
 LARGE = os.urandom(1024 * KIB)
-#: Applies placements, as a process.
-PROGRAM = """
-import sys
-from nova_multistore import relocation
-from nova_multistore.osc import placement_apply
-from tests import command
-from tests.functional import connect
-relocation.SETTLE = 1.0
-cloud = connect(sys.argv[1])
-result = command.run(placement_apply.ApplyPlacements, cloud, *sys.argv[2:])
-sys.exit(result.code)
-"""
 GOLDEN = """
     placements:
     - name: golden
@@ -484,23 +470,16 @@ def test_killed_at_any_moment(glance, apply, tmp_path, seed):
     ]
     arrived = glance.directory('dcn1')
     for number in range(KILLS):
-        process = subprocess.Popen(
-            [
-                *(sys.executable, '-c', PROGRAM, glance.url, str(path)),
-                *('--prune', '--timeout', '2'),
-            ]
-        )
         goal = len([*arrived.iterdir()]) + choose.randint(1, 3)
-        while process.poll() is None and len([*arrived.iterdir()]) < goal:
-            time.sleep(0.002)
-        time.sleep(choose.uniform(0, 0.1))
-        assert process.poll() is None
-        if number % 2:
-            glance.kill()
-        process.kill()
-        process.wait()
-        if number % 2:
-            glance.start()
+        kill(
+            placement_apply.ApplyPlacements,
+            glance,
+            str(path),
+            *('--prune', '--timeout', '2'),
+            reached=lambda goal=goal: len([*arrived.iterdir()]) >= goal,
+            later=choose.uniform(0, 0.1),
+            with_glance=bool(number % 2),
+        )
         for image_id in image_ids:
             assert glance.stores_of(image_id)
     end_locks(glance)

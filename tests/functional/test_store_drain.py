@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -20,6 +17,7 @@ from tests.functional import broken
 from tests.functional import connect
 from tests.functional import end_locks
 from tests.functional import equal
+from tests.functional import kill
 
 KIB = 1 << 10
 DATA = os.urandom(64 * KIB)
@@ -28,17 +26,6 @@ FILES = ('central', 'dcn0', 'dcn1')
 KILLS = 4
 #: How many images there are then, and how large they are.
 MANY, LARGE = 30, os.urandom(1024 * KIB)
-#: Empties a store, as a process.
-PROGRAM = """
-import sys
-from nova_multistore import relocation
-from nova_multistore.osc import store_drain
-from tests import command
-from tests.functional import connect
-relocation.SETTLE = 1.0
-cloud = connect(sys.argv[1])
-sys.exit(command.run(store_drain.DrainStore, cloud, *sys.argv[2:]).code)
-"""
 
 
 @pytest.fixture
@@ -205,25 +192,17 @@ def test_killed_at_any_moment(glance, drain, seed):
         glance.create_image(LARGE, stores=['dcn0'], disk_format='raw')
         for _ in range(MANY)
     ]
+    arrived = glance.directory('dcn1')
     for number in range(KILLS):
-        process = subprocess.Popen(
-            [
-                *(sys.executable, '-c', PROGRAM, glance.url),
-                *('dcn0', '--to', 'dcn1', '--timeout', '2'),
-            ]
-        )
-        arrived = glance.directory('dcn1')
         goal = len([*arrived.iterdir()]) + choose.randint(1, 3)
-        while process.poll() is None and len([*arrived.iterdir()]) < goal:
-            time.sleep(0.002)
-        time.sleep(choose.uniform(0, 0.1))
-        assert process.poll() is None
-        if number % 2:
-            glance.kill()
-        process.kill()
-        process.wait()
-        if number % 2:
-            glance.start()
+        kill(
+            store_drain.DrainStore,
+            glance,
+            *('dcn0', '--to', 'dcn1', '--timeout', '2'),
+            reached=lambda goal=goal: len([*arrived.iterdir()]) >= goal,
+            later=choose.uniform(0, 0.1),
+            with_glance=bool(number % 2),
+        )
         for image_id in image_ids:
             names = glance.stores_of(image_id)
             digests = glance.sha256(image_id)
