@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import hashlib
@@ -150,6 +151,9 @@ class Verifier:
         """
         broken = {s: f for s, f in found.items() if f.state in BROKEN}
         if not broken:
+            if copies.REPAIR in image:
+                # An earlier run was stopped when all had been done.
+                self._done(image['id'])
             return {}
         keeper = self._keeper(image, found)
         if keeper is None:
@@ -248,8 +252,13 @@ class Verifier:
         for copy in made:
             found[copy.store] = self._judge(image, copy)
         if all(copy.state is copies.State.DONE for copy in made):
-            self._images.remove_property(image_id, copies.REPAIR)
+            self._done(image_id)
         return found
+
+    def _done(self, image_id: str) -> None:
+        """Remove the property that says what is to be made again."""
+        with contextlib.suppress(exception.MultistoreError):
+            self._images.remove_property(image_id, copies.REPAIR)
 
     def _judge(self, image: dict[str, Any], copy: copies.Copy) -> Finding:
         """Read a copy that was made again."""

@@ -119,6 +119,29 @@ def test_other_length(glance, verify, size):
     equal(glance, image_id, 'central', 'dcn0')
 
 
+def test_stopped_when_all_was_done(glance, verify):
+    """Another run removes what says that a copy is being made again."""
+    image_id = make(glance, 'central', 'dcn0', nova_multistore_repair='dcn0')
+
+    assert verify(image_id).code == 0
+    assert copies.REPAIR in glance.image(image_id)
+    assert verify(image_id, '--fix').code == 0
+
+    assert copies.REPAIR not in glance.image(image_id)
+    equal(glance, image_id, 'central', 'dcn0')
+
+
+def test_stopped_before_the_copy(glance, verify):
+    """Another run makes it."""
+    image_id = make(glance, 'central', nova_multistore_repair='dcn0')
+
+    assert verify(image_id).states['dcn0'] == 'missing'
+    assert verify(image_id, '--fix').states['dcn0'] == 'repaired'
+
+    assert copies.REPAIR not in glance.image(image_id)
+    equal(glance, image_id, 'central', 'dcn0')
+
+
 def test_only_copy(glance, verify):
     """It is never deleted."""
     image_id = make(glance, 'dcn0')
