@@ -151,7 +151,9 @@ class Verifier:
         """
         broken = {s: f for s, f in found.items() if f.state in BROKEN}
         if not broken:
-            if copies.REPAIR in image:
+            named = copies.split(image.get(copies.REPAIR))
+            good = [s for s, f in found.items() if f.state is State.GOOD]
+            if named and set(named) <= set(good):
                 # An earlier run was stopped when all had been done.
                 self._done(image['id'])
             return {}
