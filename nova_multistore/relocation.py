@@ -56,12 +56,7 @@ def leave(
     :raises LookupFailed: Glance did not answer
     :raises GlanceRefused: the image is not there
     """
-    deadline = time.monotonic() + SETTLE
-    after = images.show(before['id'])
-    while (held := _is_held(images, after)) and time.monotonic() < deadline:
-        # The store has the image before the import that copied it has ended.
-        time.sleep(PAUSE)
-        after = images.show(before['id'])
+    after, held = released(images, before['id'])
     if found := _problems(before, after, target, held):
         raise exception.NotWhole(after['id'], found)
     reasons = others(after, target, sources, catalogue)
@@ -77,6 +72,29 @@ def leave(
         with contextlib.suppress(exception.MultistoreError):
             images.remove_property(after['id'], record.MOVE_FROM)
     return Departure(reasons, tuple(refused))
+
+
+def released(
+    images: image_api.Images, image_id: str
+) -> tuple[dict[str, Any], bool]:
+    """Wait for the end of an import.
+
+    A store has the image before the import that copied it has ended. What is
+    changed before that, Glance may change back.
+
+    :param images: Glance's image API
+    :param image_id: the image's id
+    :returns: the image, and whether an import works on it still
+    :raises LookupFailed: Glance did not answer
+    :raises GlanceRefused: the image is not there
+    """
+    deadline = time.monotonic() + SETTLE
+    while True:
+        image = images.show(image_id)
+        held = _is_held(images, image)
+        if not held or time.monotonic() >= deadline:
+            return image, held
+        time.sleep(PAUSE)
 
 
 def others(

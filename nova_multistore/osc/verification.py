@@ -260,7 +260,9 @@ class Verifier:
     def _done(self, image_id: str) -> None:
         """Remove the property that says what is to be made again."""
         with contextlib.suppress(exception.MultistoreError):
-            self._images.remove_property(image_id, copies.REPAIR)
+            _image, held = relocation.released(self._images, image_id)
+            if not held:
+                self._images.remove_property(image_id, copies.REPAIR)
 
     def _judge(self, image: dict[str, Any], copy: copies.Copy) -> Finding:
         """Read a copy that was made again."""
