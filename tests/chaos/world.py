@@ -119,6 +119,7 @@ class World:
                 self._glance,
                 before_compute=patch.apply if self._patched else lambda: None,
                 small_disks=True,
+                leftovers=True,
             )
         )
         self._nova.conf(
