@@ -119,7 +119,6 @@ class World:
                 self._glance,
                 before_compute=patch.apply if self._patched else lambda: None,
                 small_disks=True,
-                leftovers=True,
             )
         )
         self._nova.conf(

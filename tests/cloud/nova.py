@@ -84,8 +84,6 @@ class Nova(fixtures.Fixture):
     :param before_compute: called before each start of nova-compute
     :param small_disks: give a server a disk as large as its image, not 1 GiB
     :param filtered: have the package's filter in nova-api's pipelines
-    :param leftovers: have nova-compute look later whether the image of a
-        failed snapshot is gone; other tests would count that question
     :param options: further options of nova.conf, as "group.name" or, in
         `[DEFAULT]`, "name"
     """
@@ -98,7 +96,6 @@ class Nova(fixtures.Fixture):
         before_compute: Callable[[], None] = lambda: None,
         small_disks: bool = False,
         filtered: bool = False,
-        leftovers: bool = False,
         **options: object,
     ) -> None:
         self.root = Path(root).resolve()
@@ -107,7 +104,6 @@ class Nova(fixtures.Fixture):
         self.before_compute = before_compute
         self.small_disks = small_disks
         self.filtered = filtered
-        self.leftovers = leftovers
         self.options = options
         #: What was logged at INFO and above, since the start.
         self.records: list[logging.LogRecord] = []
@@ -140,13 +136,6 @@ class Nova(fixtures.Fixture):
             )
         )
         self.useFixture(_PromptMessages())
-        if not self.leftovers:
-            self.useFixture(
-                fixtures.MonkeyPatch(
-                    'nova_multistore.compute.leftover.remove',
-                    lambda *args: None,
-                )
-            )
         self._case = _Case(self)
         self._case.setUp()
         for name in ('save', 'destroy'):

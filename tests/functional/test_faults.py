@@ -27,8 +27,6 @@ from tests.functional import unwritable
 pytestmark = pytest.mark.eventlet
 
 MIB = 1 << 20
-#: The cloud of the tests is without it.
-REMOVE = leftover.remove
 UPLOAD = ('PUT', '/file$')
 DISCOVERY = ('GET', '/v2/info/stores$')
 
@@ -65,7 +63,6 @@ def proxy(nova, glance, module_proxy, monkeypatch):
     """Nova reaches Glance through it; afterwards nothing is half done."""
     monkeypatch.setattr(upload, 'PAUSE', 0.1)
     monkeypatch.setattr(leftover, 'PAUSE', 0.1)
-    monkeypatch.setattr(leftover, 'remove', REMOVE)
     nova.conf(**{'glance.api_servers': [module_proxy.url]})
     nova.records.clear()
     lookup.forget()
