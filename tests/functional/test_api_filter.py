@@ -552,6 +552,8 @@ def test_requests(nova, glance, act, server):
         return [
             (r.method, r.path.replace(image_id, 'ID'))
             for r in glance.requests()
+            # What another test's failed snapshot has left is looked at later.
+            if image_id in r.path or not r.path.startswith('/v2/images/')
         ]
 
     requests(store='reliable')
