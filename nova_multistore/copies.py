@@ -445,8 +445,12 @@ class _Copying:
                     raise exception.CopyInterrupted(self._asked, exc) from exc
                 else:
                     raise
-            left = max(0.0, deadline - time.monotonic())
-            time.sleep(min(self._follower.pause, left))
+            now = time.monotonic()
+            pauses = [self._follower.pause, max(0.0, deadline - now)]
+            if self._next > now:
+                # It is asked again then, if the image is held still.
+                pauses.append(self._next - now + PAUSES[0])
+            time.sleep(min(pauses))
 
     def _found(self) -> tuple[Copy, ...]:
         return tuple(
