@@ -67,6 +67,11 @@ class Catalogue:
     unsettled: bool = False
 
     @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all stores."""
+        return tuple(s.id for s in self.stores)
+
+    @property
     def writable(self) -> tuple[str, ...]:
         """Ids of the stores that can be written to."""
         return tuple(s.id for s in self.stores if not s.read_only)
@@ -80,6 +85,13 @@ class Catalogue:
     def places(self) -> dict[str, Place]:
         """Where stores keep their images, by store id, as far as known."""
         return {s.id: s.place for s in self.stores if s.place}
+
+    def named(self, store: str) -> Store:
+        """Return a store; one that only another Glance has is its id alone.
+
+        :param store: store id
+        """
+        return next((s for s in self.stores if s.id == store), Store(store))
 
     def after(self, earlier: Catalogue | None) -> Catalogue:
         """Fill in places from an earlier catalogue, if this one is unsettled.
@@ -106,7 +118,7 @@ class Catalogue:
         """
         if store in self.writable:
             return
-        if any(s.id == store for s in self.stores):
+        if store in self.ids:
             raise exception.ReadOnlyStore(store, self.writable)
         raise exception.UnknownStore(store, self.writable)
 

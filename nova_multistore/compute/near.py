@@ -86,9 +86,8 @@ def nearest(context: RequestContext, image_id: str) -> str | None:
     catalogue = facts.catalogue
     if catalogue is None or len(stores) < 2:
         return None
-    known = {store.id for store in catalogue.stores}
     for store in (facts.own_store, CONF.glance.store):
-        if store in stores and store in known:
+        if store in stores and store in catalogue.ids:
             return str(store)
     return None
 

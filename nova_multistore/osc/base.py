@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import argparse
 import contextlib
 import enum
@@ -161,6 +162,36 @@ class ListCommand(Command, command.Lister):
             yield said
 
 
+class TotalsCommand(ListCommand):
+    """A command whose totals and exit code are known after the last row."""
+
+    _error: exception.MultistoreError | None = None
+
+    @abc.abstractmethod
+    def end(self) -> int:
+        """Print the totals.
+
+        :returns: the exit code
+        """
+
+    def until_error(
+        self, rows: Iterable[tuple[Any, ...]]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Return rows until there is an error, which is raised at the end."""
+        try:
+            yield from rows
+        except exception.MultistoreError as exc:
+            self._error = exc
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        code = super().run(parsed_args) or self.end()
+        if self._error is not None:
+            raise exceptions.CommandError(
+                f'{self._error}; not all images were seen'
+            )
+        return code
+
+
 class _Titles:
     """Formats a table whose columns have titles.
 
@@ -313,9 +344,8 @@ def check_known(catalogue: stores.Catalogue, store: str) -> None:
     :param store: store id
     :raises UsageError: it does not
     """
-    known = [s.id for s in catalogue.stores]
-    if store not in known:
+    if store not in catalogue.ids:
         raise UsageError(
             f"store '{store}' is not one of Glance's stores; they are "
-            f'{", ".join(known) or "not several"}'
+            f'{", ".join(catalogue.ids) or "not several"}'
         )

@@ -8,8 +8,6 @@ import threading
 from typing import TYPE_CHECKING
 from typing import Any
 
-from osc_lib import exceptions
-
 from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import stores
@@ -38,7 +36,7 @@ _WITH_DATA = ('active', 'deactivated')
 _UNLISTED = {State.GOOD, State.GONE}
 
 
-class VerifyImages(base.ListCommand):
+class VerifyImages(base.TotalsCommand):
     """Read copies of images, and compare them with Glance's hash
 
     Each copy is read from its own store. With --fix, a copy that is damaged
@@ -85,10 +83,6 @@ class VerifyImages(base.ListCommand):
         base.add_timeout(parser, 'with --fix, for each image: ')
         return parser
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        # The exit code is known after the last row.
-        return super().run(parsed_args) or self._verification.end()
-
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
@@ -112,7 +106,10 @@ class VerifyImages(base.ListCommand):
         if parsed_args.sample:
             images = sample(images, parsed_args.sample)
         self._verification = _Verification(self, catalogue, parsed_args)
-        return _COLUMNS, self._verification.rows(images)
+        return _COLUMNS, self.until_error(self._verification.rows(images))
+
+    def end(self) -> int:
+        return self._verification.end()
 
 
 def _check_filter(cloud: Cloud) -> None:
@@ -207,7 +204,6 @@ class _Verification:
         # Bytes that were read, and images.
         self._read = self._images = 0
         self._copies: collections.Counter[State] = collections.Counter()
-        self._error: exception.MultistoreError | None = None
         self._verifier = verification.Verifier(
             command.cloud.images,
             catalogue,
@@ -220,26 +216,20 @@ class _Verification:
     ) -> Iterator[tuple[Any, ...]]:
         """Return a row for each copy that is to be listed."""
         unlisted = {State.GONE} if self._args.images else _UNLISTED
-        try:
-            with self._said:
-                for image, found in bounded.each(
-                    self._verify, images, _PARALLEL
-                ):
-                    self._images += 1
-                    self._copies.update(f.state for f in found.values())
-                    self._show()
-                    for store, finding in found.items():
-                        if finding.state not in unlisted:
-                            yield (
-                                image['id'],
-                                image.get('name'),
-                                store,
-                                finding.state.value,
-                                finding.reason,
-                            )
-        except exception.MultistoreError as exc:
-            # The rows that were found are printed before it is raised.
-            self._error = exc
+        with self._said:
+            for image, found in bounded.each(self._verify, images, _PARALLEL):
+                self._images += 1
+                self._copies.update(f.state for f in found.values())
+                self._show()
+                for store, finding in found.items():
+                    if finding.state not in unlisted:
+                        yield (
+                            image['id'],
+                            image.get('name'),
+                            store,
+                            finding.state.value,
+                            finding.reason,
+                        )
 
     def _verify(
         self, image: dict[str, Any]
@@ -262,7 +252,6 @@ class _Verification:
         """Print the totals.
 
         :returns: the exit code
-        :raises osc_lib.exceptions.CommandError: not all images were seen
         """
         del self._copies[State.GONE]
         counts = ', '.join(
@@ -274,10 +263,6 @@ class _Verification:
             f'{sizes.count(self._images, "image")}, {sizes.words(self._read)} '
             f'read; copies: {counts or "none"}\n'
         )
-        if self._error is not None:
-            raise exceptions.CommandError(
-                f'{self._error}; not all images were seen'
-            )
         if any(self._copies[state] for state in verification.BROKEN):
             return base.Outcome.FAILED
         if any(self._copies[state] for state in verification.OPEN):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _PARALLEL = 8
 
 
-class ApplyPlacements(base.ListCommand):
+class ApplyPlacements(base.TotalsCommand):
     """Copy images to where a file says that they are to lie
 
     Those with the fewest copies come first, then those that servers use. With
@@ -53,10 +53,6 @@ class ApplyPlacements(base.ListCommand):
         base.add_timeout(parser, 'for each image: ')
         return parser
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        # The exit code is known after the last row.
-        return super().run(parsed_args) or self._application.end()
-
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
@@ -69,6 +65,9 @@ class ApplyPlacements(base.ListCommand):
         ]
         self._application = _Application(self, catalogue, changes, parsed_args)
         return report.COLUMNS, self._application.rows()
+
+    def end(self) -> int:
+        return self._application.end()
 
 
 def _size(text: str) -> int:

@@ -87,13 +87,12 @@ def _check_site(
 
     :raises UsageError: it has not
     """
-    known = [store.id for store in catalogue.stores]
     for store in (site.ceph, site.store, *site.stores):
-        if store is not None and store not in known:
+        if store is not None and store not in catalogue.ids:
             raise placements.error(
                 site.line,
                 f"{site.name} names store '{store}', which Glance does not "
-                f'have; it has {", ".join(known)}',
+                f'have; it has {", ".join(catalogue.ids)}',
             )
 
 

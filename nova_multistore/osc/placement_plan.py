@@ -7,10 +7,8 @@ import pathlib
 from typing import TYPE_CHECKING
 from typing import Any
 
-from osc_lib import exceptions
 from osc_lib.cli import format_columns
 
-from nova_multistore import exception
 from nova_multistore.osc import base
 from nova_multistore.osc import placement
 from nova_multistore.osc import placement_file
@@ -75,7 +73,7 @@ def planner(
     )
 
 
-class PlanPlacements(base.ListCommand):
+class PlanPlacements(base.TotalsCommand):
     """Show what "placement apply" would copy and delete
 
     Each image that has to change is listed. At the end stands what each store
@@ -88,36 +86,24 @@ class PlanPlacements(base.ListCommand):
         add_arguments(parser)
         return parser
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        # The totals are known after the last row.
-        code = super().run(parsed_args)
-        if not code:
-            self._sums.show(self.app.stderr)
-            if self._error is not None:
-                raise exceptions.CommandError(
-                    f'{self._error}; not all images were seen'
-                )
-        return code
-
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
         plan, _, catalogue = planner(self, parsed_args.file)
         self._sums = Sums(catalogue)
-        self._error: exception.MultistoreError | None = None
-        return _COLUMNS, self._rows(plan, parsed_args.prune)
+        return _COLUMNS, self.until_error(self._rows(plan, parsed_args.prune))
+
+    def end(self) -> int:
+        self._sums.show(self.app.stderr)
+        return base.Outcome.DONE
 
     def _rows(
         self, plan: placement.Planner, prune: bool
     ) -> Iterator[tuple[Any, ...]]:
-        try:
-            for change in plan.changes(prune):
-                self._sums.add(change)
-                if change.copy_to or change.delete_from:
-                    yield _row(change)
-        except exception.MultistoreError as exc:
-            # The rows that were found are printed before it is raised.
-            self._error = exc
+        for change in plan.changes(prune):
+            self._sums.add(change)
+            if change.copy_to or change.delete_from:
+                yield _row(change)
 
 
 def _row(change: placement.Change) -> tuple[Any, ...]:
@@ -141,7 +127,7 @@ class Sums:
     """
 
     def __init__(self, catalogue: stores.Catalogue) -> None:
-        self._stores = [store.id for store in catalogue.stores]
+        self._stores = catalogue.ids
         self._images = 0
         self._changed = 0
         # Numbers and bytes, by store and by whether they are copied.

@@ -39,7 +39,7 @@ _COLUMNS = (
 )
 
 
-class AuditSnapshots(base.ListCommand):
+class AuditSnapshots(base.TotalsCommand):
     """List what is wrong with snapshots and backups
 
     Images without a problem are not listed. An image that has a record of the
@@ -67,10 +67,6 @@ class AuditSnapshots(base.ListCommand):
         base.add_timeout(parser, 'with --fix, for each image: ')
         return parser
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        # The exit code is known after the last row.
-        return super().run(parsed_args) or self._audit.end()
-
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
@@ -79,6 +75,9 @@ class AuditSnapshots(base.ListCommand):
             self.cloud, settings, parsed_args, self.app.stdout, self.app.stderr
         )
         return _COLUMNS, self._audit.rows()
+
+    def end(self) -> int:
+        return self._audit.end()
 
 
 class _Audit:
@@ -101,7 +100,7 @@ class _Audit:
         self._args = parsed_args
         self._stdout = stdout
         self._stderr = stderr
-        self._totals = sizes.Totals(s.id for s in settings.catalogue.stores)
+        self._totals = sizes.Totals(settings.catalogue.ids)
         self._problems = 0
         self._mended = 0
         self._copied = 0

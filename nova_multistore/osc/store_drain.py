@@ -30,7 +30,7 @@ _COLUMNS = ('id', 'name', 'project_id', 'status', 'size', 'stores', 'reason')
 _PARALLEL = 8
 
 
-class DrainStore(base.ListCommand):
+class DrainStore(base.TotalsCommand):
     """Have all images leave a store, for administrators
 
     An image that no other store has is copied first. Nothing is deleted before
@@ -60,10 +60,6 @@ class DrainStore(base.ListCommand):
         base.add_timeout(parser, 'for each image: ')
         return parser
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        # The exit code is known after the last row.
-        return super().run(parsed_args) or self._drain.end()
-
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
@@ -78,7 +74,10 @@ class DrainStore(base.ListCommand):
             )
         nova_images.check_administrator(self.cloud, 'to drain a store')
         self._drain = _Drain(self, catalogue, store, target, parsed_args)
-        return _COLUMNS, self._drain.rows()
+        return _COLUMNS, self.until_error(self._drain.rows())
+
+    def end(self) -> int:
+        return self._drain.end()
 
 
 class _Drain:
@@ -109,18 +108,13 @@ class _Drain:
         self._kept: set[str] = set()
         # Ids of all images that were in the store.
         self._seen: set[str] = set()
-        self._error: exception.MultistoreError | None = None
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Return a row for each image that stays."""
-        try:
-            with progress.start(self._stderr) as said:
-                # Images may arrive meanwhile.
-                while (yield from self._pass(said)):
-                    pass
-        except exception.MultistoreError as exc:
-            # The rows that were found are printed before it is raised.
-            self._error = exc
+        with progress.start(self._stderr) as said:
+            # Images may arrive meanwhile.
+            while (yield from self._pass(said)):
+                pass
 
     def _pass(
         self, said: progress.Progress
@@ -226,7 +220,6 @@ class _Drain:
         """Print the totals.
 
         :returns: the exit code
-        :raises osc_lib.exceptions.CommandError: not all images were seen
         """
         dry = self._args.dry_run
         self._stderr.write(
@@ -237,10 +230,6 @@ class _Drain:
             f'{"would be" if dry else "were"} copied to {self._target} '
             f'first; {len(self._kept)} stay\n'
         )
-        if self._error is not None:
-            raise exceptions.CommandError(
-                f'{self._error}; not all images were seen'
-            )
         if not self._kept:
             return base.Outcome.DONE
         return base.Outcome.PARTLY if self._left else base.Outcome.FAILED

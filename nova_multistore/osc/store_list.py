@@ -79,17 +79,16 @@ class ListStores(base.ListCommand):
         filters = nova_images.owner(
             self.cloud, parsed_args.all_projects, parsed_args.project
         )
-        totals = sizes.Totals(store.id for store in catalogue.stores)
+        totals = sizes.Totals(catalogue.ids)
         for page in nova_images.pages(self.cloud, filters, (None,)):
             for image in page:
                 totals.add(image)
         found = totals.usages
         if parsed_args.metrics:
             _write_metrics(parsed_args.metrics, catalogue, found)
-        known = {store.id: store for store in catalogue.stores}
         return _COLUMNS, (
             # A store that another Glance has is known by its images alone.
-            _row(known.get(store_id, stores.Store(store_id)), usage)
+            _row(catalogue.named(store_id), usage)
             for store_id, usage in found.items()
         )
 

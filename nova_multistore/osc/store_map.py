@@ -95,7 +95,7 @@ class Drawing:
 
     def __init__(self, catalogue: stores.Catalogue) -> None:
         self._catalogue = catalogue
-        self._totals = sizes.Totals(store.id for store in catalogue.stores)
+        self._totals = sizes.Totals(catalogue.ids)
         self._most = max(10, _CELLS // (len(catalogue.stores) or 1))
         # The largest images of each store.
         self._cells: dict[str, list[tuple[int, int, str, treemap.Cell, Any]]]
@@ -159,8 +159,7 @@ class Drawing:
 
     def _title(self, store_id: str) -> str:
         usage = self.usages[store_id]
-        known = {store.id: store for store in self._catalogue.stores}
-        store = known.get(store_id, stores.Store(store_id))
+        store = self._catalogue.named(store_id)
         about = [
             store.place.type if store.place else '',
             'default' if store.default else '',

@@ -59,6 +59,10 @@ class Finding:
     state: State
     reason: str = ''
 
+    def because(self, reason: str) -> Finding:
+        """Return the same with a further reason."""
+        return Finding(self.state, f'{self.reason}; {reason}')
+
 
 class Verifier:
     """Reads copies of images, each from its own store.
@@ -108,7 +112,7 @@ class Verifier:
     def _look(self, image: dict[str, Any], store: str) -> Finding:
         """Read one copy."""
         algorithm, expected = image['os_hash_algo'], image['os_hash_value']
-        if store not in [known.id for known in self._catalogue.stores]:
+        if store not in self._catalogue.ids:
             return Finding(State.UNREADABLE, "not one of this Glance's stores")
         if not (algorithm and expected):
             return Finding(State.UNKNOWN, 'Glance has no hash of the image')
@@ -159,14 +163,17 @@ class Verifier:
             return {}
         keeper = self._keeper(image, found)
         if keeper is None:
-            return _all(broken, 'no other copy is good')
+            return {
+                store: finding.because('no other copy is good')
+                for store, finding in broken.items()
+            }
         present = stores.of_image(image)
         after = {
             store: self._again(image, store, finding)
             for store, finding in broken.items()
             if store in present
         }
-        certain = [s for s, f in after.items() if f == broken[s]]
+        certain = {s: f for s, f in after.items() if f == broken[s]}
         wanted = [s for s in broken if s in certain or s not in present]
         if not wanted:
             return after
@@ -175,7 +182,7 @@ class Verifier:
                 self._replace(image, keeper, certain, wanted, timeout)
             )
         except exception.MultistoreError as exc:
-            after.update(_all({s: broken[s] for s in wanted}, str(exc)))
+            after.update((s, broken[s].because(str(exc))) for s in wanted)
         return after
 
     def _keeper(
@@ -193,11 +200,10 @@ class Verifier:
     ) -> Finding:
         """Make sure that a copy is broken."""
         if before.state is State.MISSING and not self._is_alive(image, store):
-            return _all(
-                {store: before},
+            return before.because(
                 'nothing else can be read from this store, so it may not be '
-                'mounted',
-            )[store]
+                'mounted'
+            )
         now = self._look(image, store)
         if now == before:
             return before
@@ -222,14 +228,14 @@ class Verifier:
         self,
         image: dict[str, Any],
         keeper: str,
-        certain: list[str],
+        certain: dict[str, Finding],
         wanted: list[str],
         timeout: float,
     ) -> dict[str, Finding]:
         """Delete broken copies, and make them again.
 
         :param keeper: id of a store that has a good copy
-        :param certain: ids of the stores to delete copies from
+        :param certain: what was found of the copies to delete, by store id
         :param wanted: ids of the stores to copy to
         :returns: what became of the copies, by store id
         :raises MultistoreError: Glance refuses or does not answer
@@ -242,11 +248,11 @@ class Verifier:
                 image_id, copies.REPAIR, ','.join(wanted)
             )
             left = relocation.leave(
-                self._images, image, keeper, certain, self._catalogue
+                self._images, image, keeper, [*certain], self._catalogue
             )
-            for store in certain:
+            for store, finding in certain.items():
                 if reason := left.reasons.get(store):
-                    found[store] = Finding(State.DAMAGED, reason)
+                    found[store] = finding.because(reason)
                 elif store == image.get(record.MOVE_FROM):
                     found[store] = Finding(State.GONE)
         lacking = [store for store in wanted if store not in found]
@@ -272,11 +278,3 @@ class Verifier:
             )
         found = self._look(image, copy.store)
         return Finding(State.REPAIRED) if found.state is State.GOOD else found
-
-
-def _all(found: dict[str, Finding], words: str) -> dict[str, Finding]:
-    """Add the same reason to findings."""
-    return {
-        store: Finding(finding.state, f'{finding.reason}; {words}')
-        for store, finding in found.items()
-    }
