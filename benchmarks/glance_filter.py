@@ -10,7 +10,6 @@ import timeit
 from tests.cloud import glance as cloud_glance
 
 PAIRS = 300
-FILTER = {'multistore': 'egg:nova-multistore#glance_api'}
 
 
 class Requests:
@@ -64,7 +63,9 @@ def compare(root: pathlib.Path) -> list[tuple[str, ...]]:
         (root / name).mkdir()
     with (
         cloud_glance.Glance(root / 'without') as stock,
-        cloud_glance.Glance(root / 'with', filters=FILTER) as filtered,
+        cloud_glance.Glance(
+            root / 'with', filters=cloud_glance.FILTER
+        ) as filtered,
     ):
         pair = Requests(stock), Requests(filtered)
         rows = []

@@ -350,7 +350,7 @@ def main() -> int:
         glance = stack.enter_context(
             cloud_glance.Glance(
                 root / 'glance',
-                filters={'multistore': 'egg:nova-multistore#glance_api'},
+                filters=cloud_glance.FILTER,
             )
         )
         stack.callback(patch.remove)

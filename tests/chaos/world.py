@@ -342,12 +342,7 @@ class World:
                 self._judge(image, guest)
         for image in present.values():
             if image['id'] not in self._judged:
-                reported = self._is_reported(image)
-                self.tally.wrong(
-                    'left by nova-api'
-                    + (', reported by the audit' if reported else ''),
-                    f'{image["id"]} is {image["status"]}',
-                )
+                self._left(image, 'nova-api')
         self._judged.update(self._images)
         self._images.clear()
 
@@ -383,17 +378,9 @@ class World:
             time.sleep(0.05)
 
     def _judge(self, image: dict[str, Any], guest: Guest) -> None:
-        image_id, status = image['id'], image['status']
-        if status != 'active':
-            if self._is_reported(image):
-                self.tally.wrong(
-                    'left by nova-compute, reported by the audit',
-                    f'{image_id} is {status}',
-                )
-            else:
-                self.tally.wrong(
-                    'left by nova-compute', f'{image_id} is {status}'
-                )
+        image_id = image['id']
+        if image['status'] != 'active':
+            self._left(image, 'nova-compute')
             return
         listed = self._glance.stores_of(image_id)
         found = self._glance.sha256(image_id)
@@ -408,20 +395,26 @@ class World:
             return
         self.tally.whole += 1
 
-    def _is_reported(self, image: dict[str, Any]) -> bool:
-        """Tell whether the audit finds an image, once it is old."""
+    def _left(self, image: dict[str, Any], by: str) -> None:
+        """Count an image that is left; the audit has to find it, once old.
+
+        :param by: who has left it
+        """
         self._glance.change_database(
             "UPDATE images SET updated_at = datetime('now', '-121 minutes') "
             'WHERE id = ?',
             image['id'],
         )
-        cloud = connect(self._glance.url)
-        with self._nova.served() as url:
-            del url
-            found = command.run(
-                snapshot_audit.AuditSnapshots, cloud, '--all-projects'
-            )
-        return any(row['id'] == image['id'] for row in found.rows)
+        found = command.run(
+            snapshot_audit.AuditSnapshots,
+            connect(self._glance.url),
+            '--all-projects',
+        )
+        reported = any(row['id'] == image['id'] for row in found.rows)
+        self.tally.wrong(
+            f'left by {by}' + (', reported by the audit' if reported else ''),
+            f'{image["id"]} is {image["status"]}',
+        )
 
     def end(self) -> None:
         """See that nothing is left behind in this process."""

@@ -224,7 +224,7 @@ class Ceph(fixtures.Fixture):
             raise CephFailed(f'rbd export {image} failed')
         return digest.hexdigest()
 
-    def flip(self, image: str, place: int) -> None:
+    def flip(self, image: str, place: int = 12345) -> None:
         """Change one bit of an image of Glance, behind its back.
 
         :param image: as "pool/image"; servers must not be clones of it

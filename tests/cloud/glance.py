@@ -42,6 +42,8 @@ STORES = {
     'reliable': 'file',
     'web': 'http',
 }
+#: The package's filter, as a pipeline has it.
+FILTER = {'multistore': 'egg:nova-multistore#glance_api'}
 _VERSION = int(importlib.metadata.version('glance').split('.')[0])
 #: Whether an image in a store of type http needs no `show_locations`.
 HAS_LOCATION_API = _VERSION >= 31
@@ -522,6 +524,16 @@ class Glance(fixtures.Fixture):
             found = self._ask('GET', f'/v2/images?{query}', admin=True)
             for image in found['images']:
                 self.delete_image(image['id'])
+
+    def flip(self, store: str, image_id: str, place: int = 12345) -> None:
+        """Change one bit of an image in a file store, behind Glance's back.
+
+        :param place: of the byte that has it
+        """
+        path = self.directory(store) / image_id
+        data = bytearray(path.read_bytes())
+        data[place] ^= 1
+        path.write_bytes(data)
 
     def size(self, image_id: str) -> int | None:
         """Return an image's size in bytes, as Glance has it."""

@@ -147,14 +147,11 @@ class Guide(transcript.Transcript):
 
     def damage(self, name: str, store: str) -> None:
         """Change one bit of one copy of an image."""
-        image_id, place = self.image(name)['id'], 12345
-        if self._ceph is not None:
-            self._ceph.flip(f'{store}/{image_id}', place)
-            return
-        path = self._glance.directory(store) / image_id
-        data = bytearray(path.read_bytes())
-        data[place] ^= 1
-        path.write_bytes(data)
+        image_id = self.image(name)['id']
+        if self._ceph is None:
+            self._glance.flip(store, image_id)
+        else:
+            self._ceph.flip(f'{store}/{image_id}')
 
     @contextlib.contextmanager
     def broken(self, store: str) -> Iterator[None]:

@@ -63,7 +63,7 @@ def glance(
         tmp_path_factory.mktemp('guide'),
         stores=dict.fromkeys(e2e_guide.STORES, kind),
         default='central',
-        filters={'multistore': 'egg:nova-multistore#glance_api'},
+        filters=cloud_glance.FILTER,
         **{
             'image_import_opts.image_import_plugins': '[image_conversion]',
             'image_conversion.output_format': 'raw',

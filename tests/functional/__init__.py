@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 from keystoneauth1 import session
 from keystoneauth1 import token_endpoint
@@ -37,6 +38,8 @@ notes: pytest.StashKey[list[str]] = pytest.StashKey()
 
 #: An administrator of the project of the tests.
 ADMIN = cloud_glance.token('demo', ('admin', 'member', 'reader'))
+#: Stores of a Glance that can be written.
+SITES = ('central', 'dcn0', 'dcn1')
 #: The stores in which a base image is, and the one that follows from them.
 FOLLOWED = [
     (('fast',), 'fast'),
@@ -59,6 +62,20 @@ def connect(url: str, token: str = ADMIN) -> osc_cloud.Cloud:
         session=session.Session(auth=auth)
     )
     return osc_cloud.Cloud(connection)
+
+
+def three_sites(
+    directory: pathlib.Path, **options: Any
+) -> cloud_glance.Glance:
+    """Return a Glance of three sites, the first of which is the default.
+
+    :param directory: an existing directory for all that it writes
+    :param options: what else its constructor has
+    """
+    stores = {**dict.fromkeys(SITES, 'file'), 'web': 'http'}
+    return cloud_glance.Glance(
+        directory, stores=stores, default=SITES[0], **options
+    )
 
 
 def equal(glance: cloud_glance.Glance, image_id: str, *stores: str) -> None:
@@ -101,6 +118,16 @@ def kill(
     process.wait()
     if with_glance:
         glance.start()
+
+
+def arrivals(directory: pathlib.Path, more: int) -> Callable[[], bool]:
+    """Return what tells whether a directory has so many files more."""
+
+    def number() -> int:
+        return len([*directory.iterdir()])
+
+    goal = number() + more
+    return lambda: number() >= goal
 
 
 def end_locks(glance: cloud_glance.Glance) -> None:

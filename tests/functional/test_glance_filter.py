@@ -29,7 +29,6 @@ from tests.functional import unwritable
 from tests.functional import upgrade_check
 
 MIB = 1 << 20
-FILTER = {'multistore': 'egg:nova-multistore#glance_api'}
 FLAVORS = [
     '',
     'caching',
@@ -48,7 +47,7 @@ def started(directory, **kwargs):
     directory.mkdir(exist_ok=True)
     with cloud_glance.Glance(
         directory,
-        filters=FILTER,
+        filters=cloud_glance.FILTER,
         **kwargs,
     ) as glance:
         yield glance

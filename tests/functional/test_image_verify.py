@@ -12,16 +12,16 @@ from nova_multistore import image_api
 from nova_multistore.osc import image_verify
 from tests import command
 from tests.cloud import glance as cloud_glance
+from tests.functional import SITES
 from tests.functional import connect
 from tests.functional import end_locks
 from tests.functional import equal
 from tests.functional import kill
 from tests.functional import replaced
+from tests.functional import three_sites
 
 KIB = 1 << 10
 DATA = os.urandom(64 * KIB)
-FILES = ('central', 'dcn0', 'dcn1')
-FILTER = {'multistore': 'egg:nova-multistore#glance_api'}
 #: How often a command or a Glance is killed, and how many images there are.
 KILLS, MANY = 4, 12
 
@@ -29,12 +29,8 @@ KILLS, MANY = 4, 12
 @pytest.fixture(scope='module')
 def running(tmp_path_factory):
     """A Glance for all tests."""
-    stores = {**dict.fromkeys(FILES, 'file'), 'web': 'http'}
-    with cloud_glance.Glance(
-        tmp_path_factory.mktemp('glance'),
-        stores=stores,
-        default='central',
-        filters=FILTER,
+    with three_sites(
+        tmp_path_factory.mktemp('glance'), filters=cloud_glance.FILTER
     ) as glance:
         yield glance
 
@@ -59,19 +55,11 @@ def make(glance, *names, **properties):
     )
 
 
-def flip(glance, store, image_id, place=12345):
-    """Change one bit of a copy."""
-    path = glance.directory(store) / image_id
-    data = bytearray(path.read_bytes())
-    data[place] ^= 1
-    path.write_bytes(data)
-
-
 def test_one_bit_of_one_copy(glance, verify):
     """That copy alone is reported, and repaired."""
-    damaged = make(glance, *FILES)
-    make(glance, *FILES)
-    flip(glance, 'dcn0', damaged)
+    damaged = make(glance, *SITES)
+    make(glance, *SITES)
+    glance.flip('dcn0', damaged)
 
     result = verify('--all-projects')
 
@@ -86,21 +74,21 @@ def test_one_bit_of_one_copy(glance, verify):
 
     assert (result.code, len(result.rows)) == (0, 1)
     assert result.states == {'dcn0': 'repaired'}
-    equal(glance, damaged, *FILES)
+    equal(glance, damaged, *SITES)
     assert copies.REPAIR not in glance.image(damaged)
     assert verify('--all-projects').rows == []
 
 
-@pytest.mark.parametrize('damaged', FILES)
+@pytest.mark.parametrize('damaged', SITES)
 def test_glance_would_send_another(glance, verify, damaged):
     """Whichever copy it is, and whichever Glance's own download takes."""
-    image_id = make(glance, *FILES)
-    flip(glance, damaged, image_id)
+    image_id = make(glance, *SITES)
+    glance.flip(damaged, image_id)
 
     result = verify(image_id)
 
     assert result.states == {
-        name: 'damaged' if name == damaged else 'good' for name in FILES
+        name: 'damaged' if name == damaged else 'good' for name in SITES
     }
 
 
@@ -145,7 +133,7 @@ def test_stopped_before_the_copy(glance, verify):
 def test_only_copy(glance, verify):
     """It is never deleted."""
     image_id = make(glance, 'dcn0')
-    flip(glance, 'dcn0', image_id)
+    glance.flip('dcn0', image_id)
     before = glance.sha256(image_id)
 
     result = verify(image_id, '--fix')
@@ -159,7 +147,7 @@ def test_only_copy(glance, verify):
 def test_all_copies_are_damaged(glance, verify):
     image_id = make(glance, 'central', 'dcn0')
     for name in 'central', 'dcn0':
-        flip(glance, name, image_id)
+        glance.flip(name, image_id)
     before = glance.sha256(image_id)
 
     result = verify(image_id, '--fix')
@@ -170,7 +158,7 @@ def test_all_copies_are_damaged(glance, verify):
 
 
 def test_missing(glance, verify):
-    image_id = make(glance, *FILES)
+    image_id = make(glance, *SITES)
     make(glance, 'dcn1')
     (glance.directory('dcn1') / image_id).unlink()
 
@@ -178,7 +166,7 @@ def test_missing(glance, verify):
     result = verify(image_id, '--fix')
 
     assert (result.code, result.states['dcn1']) == (0, 'repaired')
-    equal(glance, image_id, *FILES)
+    equal(glance, image_id, *SITES)
 
 
 def test_store_that_is_not_mounted(glance, verify):
@@ -216,7 +204,7 @@ def test_store_that_fails(glance, verify):
 def test_other_store_has_the_good_copy(glance, verify):
     """It is looked for, though it was not asked for."""
     image_id = make(glance, 'central', 'dcn0')
-    flip(glance, 'central', image_id)
+    glance.flip('central', image_id)
 
     result = verify(image_id, '--store', 'central', '--fix')
 
@@ -288,7 +276,7 @@ def without_filter(glance):
     glance.start()
     yield glance
     glance.stop()
-    glance.filters = FILTER
+    glance.filters = cloud_glance.FILTER
     glance.start()
 
 
@@ -306,7 +294,7 @@ def test_members(glance):
     """They read what they may download, and nothing else."""
     own = make(glance, 'central', 'dcn0')
     foreign = make(glance, 'central', project='other')
-    flip(glance, 'dcn0', own)
+    glance.flip('dcn0', own)
     member = connect(glance.url, cloud_glance.token())
 
     result = command.run(image_verify.VerifyImages, member, own)
@@ -329,7 +317,10 @@ def test_policies(tmp_path):
         '"download_image": "role:admin"\n'
     )
     with cloud_glance.Glance(
-        tmp_path, stores={'central': 'file'}, default='central', filters=FILTER
+        tmp_path,
+        stores={'central': 'file'},
+        default='central',
+        filters=cloud_glance.FILTER,
     ) as glance:
         image_id = make(glance, 'central')
         path = f'/v2/stores/central/{image_id}'
@@ -376,11 +367,11 @@ def test_data_that_end_early(glance, verify, monkeypatch):
 def test_killed_at_any_moment(glance, verify, seed):
     """Nothing is lost, and another run makes the copies again."""
     choose = random.Random(seed)
-    image_ids = [make(glance, *FILES) for _ in range(MANY)]
+    image_ids = [make(glance, *SITES) for _ in range(MANY)]
     for number in range(KILLS):
         for image_id in image_ids:
             if 'dcn0' in glance.stores_of(image_id):
-                flip(glance, 'dcn0', image_id, choose.randrange(len(DATA)))
+                glance.flip('dcn0', image_id, choose.randrange(len(DATA)))
         begun = len(reparations(glance))
         kill(
             image_verify.VerifyImages,
@@ -398,7 +389,7 @@ def test_killed_at_any_moment(glance, verify, seed):
 
     assert result.code == 0, result
     for image_id in image_ids:
-        equal(glance, image_id, *FILES)
+        equal(glance, image_id, *SITES)
         assert copies.REPAIR not in glance.image(image_id)
 
 

@@ -15,15 +15,17 @@ from nova_multistore.osc import placement_check
 from nova_multistore.osc import placement_plan
 from tests import command
 from tests.cloud import glance as cloud_glance
+from tests.functional import SITES
+from tests.functional import arrivals
 from tests.functional import broken
 from tests.functional import connect
 from tests.functional import end_locks
 from tests.functional import equal
 from tests.functional import kill
+from tests.functional import three_sites
 
 KIB = 1 << 10
 DATA = os.urandom(64 * KIB)
-FILES = ('central', 'dcn0', 'dcn1')
 #: How often a command or a Glance is killed, and how many images there are.
 KILLS, MANY = 4, 30
 LARGE = os.urandom(1024 * KIB)
@@ -38,12 +40,7 @@ GOLDEN = """
 @pytest.fixture(scope='module')
 def running(tmp_path_factory):
     """A Glance for all tests."""
-    stores = {**dict.fromkeys(FILES, 'file'), 'web': 'http'}
-    with cloud_glance.Glance(
-        tmp_path_factory.mktemp('glance'),
-        stores=stores,
-        default='central',
-    ) as glance:
+    with three_sites(tmp_path_factory.mktemp('glance')) as glance:
         yield glance
 
 
@@ -133,7 +130,7 @@ def test_copies(glance, plan, apply):
         {'central': 'done', 'dcn0': 'done'},
     )
     assert '1 image placed (128.0 KiB copied), 0 failed' in result.progress
-    equal(glance, image_id, *FILES)
+    equal(glance, image_id, *SITES)
     equal(glance, done, 'central', 'dcn0')
     equal(glance, other, 'dcn1')
     assert plan(GOLDEN).rows == []
@@ -159,7 +156,7 @@ def test_prune(glance, plan, apply):
 
 def test_prune_keeps_copies_that_are_wanted(glance, plan):
     """By the image itself, or by the number of copies."""
-    make(glance, *FILES, tags=['golden'], nova_multistore_copy_to='dcn1')
+    make(glance, *SITES, tags=['golden'], nova_multistore_copy_to='dcn1')
     assert plan(GOLDEN, '--prune').rows == []
     more = """
         placements:
@@ -186,7 +183,7 @@ def test_copy_that_fails(glance, apply, prune):
     assert '0 images placed' in result.progress
     equal(glance, broken_id, 'central', 'dcn1')
     assert apply(GOLDEN, *prune).code == 0
-    equal(glance, broken_id, *(('central', 'dcn0') if prune else FILES))
+    equal(glance, broken_id, *(('central', 'dcn0') if prune else SITES))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +262,7 @@ def test_limit(glance, apply):
     equal(glance, once, 'central', 'dcn0')
     equal(glance, twice, 'central', 'dcn1')
     assert apply(GOLDEN, '--max-size', '64KiB').code == 0
-    equal(glance, twice, *FILES)
+    equal(glance, twice, *SITES)
 
 
 def test_image_that_is_deleted_meanwhile(glance, apply, monkeypatch):
@@ -405,7 +402,7 @@ def test_members_may_not_apply(glance, run):
     equal(glance, image_id, 'dcn1')
 
 
-SITES = """
+CHECKED = """
     placements:
     - {name: golden, images: {tags: [golden]}, stores: [central, dcn0]}
     sites:
@@ -420,7 +417,7 @@ def test_check(glance, used, check):
     golden = make(glance, 'dcn0', tags=['golden'], name='golden')
     used.update([make(glance, 'dcn1', name='used'), str(uuid.uuid4())])
 
-    result = check(SITES)
+    result = check(CHECKED)
 
     assert result.code == 1
     found = {
@@ -439,7 +436,7 @@ def test_check(glance, used, check):
         ('used', 'shop'): ('download from dcn1', ''),
     }
     glance.copy_image(golden, ['dcn1'])
-    assert check(SITES).code == 0
+    assert check(CHECKED).code == 0
 
 
 def test_check_without_sites(glance, check):
@@ -449,7 +446,7 @@ def test_check_without_sites(glance, check):
 
 
 def test_check_of_an_unknown_store(glance, check):
-    result = check(SITES.replace('ceph: dcn0', 'ceph: nosuch'))
+    result = check(CHECKED.replace('ceph: dcn0', 'ceph: nosuch'))
     assert result.code == 2
     assert ":5: edge0 names store 'nosuch'" in result.words
 
@@ -468,15 +465,13 @@ def test_killed_at_any_moment(glance, apply, tmp_path, seed):
         glance.create_image(LARGE, stores=['dcn0'], disk_format='raw')
         for _ in range(MANY)
     ]
-    arrived = glance.directory('dcn1')
     for number in range(KILLS):
-        goal = len([*arrived.iterdir()]) + choose.randint(1, 3)
         kill(
             placement_apply.ApplyPlacements,
             glance,
             str(path),
             *('--prune', '--timeout', '2'),
-            reached=lambda goal=goal: len([*arrived.iterdir()]) >= goal,
+            reached=arrivals(glance.directory('dcn1'), choose.randint(1, 3)),
             later=choose.uniform(0, 0.1),
             with_glance=bool(number % 2),
         )

@@ -13,15 +13,16 @@ from nova_multistore.osc import store_drain
 from nova_multistore.osc import store_list
 from tests import command
 from tests.cloud import glance as cloud_glance
+from tests.functional import arrivals
 from tests.functional import broken
 from tests.functional import connect
 from tests.functional import end_locks
 from tests.functional import equal
 from tests.functional import kill
+from tests.functional import three_sites
 
 KIB = 1 << 10
 DATA = os.urandom(64 * KIB)
-FILES = ('central', 'dcn0', 'dcn1')
 #: How often a command or a Glance is killed.
 KILLS = 4
 #: How many images there are then, and how large they are.
@@ -30,10 +31,7 @@ MANY, LARGE = 30, os.urandom(1024 * KIB)
 
 @pytest.fixture
 def glance(tmp_path):
-    stores = {**dict.fromkeys(FILES, 'file'), 'web': 'http'}
-    with cloud_glance.Glance(
-        tmp_path, stores=stores, default='central'
-    ) as glance:
+    with three_sites(tmp_path) as glance:
         yield glance
 
 
@@ -192,14 +190,12 @@ def test_killed_at_any_moment(glance, drain, seed):
         glance.create_image(LARGE, stores=['dcn0'], disk_format='raw')
         for _ in range(MANY)
     ]
-    arrived = glance.directory('dcn1')
     for number in range(KILLS):
-        goal = len([*arrived.iterdir()]) + choose.randint(1, 3)
         kill(
             store_drain.DrainStore,
             glance,
             *('dcn0', '--to', 'dcn1', '--timeout', '2'),
-            reached=lambda goal=goal: len([*arrived.iterdir()]) >= goal,
+            reached=arrivals(glance.directory('dcn1'), choose.randint(1, 3)),
             later=choose.uniform(0, 0.1),
             with_glance=bool(number % 2),
         )
