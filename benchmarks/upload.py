@@ -52,6 +52,46 @@ class Driver(fake.FakeDriver):
             api.update(context, image_id, metadata, image_file)
 
 
+def configure(url: str) -> None:
+    """Configure Nova.
+
+    :param url: of Glance
+    """
+    nova.conf.CONF([], project='nova', default_config_files=[])
+    opts.register_opts(nova.conf.CONF)
+    nova.conf.CONF.set_override('api_servers', [url], 'glance')
+    objects.register_all()
+
+
+def load(path: pathlib.Path) -> virt_driver.ComputeDriver:
+    """Load a driver, as nova-compute does, whose disks are a file."""
+    own = Driver(path)
+    importutils.import_object = lambda *args: own
+    return virt_driver.load_compute_driver(None, 'benchmark')
+
+
+def requester() -> nova_context.RequestContext:
+    """Return the context of a user's request."""
+    return nova_context.RequestContext(
+        'user',
+        cloud_glance.PROJECT,
+        auth_token=cloud_glance.token(cloud_glance.PROJECT),
+    )
+
+
+def instance(image_id: str) -> types.SimpleNamespace:
+    """Return what is looked at of a server.
+
+    :param image_id: what it was started from
+    """
+    return types.SimpleNamespace(
+        uuid=str(uuid.uuid4()),
+        image_ref=image_id,
+        task_state='image_snapshot',
+        project_id=cloud_glance.PROJECT,
+    )
+
+
 def main() -> None:
     """Take so many snapshots at once of one file."""
     parser = argparse.ArgumentParser()
@@ -62,29 +102,16 @@ def main() -> None:
     parser.add_argument('--patched', action='store_true')
     arguments = parser.parse_args()
 
-    nova.conf.CONF([], project='nova', default_config_files=[])
-    opts.register_opts(nova.conf.CONF)
-    nova.conf.CONF.set_override('api_servers', [arguments.glance], 'glance')
-    objects.register_all()
+    configure(arguments.glance)
     if arguments.patched:
         patch.apply()
-    own = Driver(arguments.path)
-    importutils.import_object = lambda *args: own
-    driver = virt_driver.load_compute_driver(None, 'benchmark')
-    context = nova_context.RequestContext(
-        'user',
-        cloud_glance.PROJECT,
-        auth_token=cloud_glance.token(cloud_glance.PROJECT),
-    )
+    driver = load(arguments.path)
+    context = requester()
     images = [
         glance.API().create(context, {'name': 'a benchmark'})['id']
         for _ in range(arguments.count)
     ]
-    server = types.SimpleNamespace(
-        uuid=str(uuid.uuid4()),
-        image_ref=arguments.base,
-        task_state='image_snapshot',
-    )
+    server = instance(arguments.base)
 
     def snapshot(image_id: str) -> None:
         driver.snapshot(context, server, image_id, lambda **kwargs: None)

@@ -36,7 +36,7 @@ def start(func: Callable[[], T]) -> concurrent.futures.Future[T]:
         except BaseException as exc:
             future.set_exception(exc)
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run, name='multistore call', daemon=True).start()
     return future
 
 

@@ -17,6 +17,7 @@ from nova_multistore import stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Generator
     from collections.abc import Iterable
     from collections.abc import Sequence
 
@@ -407,6 +408,29 @@ def copy(
     :raises GlanceRefused: Glance will not copy the image
     :raises CopyInterrupted: one of these errors, while Glance makes copies
     """
+    steps = copying(images, image_id, wanted, timeout, report)
+    while True:
+        try:
+            time.sleep(next(steps))
+        except StopIteration as end:
+            made: tuple[Copy, ...] = end.value
+            return made
+
+
+def copying(
+    images: image_api.Images,
+    image_id: str,
+    wanted: Sequence[str],
+    timeout: float,
+    report: Callable[[tuple[Copy, ...]], None] | None = None,
+) -> Generator[float, None, tuple[Copy, ...]]:
+    """Do what :func:`copy` does, step by step.
+
+    Arguments and errors are those of :func:`copy`.
+
+    :returns: yields for how long to pause before the next step, in seconds,
+        and returns what :func:`copy` returns
+    """
     return _Copying(images, image_id, wanted, report).run(timeout)
 
 
@@ -430,7 +454,7 @@ class _Copying:
         self._refusals = 0
         self._next = 0.0
 
-    def run(self, timeout: float) -> tuple[Copy, ...]:
+    def run(self, timeout: float) -> Generator[float, None, tuple[Copy, ...]]:
         deadline = time.monotonic() + timeout
         while True:
             try:
@@ -450,7 +474,7 @@ class _Copying:
             if self._next > now:
                 # It is asked again then, if the image is held still.
                 pauses.append(self._next - now + PAUSES[0])
-            time.sleep(min(pauses))
+            yield min(pauses)
 
     def _found(self) -> tuple[Copy, ...]:
         return tuple(

@@ -186,22 +186,27 @@ def outcome(
     :param pause: how long to wait before the second question, in seconds; it
         doubles each time, up to a second
     :returns: the image, as Glance's API has it, with the status ``deleted``
-        if it is not there; None if Glance does not say
+        if Glance says twice that it is not there; None if Glance does not say
     """
     deadline = time.monotonic() + patience
     found = None
+    gone = False
     while (left := deadline - time.monotonic()) > 0:
         try:
             found = show(context, image_id, min(left, stores.TIMEOUT), client)
         except exception.GlanceRefused as exc:
             if exc.status == 404:
-                return {'status': GONE[0]}
+                if gone:
+                    return {'status': GONE[0]}
+                # A Glance in trouble may say so of any image.
+                gone = True
             if exc.status in _DENIED:
                 return None
             LOG.debug('Image %s: %s', image_id, exc)
         except Exception as exc:
             LOG.debug('Image %s: %s', image_id, exc)
         else:
+            gone = False
             if not under_way(found):
                 break
         time.sleep(pause)

@@ -13,15 +13,16 @@ from typing import Any
 import nova.conf
 from oslo_log import log as logging
 
-from nova_multistore import bounded
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import relocation
+from nova_multistore.compute import background
 from nova_multistore.stores import of_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from collections.abc import Sequence
 
     from nova.context import RequestContext
@@ -71,9 +72,9 @@ def start(
     if not targets:
         return
 
-    def copy() -> None:
+    def copy() -> Iterator[float]:
         try:
-            _copy(context, server, image_id, targets, selected)
+            yield from _copy(context, server, image_id, targets, selected)
         except Exception as exc:
             fail(exc)
 
@@ -84,7 +85,7 @@ def start(
             _stays(server, image_id, selected, str(error))
 
     try:
-        bounded.start(copy)
+        background.begin(copy())
     except RuntimeError as exc:
         # No thread can be started.
         fail(exc)
@@ -96,7 +97,7 @@ def _copy(
     image_id: str,
     stores: Sequence[str],
     selected: Selection,
-) -> None:
+) -> Iterator[float]:
     privileged = bool(CONF.nova_multistore.auth_type)
     caller = lookup.service_context(opts.COPY_GROUP) if privileged else context
     images = lookup.images(caller)
@@ -107,7 +108,7 @@ def _copy(
         if privileged:
             _check_owner(before, context, server)
         known = _known(context, server, image_id, stores)
-        found = copies.copy(images, image_id, known, PATIENCE)
+        found = yield from copies.copying(images, image_id, known, PATIENCE)
     except exception.CopyInterrupted as exc:
         _interrupted(server, image_id, exc)
         return

@@ -7,18 +7,20 @@ snapshot has failed, and nobody would ever delete the image.
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from typing import TYPE_CHECKING
 
 from oslo_log import log as logging
 
-from nova_multistore import bounded
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import lookup
+from nova_multistore.compute import background
+from nova_multistore.compute import ongoing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nova.context import RequestContext
     from nova.objects.instance import Instance
 
@@ -28,31 +30,50 @@ LOG = logging.getLogger(__name__)
 PATIENCE, PAUSE = 60.0, 2.0
 
 
-def remove(context: RequestContext, server: Instance, image_id: str) -> None:
+def remove(
+    context: RequestContext,
+    server: Instance,
+    image_id: str,
+    snapshot: ongoing.Snapshot,
+) -> None:
     """See in the background that an image without data is deleted.
+
+    If the snapshot is a clone that Nova has left in Ceph, so is that.
 
     :param context: whose token is sent
     :param server: the server
     :param image_id: the image's UUID
+    :param snapshot: what is known of it
     """
     with contextlib.suppress(RuntimeError):
         # It is raised if no thread can be started.
-        bounded.start(functools.partial(_remove, context, server, image_id))
+        background.begin(_remove(context, server, image_id, snapshot))
 
 
-def _remove(context: RequestContext, server: Instance, image_id: str) -> None:
+def _remove(
+    context: RequestContext,
+    server: Instance,
+    image_id: str,
+    snapshot: ongoing.Snapshot,
+) -> Iterator[float]:
     images = lookup.images(context)
     deadline = time.monotonic() + PATIENCE
-    reason = ''
+    reason, gone = '', False
     while time.monotonic() < deadline:
-        time.sleep(PAUSE)
+        yield PAUSE
         try:
-            if images.show(image_id).get('status') not in copies.UNDER_WAY:
+            status = images.show(image_id).get('status')
+            if status not in copies.UNDER_WAY and not snapshot.is_useless:
                 return
             images.delete(image_id)
         except exception.GlanceRefused as exc:
             if exc.status in (404, 410):
-                return
+                # A Glance in trouble may say so of any image, once.
+                if gone:
+                    _delete_clone(server, image_id, snapshot)
+                    return
+                gone = True
+                continue
             reason = str(exc)
         except exception.LookupFailed as exc:
             reason = str(exc)
@@ -62,6 +83,7 @@ def _remove(context: RequestContext, server: Instance, image_id: str) -> None:
                 image_id,
                 instance=server,
             )
+            _delete_clone(server, image_id, snapshot)
             return
     LOG.warning(
         'Image %(image)s of a snapshot that failed was not deleted: '
@@ -69,3 +91,19 @@ def _remove(context: RequestContext, server: Instance, image_id: str) -> None:
         {'image': image_id, 'reason': reason},
         instance=server,
     )
+
+
+def _delete_clone(
+    server: Instance, image_id: str, snapshot: ongoing.Snapshot
+) -> None:
+    """Delete the clone, if Glance has not done it with the image."""
+    if snapshot.delete_clone is None:
+        return
+    try:
+        snapshot.delete_clone()
+    except Exception as exc:
+        LOG.warning(
+            'The clone of image %(image)s may be left in Ceph: %(reason)s',
+            {'image': image_id, 'reason': exc},
+            instance=server,
+        )

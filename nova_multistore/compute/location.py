@@ -36,18 +36,13 @@ SETTLE = 60.0
 _PAUSE = 0.1
 
 # Glance's answers to a location that it does not take, and Nova's own error
-# for the first of them.
+# for the first of them. A conflict is none: Glance may have taken the location
+# when Nova sent it before.
 _REFUSED = (
     glanceclient.exc.HTTPBadRequest,
     glanceclient.exc.HTTPForbidden,
-    glanceclient.exc.HTTPConflict,
     glanceclient.exc.HTTPNotImplemented,
     nova_exception.Invalid,
-)
-# Errors that stay as they are: the caller may not ask, or the image is gone.
-_FINAL = (
-    glanceclient.exc.HTTPUnauthorized,
-    glanceclient.exc.HTTPNotFound,
 )
 # Statuses of an image whose location Glance took.
 _TAKEN = ('active', 'deactivated')
@@ -88,8 +83,6 @@ def _register(proceed: Callable[..., Any], registration: _Registration) -> Any:
     """Return the image, once Glance has taken the location."""
     try:
         image = proceed()
-    except _FINAL:
-        raise
     except Exception as exc:
         image = registration.settle(exc)
     return image if image.get('status') in _TAKEN else registration.wait()
@@ -129,7 +122,7 @@ class _Registration:
         """
         image = self._ask(SETTLE, lambda image: False)
         if image is None and not isinstance(error, _REFUSED):
-            self._warn()
+            self._keep_clone()
             raise error
         if image and (image['status'] in _TAKEN or copies.is_held(image)):
             return image
@@ -154,7 +147,7 @@ class _Registration:
             ),
         )
         if image is None:
-            self._warn()
+            self._keep_clone()
             raise nova_exception.GlanceConnectionFailed(
                 server=str(self._client.api_server),
                 reason='it does not say whether it took a location',
@@ -192,8 +185,9 @@ class _Registration:
             raise nova_exception.ImageNotFound(image_id=self._image_id)
         return image
 
-    def _warn(self) -> None:
-        """Name the clone: it is kept, as Glance may have taken it."""
+    def _keep_clone(self) -> None:
+        """Have the clone kept, and name it: Glance may have taken it."""
+        self._snapshot.clone_in_doubt = True
         LOG.warning(
             'Glance does not say whether it took the location of image '
             '%(image)s. If the image is deleted and %(location)s is still in '

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nova_multistore.selection import Selection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Iterator
 
 
@@ -30,6 +31,13 @@ class Snapshot:
     #: Whether Glance was given the location of a clone that was deleted
     #: later. If the image becomes active nevertheless, it has no data.
     location_given_up: bool = False
+    #: Whether Glance may refer to the clone, though the snapshot has failed.
+    #: Then the clone is not deleted before the image.
+    clone_in_doubt: bool = False
+    #: Deletes such a clone.
+    delete_clone: Callable[[], object] | None = None
+    #: Whether the image is of no use, even if it is active.
+    is_useless: bool = False
 
 
 _snapshots: dict[str, Snapshot] = {}

@@ -158,6 +158,12 @@ _CEPH_SEAMS = (
     ),
     Seam(
         _IMAGE_BACKEND,
+        'Rbd.cleanup_direct_snapshot',
+        ('self', 'location', 'also_destroy_volume', 'ignore_errors'),
+        rbd.cleanup_direct_snapshot,
+    ),
+    Seam(
+        _IMAGE_BACKEND,
         'Rbd.copy_to_store',
         ('self', 'context', 'image_meta'),
         own_copy.copy_to_store,
@@ -173,6 +179,7 @@ _CEPH_SEAMS = (
         ('self', 'name', 'pool', 'snapshot'),
     ),
     Seam('nova.storage.rbd_utils', 'RBDDriver.get_fsid', ('self',)),
+    Seam('nova.storage.rbd_utils', 'RBDDriver.parse_url', ('self', 'url')),
     Seam('nova.virt.libvirt.host', 'Host.get_guest', ('self', 'instance')),
     Seam('nova.virt.libvirt.utils', 'find_disk', ('guest',)),
     Seam('nova.virt.libvirt.utils', 'get_disk_type_from_path', ('path',)),

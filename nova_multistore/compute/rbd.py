@@ -136,6 +136,34 @@ def direct_snapshot(
     return location
 
 
+def cleanup_direct_snapshot(
+    proceed: Callable[..., Any],
+    disk: Any,
+    /,
+    location: dict[str, str] | None = None,
+    **_rest: Any,
+) -> Any:
+    """Delete the clone of a snapshot that failed, unless Glance may have it.
+
+    Then it is deleted after the image, if Glance does not do that itself.
+
+    Wraps ``nova.virt.libvirt.imagebackend.Rbd.cleanup_direct_snapshot``.
+    """
+    if not location:
+        return proceed()
+    _fsid, pool, image_id, _snap = disk.driver.parse_url(location['url'])
+    snapshot = ongoing.get(image_id)
+    if snapshot is None or not snapshot.clone_in_doubt:
+        return proceed()
+
+    def delete() -> None:
+        if disk.driver.exists(image_id, pool=pool):
+            proceed()
+
+    snapshot.delete_clone = delete
+    return None
+
+
 def _clone(
     clone: Callable[[], Any],
     disk: Any,

@@ -85,6 +85,7 @@ def snapshot(
     """
     operation = _OPERATIONS.get(instance.task_state, selection.Operation.OTHER)
     wanted = copy_to.wanted(operation)
+    making = ongoing.Snapshot()
     try:
         with ongoing.enter(image_id) as making:
             facts = gather(
@@ -110,7 +111,7 @@ def snapshot(
                 compute_utils.delete_image(
                     context, instance, nova_image.API(), image_id
                 )
-            leftover.remove(context, instance, image_id)
+            leftover.remove(context, instance, image_id, making)
     copy_to.start(context, instance, image_id, wanted, making.selection)
     return result
 

@@ -87,6 +87,7 @@ def running(
     root: Path,
     before_compute: Callable[[], None] = lambda: None,
     size: int = 4 << 30,
+    workers: int = 1,
     **options: object,
 ) -> Iterator[Cloud]:
     """Run such a cloud.
@@ -94,6 +95,7 @@ def running(
     :param root: a directory for all that it writes
     :param before_compute: called before each start of nova-compute
     :param size: how much each Ceph holds, in bytes
+    :param workers: how many processes of Glance there are
     :param options: further options of nova.conf, as "group.name"
     """
     for name in ('ceph', 'far', 'glance', 'nova'):
@@ -112,7 +114,11 @@ def running(
         stores['second.rados_connect_timeout'] = 10
         glance = stack.enter_context(
             cloud_glance.Glance(
-                root / 'glance', stores=STORES, show_locations=True, **stores
+                root / 'glance',
+                stores=STORES,
+                show_locations=True,
+                workers=workers,
+                **stores,
             )
         )
         cloud_nova.register_credentials('service_user')

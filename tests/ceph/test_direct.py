@@ -21,7 +21,9 @@ import rbd
 
 from nova_multistore import opts
 from nova_multistore import stores
+from nova_multistore.compute import background
 from nova_multistore.compute import ceph
+from nova_multistore.compute import leftover
 from nova_multistore.compute import location
 from nova_multistore.compute import patch
 from tests.ceph.matrix import Landing
@@ -374,6 +376,77 @@ def test_image_deleted_meanwhile(cloud, server, proxy):
 
     assert cloud.glance.image(image_id) is None
     assert cloud.nova.server(server)['status'] == 'ACTIVE'
+
+
+IMAGE = '/v2/images/[^/]*$'
+
+
+@pytest.mark.parametrize('operation', ['snapshot', 'shelve'])
+def test_not_there_for_a_moment(cloud, boot, proxy, operation):
+    """Glance has the image, though it says once that it has not."""
+    server = boot('fast')
+    reached, go_on = threading.Event(), threading.Event()
+    proxy.fail(*POST, cloud_proxy.Pause(None, reached, go_on))
+    with futures.ThreadPoolExecutor() as executor:
+        taken = executor.submit(take, cloud, server, operation)
+        assert reached.wait(60)
+        proxy.fail('GET', IMAGE, cloud_proxy.Answer(404))
+        go_on.set()
+        landing = taken.result()
+
+    assert proxy.met == 2
+    assert Landing('fast', direct=True, whole=True) == landing
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """What is left is looked after soon, and not for long."""
+    monkeypatch.setattr(leftover, 'PAUSE', 0.1)
+    monkeypatch.setattr(leftover, 'PATIENCE', 5.0)
+
+
+@pytest.mark.usefixtures('soon')
+def test_token_that_expires(cloud, server, proxy):
+    """Nova has failed. Glance has not: the image keeps its data."""
+    digest = cloud.ceph.sha256(cloud.disk(server))
+    reached, go_on = threading.Event(), threading.Event()
+    proxy.fail(*POST, cloud_proxy.Pause(None, reached, go_on))
+    image_id = cloud.nova.start_snapshot(server)
+    assert reached.wait(60)
+    for method in ('GET', 'DELETE'):
+        proxy.fail(method, IMAGE, cloud_proxy.Answer(401), times=None)
+    go_on.set()
+    cloud.nova.wait(server)
+
+    said = cloud.nova.wait_for_line('does not say whether it took', 30)
+    assert image_id in said
+    landing = look(cloud, image_id, digest, direct=True)
+    assert Landing('fast', direct=True, whole=True) == landing
+    while background.pending():
+        time.sleep(0.05)
+    assert look(cloud, image_id, digest, direct=True) == landing
+    cloud.glance.delete_image(image_id)
+
+
+@pytest.mark.usefixtures('soon')
+def test_location_that_never_arrived(cloud, server, proxy):
+    """The clone is deleted, once it is certain that the image is."""
+    proxy.fail(*POST, cloud_proxy.Hang(0.5), times=None)
+    image_id = cloud.nova.start_snapshot(server)
+    deadline = time.monotonic() + 60
+    while not proxy.met and time.monotonic() < deadline:
+        time.sleep(0.01)
+    proxy.fail('GET', IMAGE, cloud_proxy.Answer(401), times=None)
+    cloud.nova.wait(server)
+    assert image_id in cloud.ceph.images('images')
+    assert image_id in cloud.nova.wait_for_line('does not say whether', 30)
+    proxy.heal()
+
+    while background.pending():
+        time.sleep(0.05)
+
+    assert cloud.glance.image(image_id) is None
+    assert image_id not in cloud.ceph.images('images')
 
 
 STEPS = ['create_snap', 'clone', 'flatten', 'snap']

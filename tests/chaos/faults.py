@@ -37,8 +37,15 @@ class Chaos(cloud_proxy.Proxy):
         self._seen = collections.Counter()
         self._counting = threading.Lock()
         self._step = -1
+        # How many requests a token is good for.
+        self._expiring: dict[str, int] = {}
         #: How often each kind of fault was met.
         self.kinds: collections.Counter[str] = collections.Counter()
+        #: What has changed something: the token, the method and the path.
+        self.changes: list[tuple[str | None, str, str]] = []
+        #: How many requests there were, by method and path without ids.
+        self.requests: collections.Counter[tuple[str, str]]
+        self.requests = collections.Counter()
 
     def begin(self, step: int) -> None:
         """Begin a step of the history, with faults.
@@ -54,9 +61,31 @@ class Chaos(cloud_proxy.Proxy):
         with self._counting:
             self._step = -1
 
-    def _fault(self, method: str, path: str) -> Any:
+    def expire(self, token: str, after: int) -> None:
+        """Have a token expire, and never be valid again.
+
+        :param token: a part of it
+        :param after: how many requests it is good for from now on
+        """
+        with self._counting:
+            self._expiring[token] = after
+
+    def has_expired(self, token: str) -> bool:
+        """Tell whether a token was used after its time.
+
+        :param token: a part of it
+        """
+        with self._counting:
+            return self._expiring.get(token, 0) < 0
+
+    def _fault(self, method: str, path: str, token: str | None) -> Any:
         kind = method, _ID.sub('', path.partition('?')[0])
         with self._counting:
+            self.requests[kind] += 1
+            if method != 'GET':
+                self.changes.append((token, method, path))
+            if self._is_refused(token):
+                return self._met(cloud_proxy.Answer(401), 'token expired')
             if self._step < 0:
                 return None
             self._seen[kind] += 1
@@ -66,8 +95,18 @@ class Chaos(cloud_proxy.Proxy):
             return None
         fault = _choose(choose, method, path)
         with self._counting:
-            self.met += 1
-            self.kinds[_name(fault)] += 1
+            return self._met(fault, _name(fault))
+
+    def _is_refused(self, token: str | None) -> bool:
+        for part, left in self._expiring.items():
+            if part in (token or ''):
+                self._expiring[part] = left - 1
+                return left <= 0
+        return False
+
+    def _met(self, fault: Any, name: str) -> Any:
+        self.met += 1
+        self.kinds[name] += 1
         return fault
 
 

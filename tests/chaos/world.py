@@ -1,47 +1,51 @@
-"""A Glance and a Nova with servers, and a history of what is done to them."""
+"""A Glance and a Nova with servers, and what must hold of them."""
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator
-import concurrent.futures
 import contextlib
 import dataclasses
 import gc
+import hashlib
 import os
 from pathlib import Path
-import random
-import subprocess
+import resource
 import threading
 import time
 from typing import Any
+from typing import Callable
+from unittest import mock
 
 # Before anything else that imports Nova, or what Nova has to patch.
 from tests.cloud import nova as cloud_nova
 
 # isort: split
 
+from nova.image import glance as nova_image
+
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import record
+from nova_multistore.compute import background
 from nova_multistore.compute import leftover
 from nova_multistore.compute import patch
 from nova_multistore.compute import upload
 from nova_multistore.osc import nova_images
 from nova_multistore.osc import snapshot_audit
 from tests import command
+from tests.chaos import clouds
 from tests.chaos import faults
 from tests.cloud import glance as cloud_glance
-from tests.functional import broken
 from tests.functional import connect
-from tests.functional import expected_digest
 
 MIB = 1 << 20
-STORES = ('cheap', 'fast', 'reliable')
-#: How many servers there are, and how many are busy in one step.
-SERVERS, BUSY = 4, 3
-#: How long copies may take in the background, in seconds.
-PATIENCE = 60
+#: How many servers there are.
+SERVERS = 4
+#: How long something may go on in the background, in seconds.
+PATIENCE = 20
 ADMIN = cloud_glance.token('admin', ('admin', 'member', 'reader'))
+_FOREIGN = 'other'
 
 
 @dataclasses.dataclass
@@ -62,6 +66,11 @@ class Tally:
     step: str = ''
     #: How many faults there were, by kind.
     faults: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: How many requests Nova and the commands sent to Glance.
+    requests: int = 0
+    #: By how much the memory of the process has grown since the tenth step, in
+    #: bytes.
+    grown: int = 0
 
     def wrong(self, what: str, details: str) -> None:
         """Count something that is wrong."""
@@ -78,262 +87,201 @@ class Guest:
 
 
 class World:
-    """A cloud, and the history that a seed makes of it.
+    """A cloud, and what must hold of it.
 
     :param root: an existing directory for all that is written
-    :param seed: decides what is done, and which faults there are
+    :param seed: decides which faults there are
     :param patched: whether nova-compute has the package
+    :param in_ceph: whether its servers are in Ceph
     :param rate: how many of Nova's requests to Glance fail, from 0 to 1
     """
 
     def __init__(
-        self, root: Path, seed: int, patched: bool, rate: float
+        self,
+        root: Path,
+        seed: int,
+        patched: bool,
+        in_ceph: bool,
+        rate: float,
     ) -> None:
         self._root = root
-        self._choose = random.Random(seed)
         self._seed = seed
-        self._patched = patched
         self._rate = rate
         self._stack = contextlib.ExitStack()
         self._step = 0
-        self._guests: list[Guest] = []
+        self._memory = 0
+        self._objects: collections.Counter[str] = collections.Counter()
         #: The images that were asked for, and whose they are.
         self._images: dict[str, Guest] = {}
         self._judged: set[str] = set()
+        self._data_left: set[str] = set()
+        self._in_ceph = in_ceph
+        self.patched = patched
+        #: The servers.
+        self.guests: list[Guest] = []
+        #: The images that servers were started from.
+        self.bases: list[str] = []
+        #: The images that Nova has created in this step, as far as it knows.
+        self.created: list[str] = []
         self.tally = Tally()
 
-    def __enter__(self) -> World:
+    def start(self) -> None:
+        """Start it. It is never taken down: it ends with the process."""
+        # Nothing leaves it, and nobody collects what it holds.
         enter = self._stack.enter_context
-        for name in ('glance', 'nova'):
-            (self._root / name).mkdir()
-        self._glance = enter(cloud_glance.Glance(self._root / 'glance'))
-        self._proxy = enter(
-            faults.Chaos(self._glance.url, self._seed, self._rate)
-        )
-        self._stack.callback(patch.remove)
-        upload.PAUSE = leftover.PAUSE = 0.1
         cloud_nova.register_credentials(opts.COPY_GROUP)
-        self._nova = enter(
-            cloud_nova.Nova(
-                self._root / 'nova',
-                self._glance,
-                before_compute=patch.apply if self._patched else lambda: None,
-                small_disks=True,
+        running = clouds.in_ceph if self._in_ceph else clouds.on_files
+        self.cloud = enter(
+            running(
+                self._root,
+                self._seed,
+                patch.apply if self.patched else lambda: None,
             )
         )
-        self._nova.conf(
+        self.glance, self.nova = self.cloud.glance, self.cloud.nova
+        enter(mock.patch.object(nova_image.API, 'create', self._create()))
+        self.proxy = enter(
+            faults.Chaos(self.glance.url, self._seed, self._rate)
+        )
+        upload.PAUSE = leftover.PAUSE = 0.1
+        leftover.PATIENCE = PATIENCE / 2
+        self.nova.conf(
             **{
-                'glance.api_servers': [self._proxy.url],
+                'glance.api_servers': [self.proxy.url],
                 **cloud_nova.credentials(
-                    opts.COPY_GROUP, self._proxy.url, ADMIN
+                    opts.COPY_GROUP, self.proxy.url, ADMIN
                 ),
             }
         )
-        raw, self._qcow2 = self._root / 'raw', self._root / 'qcow2'
-        raw.write_bytes(random.Random(self._seed).randbytes(4 * MIB))
-        subprocess.run(
-            ['qemu-img', 'convert', '-O', 'qcow2', raw, self._qcow2],
-            check=True,
-        )
+        data = self.cloud.base.read_bytes()
+        self._digest = hashlib.sha256(data).hexdigest()
         for number in range(SERVERS):
-            self._guests.append(self._boot(STORES[number % len(STORES)]))
+            self.boot(self.cloud.stores[number % len(self.cloud.stores)])
+        foreign = self.glance.create_image(
+            self.cloud.base,
+            ['fast'],
+            self.cloud.disk_format,
+            name='snapshot',
+            project=_FOREIGN,
+        )
+        self._foreign = self.glance.image(foreign, _FOREIGN)
+        # Its data belong to none of the project's images.
+        self._data_left.update(self.cloud.left_over())
         lookup.forget()
-        return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._stack.close()
+    def _create(self) -> Callable[..., Any]:
+        """Return what keeps the ids of the images that Nova creates."""
+        create = nova_image.API.create
 
-    def _boot(self, store: str) -> Guest:
-        image_id = self._glance.create_image(self._qcow2, stores=[store])
-        server_id = self._nova.create_server(image_id)
-        self._nova.write_disk(server_id, os.urandom(MIB))
-        return Guest(server_id, self._expected(server_id))
+        def kept(*args: Any, **kwargs: Any) -> Any:
+            image = create(*args, **kwargs)
+            self.created.append(image['id'])
+            return image
 
-    def _expected(self, server_id: str) -> str:
-        return expected_digest(self._nova.disk(server_id))
+        return kept
 
-    # What is done.
+    def boot(self, store: str) -> None:
+        """Start one more server.
 
-    def step(self) -> None:
-        """Do one thing, with faults, and see that all is as it must be."""
-        self._step += 1
-        weights = {
-            self._snapshots: 10,
-            self._shelve: 2,
-            self._restart_glance: 1,
-            self._restart_compute: 1,
-            self._lose_store: 2,
-            self._configure: 2,
-            self._lose_base: 1,
-        }
-        [act] = self._choose.choices([*weights], [*weights.values()])
-        self.tally.step = f'{self._step} {act.__name__.strip("_")}'
-        act()
-        self._proxy.rest()
-        self._check()
+        :param store: where its image is
+        """
+        image_id = self.glance.create_image(
+            self.cloud.base, [store], self.cloud.disk_format
+        )
+        self.bases.append(image_id)
+        server_id = self.nova.create_server(image_id)
+        self.nova.write_disk(server_id, os.urandom(MIB))
+        self.guests.append(Guest(server_id, self.cloud.digest(server_id)))
 
-    def _snapshots(self) -> None:
-        """Several servers are busy at once."""
-        busy = self._choose.sample(self._guests, self._choose.randint(1, BUSY))
-        kinds = [self._choose.choice(['snapshot', 'backup']) for _ in busy]
-        with self._faults(), concurrent.futures.ThreadPoolExecutor() as pool:
-            for guest, kind in zip(busy, kinds):
-                pool.submit(self._ask, guest, kind)
+    def replace(self, guest: Guest) -> None:
+        """Have another server in the place of one that is of no use."""
+        self.guests.remove(guest)
+        self.boot('fast')
 
-    def _ask(self, guest: Guest, kind: str) -> None:
-        """Ask for an image, as a user does."""
-        self.tally.asked += 1
-        try:
-            if kind == 'snapshot':
-                answer = self._nova.start_snapshot(guest.id)
-            else:
-                answer = self._nova.api.post_server_action(
-                    guest.id,
-                    {
-                        'createBackup': {
-                            'name': 'backup',
-                            'backup_type': 'daily',
-                            'rotation': 100,
-                        }
-                    },
-                )['image_id']
-        except Exception:
-            # The user sees the error, and there is no image.
-            self.tally.failed += 1
-            return
-        self._images[answer] = guest
+    def begin(self, step: int, name: str) -> None:
+        """Begin a step of the history, with faults.
 
-    def _shelve(self) -> None:
-        guest = self._choose.choice(self._guests)
-        self.tally.asked += 1
-        before = {image['id'] for image in self._all_images()}
-        with self._faults():
-            try:
-                self._nova.api.post_server_action(guest.id, {'shelve': None})
-            except Exception:
-                self.tally.failed += 1
-                self._reset(guest)
-                return
-            self._settle()
-        made = [i for i in self._all_images() if i['id'] not in before]
-        for image in made:
-            self._images[image['id']] = guest
-        if not made:
-            self.tally.failed += 1
-        self._judge_all()
-        # Without faults: what comes of a snapshot is asked here.
-        server = self._nova.server(guest.id)
-        if server['status'].startswith('SHELVED'):
-            try:
-                self._nova.unshelve(guest.id)
-                guest.digest = self._expected(guest.id)
-            except cloud_nova.NovaFailed as exc:
-                self.tally.wrong('a server does not come back', str(exc))
-                self._guests.remove(guest)
-                self._guests.append(self._boot('fast'))
+        :param step: its number
+        :param name: what is done
+        """
+        self._step = step
+        self.tally.step = f'{step} {name}'
+        self.created.clear()
+        # Each step has a token of its own.
+        self.nova.api.roles = ['reader', 'member', self.mark]
 
-    def _reset(self, guest: Guest) -> None:
-        """Have a server idle again that nova-api has left busy."""
-        server = self._nova.server(guest.id)
-        if server['OS-EXT-STS:task_state'] is not None:
-            self.tally.wrong('nova-api leaves a server busy', guest.id)
-            self._nova.administrator(self._nova.project).post_server_action(
-                guest.id, {'os-resetState': {'state': 'active'}}
-            )
-
-    def _restart_glance(self) -> None:
-        """Glance is killed while snapshots are made, and comes back."""
-        later = self._choose.uniform(0.1, 1.5)
-
-        def restart() -> None:
-            time.sleep(later)
-            self._glance.kill()
-            time.sleep(0.5)
-            self._glance.start()
-
-        thread = threading.Thread(target=restart)
-        thread.start()
-        self._snapshots()
-        thread.join()
-        self._settle()
-
-    def _restart_compute(self) -> None:
-        self._nova.restart_compute()
-        self._snapshots()
-
-    def _lose_store(self) -> None:
-        """A store takes nothing for a while."""
-        store = self._choose.choice(STORES)
-        with broken(self._glance, store):
-            self._snapshots()
-            self._settle()
-
-    def _configure(self) -> None:
-        """The operator wants something else; stock Nova has no choice."""
-        options = {
-            'glance.store': self._choose.choice(
-                [None, None, *STORES, 'nosuch']
-            ),
-            'nova_multistore.copy_to': self._choose.choice(
-                [[], [], ['reliable'], ['cheap', 'fast']]
-            ),
-        }
-        if self._patched:
-            self._nova.conf(**options)
-        self._snapshots()
-
-    def _lose_base(self) -> None:
-        """A base image is deleted; its server lives on."""
-        guest = self._choose.choice(self._guests)
-        image = self._nova.server(guest.id)['image']
-        with contextlib.suppress(cloud_glance.GlanceFailed):
-            self._glance.delete_image(image['id'])
-        self._snapshots()
+    @property
+    def mark(self) -> str:
+        """What the token of this step has, and no other."""
+        return f'step{self._step}end'
 
     @contextlib.contextmanager
-    def _faults(self) -> Iterator[None]:
-        self._proxy.begin(self._step)
+    def faults(self) -> Iterator[None]:
+        """Have faults; in the end Nova is idle, and there are none."""
+        self.proxy.begin(self._step)
         yield
-        self._settle()
-        self._proxy.rest()
+        self.settle()
+        self.proxy.rest()
+
+    def asked(self, guest: Guest, image_id: str | None) -> None:
+        """Keep what came of the request for a snapshot.
+
+        :param guest: of which server
+        :param image_id: the image, None if the user got an error
+        """
+        if image_id is None:
+            self.tally.failed += 1
+        else:
+            self._images[image_id] = guest
 
     # What must hold.
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Wait until Nova is idle."""
-        for guest in list(self._guests):
+        for guest in list(self.guests):
             try:
-                self._nova.wait(guest.id)
+                self.nova.wait(guest.id)
             except cloud_nova.NovaFailed as exc:
-                self._proxy.rest()
+                self.proxy.rest()
                 self.tally.wrong('a server stays busy', str(exc)[:200])
-                self._guests.remove(guest)
-                self._guests.append(self._boot('fast'))
+                self.replace(guest)
 
-    def _all_images(self) -> list[dict[str, Any]]:
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Return the images that Nova has made."""
         images: list[dict[str, Any]] = []
         for kind in nova_images.TYPES:
-            _, body = self._glance.request(
+            _, body = self.glance.request(
                 'GET', f'/v2/images?limit=1000&image_type={kind}', admin=True
             )
             images += cloud_glance.json.loads(body)['images']
         return images
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """See that all is as it must be, and begin with no images again."""
-        self._judge_all()
-        for image in self._all_images():
-            self._glance.delete_image(image['id'])
-        for guest in list(self._guests):
-            server = self._nova.server(guest.id)
+        self.judge()
+        for image in self.snapshots():
+            self.glance.delete_image(image['id'])
+        for left in self.cloud.left_over():
+            if left not in self._data_left:
+                self._data_left.add(left)
+                said = self._said(left.partition('/')[2][:36])
+                self.tally.wrong('data is left in Ceph', f'{left}: {said}')
+        self._judge_bases()
+        self._judge_rights()
+        for guest in list(self.guests):
+            server = self.nova.server(guest.id)
             if server['status'] != 'ACTIVE':
                 self._wake(guest, server['status'])
+        # They hold the frames of all errors.
+        self.nova.records.clear()
+        if self._step == 10:
+            self._objects, self._memory = _objects(), _memory()
 
-    def _judge_all(self) -> None:
+    def judge(self) -> None:
         """Judge what has come of all that was asked for."""
-        self._settle()
-        self._wait_for_copies()
-        present = {image['id']: image for image in self._all_images()}
+        self.settle()
+        self._wait_for_background()
+        present = {image['id']: image for image in self.snapshots()}
         for image_id, guest in self._images.items():
             image = present.pop(image_id, None)
             if image is None:
@@ -351,28 +299,26 @@ class World:
         if status == 'SHELVED_OFFLOADED':
             return
         try:
-            self._nova.api.post_server_action(
+            self.nova.api.post_server_action(
                 guest.id,
                 {'os-start': None}
                 if status == 'SHUTOFF'
                 else {'os-resetState': {'state': 'active'}},
             )
-            self._nova.wait(guest.id, 'ACTIVE')
+            self.nova.wait(guest.id, 'ACTIVE')
         except Exception as exc:
             self.tally.wrong('a server does not run', f'{status}: {exc}')
-            self._guests.remove(guest)
-            self._guests.append(self._boot('fast'))
+            self.replace(guest)
             return
         if status != 'SHUTOFF':
             self.tally.wrong('a server in another state', status)
 
-    def _wait_for_copies(self) -> None:
-        """Wait until nothing goes on in the background."""
+    def _wait_for_background(self) -> None:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            if not _background() and not any(
+            if not _pending() and not any(
                 image.get('os_glance_import_task')
-                for image in self._all_images()
+                for image in self.snapshots()
             ):
                 return
             time.sleep(0.05)
@@ -382,58 +328,128 @@ class World:
         if image['status'] != 'active':
             self._left(image, 'nova-compute')
             return
-        listed = self._glance.stores_of(image_id)
-        found = self._glance.sha256(image_id)
-        wrong = [s for s in listed if found.get(s) != guest.digest]
+        listed, wrong = self._compare(image_id, guest.digest)
         if wrong or not listed:
             self.tally.wrong(
-                'other bytes', f'{image_id} in {listed}, wrong in {wrong}'
+                'other bytes',
+                f'{image_id} in {listed}, wrong in {wrong}, not '
+                f'{guest.digest}: {self.cloud.data(image_id)} {image} '
+                f'{self._said(image_id)}',
             )
             return
-        if self._patched and not _agrees(image, listed):
+        if self.patched and not _agrees(image, listed):
             self.tally.wrong('the record is not true', str(image))
             return
         self.tally.whole += 1
+
+    def _compare(
+        self, image_id: str, digest: str
+    ) -> tuple[list[str], list[str]]:
+        """Compare an image with what it has to be.
+
+        :returns: the stores that list it, and those with other bytes
+        """
+        listed = self.glance.stores_of(image_id)
+        found = self.cloud.data(image_id)
+        return listed, [s for s in listed if found.get(s) != digest]
+
+    def _judge_bases(self) -> None:
+        """See that what servers were started from is whole."""
+        for image_id in list(self.bases):
+            image = self.glance.image(image_id)
+            listed, wrong = [], []
+            if image is not None:
+                listed, wrong = self._compare(image_id, self._digest)
+            if image is None or image['status'] != 'active' or not listed:
+                self.tally.wrong('a base image is lost', str(image))
+            elif wrong:
+                self.tally.wrong('a base image is damaged', str(image))
+            else:
+                continue
+            self.bases.remove(image_id)
+
+    def _judge_rights(self) -> None:
+        """See that Nova's own rights were used for its own images alone."""
+        own = {*self._judged, *self._images}
+        for token, method, path in self.proxy.changes:
+            if token == ADMIN and not any(image in path for image in own):
+                self.tally.wrong('a privileged request', f'{method} {path}')
+        self.proxy.changes.clear()
+        now = self.glance.image(str(self._foreign['id']), _FOREIGN)
+        if now != self._foreign:
+            self.tally.wrong("another project's image has changed", str(now))
 
     def _left(self, image: dict[str, Any], by: str) -> None:
         """Count an image that is left; the audit has to find it, once old.
 
         :param by: who has left it
         """
-        self._glance.change_database(
+        self.glance.change_database(
             "UPDATE images SET updated_at = datetime('now', '-121 minutes') "
             'WHERE id = ?',
             image['id'],
         )
         found = command.run(
             snapshot_audit.AuditSnapshots,
-            connect(self._glance.url),
+            connect(self.glance.url),
             '--all-projects',
         )
         reported = any(row['id'] == image['id'] for row in found.rows)
+        if by == 'nova-compute' and self.proxy.has_expired(self.mark):
+            by += ', whose token has expired'
         self.tally.wrong(
             f'left by {by}' + (', reported by the audit' if reported else ''),
-            f'{image["id"]} is {image["status"]}',
+            f'{image["id"]} is {image["status"]}: {self._said(image["id"])}',
         )
+
+    def _said(self, image_id: str) -> list[str]:
+        """Return what nova-compute said of an image in this step."""
+        return [line for line in self.nova.log_lines() if image_id in line]
 
     def end(self) -> None:
         """See that nothing is left behind in this process."""
-        self._wait_for_copies()
-        gc.collect()
-        if left := _background():
-            self.tally.wrong('threads are left', ', '.join(left))
-        self.tally.faults = dict(self._proxy.kinds)
+        self._wait_for_background()
+        if pending := _pending():
+            self.tally.wrong('work is left', str(pending))
+        if self._memory:
+            self.tally.grown = _memory() - self._memory
+            # Counters have no negative numbers in a difference.
+            if more := _objects() - self._objects:
+                self.tally.wrong('objects are left', str(more))
+        self.tally.faults = dict(self.proxy.kinds)
+        self.tally.requests = sum(self.proxy.requests.values())
 
 
-def _background() -> list[str]:
-    """Return the names of the threads that the package has started."""
-    return [t.name for t in threading.enumerate() if '(run)' in t.name]
+def _pending() -> int:
+    """Return how much the package does in this process."""
+    calls = [t for t in threading.enumerate() if t.name == 'multistore call']
+    return len(calls) + background.pending()
+
+
+def _objects() -> collections.Counter[str]:
+    """Count the objects of the package's classes, by class."""
+    gc.collect()
+    kinds = (type(found) for found in gc.get_objects())
+    return collections.Counter(
+        kind.__qualname__
+        for kind in kinds
+        if str(kind.__module__).startswith('nova_multistore.')
+    )
+
+
+def _memory() -> int:
+    """Return the memory of this process, in bytes."""
+    pages = Path('/proc/self/statm').read_text().split()[1]
+    return int(pages) * resource.getpagesize()
 
 
 def _agrees(image: dict[str, Any], listed: list[str]) -> bool:
     """Tell whether the record says where an image is."""
     if record.RULE not in image:
         # Its properties were refused, or Glance told no stores.
+        return True
+    if image.get(record.MOVE_FROM) in listed:
+        # It has yet to move.
         return True
     decided = image.get(record.STORE)
     return decided is None or decided in listed or record.DIFFERENCE in image

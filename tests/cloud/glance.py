@@ -129,6 +129,7 @@ class Glance(fixtures.Fixture):
     :param filters: paste filters to put after Glance's `context`: what `use`
         or `paste.filter_factory` says of each, by its name
     :param launcher: a command that starts the one that is put behind it
+    :param workers: how many processes there are behind its port
     :param options: further options of glance-api.conf, as "group.name" or,
         in `[DEFAULT]`, "name"
     """
@@ -143,6 +144,7 @@ class Glance(fixtures.Fixture):
         flavor: str = 'keystone',
         filters: Mapping[str, str] | None = None,
         launcher: Iterable[str] = (),
+        workers: int = 1,
         **options: object,
     ) -> None:
         self.root = Path(root).resolve()
@@ -153,6 +155,7 @@ class Glance(fixtures.Fixture):
         self.flavor = flavor
         self.filters = dict(filters or {})
         self.launcher = tuple(launcher)
+        self.workers = workers
         self.options = options
         self.port, self._web_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | forks.Process | None = None
@@ -219,7 +222,7 @@ class Glance(fixtures.Fixture):
             # glance hands the command line to oslo.config in some releases.
             GUNICORN_CMD_ARGS=(
                 f'--config python:tests.cloud.gunicorn '
-                f'--bind {LOCALHOST}:{self.port}'
+                f'--bind {LOCALHOST}:{self.port} --workers {self.workers}'
             ),
         )
         self._process = self._launch(environment)
@@ -259,6 +262,17 @@ class Glance(fixtures.Fixture):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
+
+    def kill_worker(self, number: int = 0) -> None:
+        """End one of its processes at once; another takes its place.
+
+        :param number: which of them
+        """
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(children[number % len(children)]), signal.SIGKILL)
 
     def requests(self) -> list[Request]:
         """Return what reached Glance, in the order of arrival.

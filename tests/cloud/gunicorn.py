@@ -81,7 +81,6 @@ if os.environ.get('TESTS_CLOUD_PARENT'):
 
 wsgi_app = 'glance.common.wsgi_app:init_app()'
 worker_class = 'gthread'
-workers = 1
 threads = 16
 # Each request on a connection of its own, so that a stopping Glance waits
 # for none that is merely idle.

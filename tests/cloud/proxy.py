@@ -117,7 +117,7 @@ class Proxy(fixtures.Fixture):
         self._rules.clear()
         self.met = 0
 
-    def _fault(self, method: str, path: str) -> Any:
+    def _fault(self, method: str, path: str, token: str | None) -> Any:
         with self._lock:
             for rule in self._rules:
                 if rule.matches(method, path):
@@ -139,7 +139,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         self.close_connection = True
-        fault = self.owner._fault(self.command, self.path)
+        fault = self.owner._fault(
+            self.command, self.path, self.headers.get('X-Auth-Token')
+        )
         if isinstance(fault, Hang):
             time.sleep(fault.seconds)
             return

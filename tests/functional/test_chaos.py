@@ -39,7 +39,7 @@ def test_same_faults_each_time():
     def history(seed, order=requests):
         chaos = faults.Chaos('http://127.0.0.1:1', seed, 0.3)
         chaos.begin(1)
-        return [repr(chaos._fault(*each)) for each in order]
+        return [repr(chaos._fault(*each, 'token')) for each in order]
 
     first = history(1)
     assert first == history(1)
@@ -54,4 +54,22 @@ def test_no_faults_at_rest():
     chaos = faults.Chaos('http://127.0.0.1:1', 1, 1.0)
     chaos.begin(1)
     chaos.rest()
-    assert chaos._fault('GET', '/v2/images') is None
+    assert chaos._fault('GET', '/v2/images', 'token') is None
+
+
+def test_expired_token():
+    """It is refused from then on, and no other is."""
+    chaos = faults.Chaos('http://127.0.0.1:1', 1, 0.0)
+    chaos.expire('step7', 2)
+
+    def asked(token):
+        return [
+            chaos._fault('GET', '/v2/images', token) is not None
+            for _ in range(4)
+        ]
+
+    assert asked('demo:demo:member,step7') == [False, False, True, True]
+    assert asked('demo:demo:member,step8') == [False] * 4
+    assert chaos.has_expired('step7')
+    assert not chaos.has_expired('step8')
+    assert chaos.kinds == {'token expired': 2}
