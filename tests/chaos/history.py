@@ -254,10 +254,7 @@ class History:
         self._snapshots(delete)
 
     def _jump(self) -> None:
-        """The clock of the compute and the commands is another than Glance's.
-
-        :func:`time.monotonic` goes on, as always.
-        """
+        """The clock of the package and its commands is not Glance's."""
         seconds = self._choose.choice([-10000, -4000, 4000, 10000])
         with _clock(seconds):
             self._audit()
@@ -271,24 +268,22 @@ class History:
 
 @contextlib.contextmanager
 def _clock(ahead: float) -> Iterator[None]:
-    """Have this process read another time.
+    """Have the package read another time.
+
+    The rest of the process does not: keystoneauth would have all requests wait
+    until a clock that was set back has caught up.
 
     :param ahead: by how much, in seconds
     """
-    real = time.time
-
-    def now() -> float:
-        return real() + ahead
 
     class Jumped(datetime.datetime):
         @classmethod
         def now(cls, tz: datetime.tzinfo | None = None) -> Jumped:
-            return cls.fromtimestamp(time.time(), tz)
+            return cls.fromtimestamp(time.time() + ahead, tz)
 
     jumped = types.SimpleNamespace(**vars(datetime))
     jumped.datetime = Jumped
     with (
-        mock.patch.object(time, 'time', now),
         mock.patch.object(copies, 'datetime', jumped),
         mock.patch.object(snapshot_audit, 'datetime', jumped),
     ):
