@@ -191,7 +191,7 @@ class History:
         if self._world.patched:
             self._world.nova.conf(**options)
         self._snapshots()
-        if options['glance.store'] == 'nosuch':
+        if self._world.patched and options['glance.store'] == 'nosuch':
             # Nothing else would be made from now on.
             self._world.nova.conf(**{'glance.store': None})
 

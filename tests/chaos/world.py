@@ -290,6 +290,7 @@ class World:
                 self._judge(image, guest)
         for image in present.values():
             if image['id'] not in self._judged:
+                self._judged.add(image['id'])
                 self._left(image, 'nova-api')
         self._judged.update(self._images)
         self._images.clear()
