@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import copy
+import functools
 import logging
 from pathlib import Path
 import socketserver
@@ -107,8 +108,11 @@ class Nova(fixtures.Fixture):
         self.options = options
         #: What was logged at INFO and above, since the start.
         self.records: list[logging.LogRecord] = []
-        # How often a server became idle or was deleted, for those who wait
+        # What is done to each server, None if it is idle, for those who wait
         # for it: a question costs Nova more than the change itself.
+        self._tasks: dict[str, str | None] = {}
+        self._deleted: set[str] = set()
+        # How often one became idle or was deleted.
         self._changes = 0
         self._changed = threading.Condition()
 
@@ -153,15 +157,20 @@ class Nova(fixtures.Fixture):
         original = getattr(objects.Instance, name)
 
         def announced(instance: Any, *args: Any, **kwargs: Any) -> Any:
+            changes = instance.obj_what_changed()
             idle = name == 'destroy' or (
-                instance.obj_what_changed() & {'task_state', 'vm_state'}
+                changes & {'task_state', 'vm_state'}
                 and instance.task_state is None
             )
             try:
                 return original(instance, *args, **kwargs)
             finally:
-                if idle:
-                    with self._changed:
+                with self._changed:
+                    if name == 'destroy':
+                        self._deleted.add(instance.uuid)
+                    elif 'task_state' in changes:
+                        self._tasks[instance.uuid] = instance.task_state
+                    if idle:
                         self._changes += 1
                         self._changed.notify_all()
 
@@ -169,13 +178,16 @@ class Nova(fixtures.Fixture):
             fixtures.MonkeyPatch(f'nova.objects.Instance.{name}', announced)
         )
 
-    def _wait_for_change(self, seen: int) -> None:
+    def _wait_for_change(self, seen: int) -> bool:
         """Wait until a server is idle or deleted, a second at most.
 
         :param seen: how often that had happened when the caller looked
+        :returns: whether one is
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._changes != seen, timeout=1.0)
+            return self._changed.wait_for(
+                lambda: self._changes != seen, timeout=1.0
+            )
 
     def _create_flavor_without_disk(self) -> None:
         """Create the flavor that `create_server` takes first."""
@@ -287,10 +299,9 @@ class Nova(fixtures.Fixture):
 
         :returns: its id
         """
-        flavors = self.api.get_flavors()
         request: dict[str, Any] = {
             'name': name,
-            'flavorRef': min(flavors, key=lambda f: int(f['id']))['id'],
+            'flavorRef': self._smallest_flavor,
             'networks': 'none',
         }
         if volume_backed:
@@ -309,14 +320,19 @@ class Nova(fixtures.Fixture):
             self.wait(server_id, 'ACTIVE')
         return server_id
 
+    @functools.cached_property
+    def _smallest_flavor(self) -> str:
+        flavors = self.api.get_flavors()
+        return str(min(flavors, key=lambda f: int(f['id']))['id'])
+
     def delete_server(self, server_id: str) -> None:
         self.api.delete_server(server_id)
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            seen = self._changes
-            if all(s['id'] != server_id for s in self.api.get_servers(False)):
-                return
-            self._wait_for_change(seen)
+        with self._changed:
+            deleted = self._changed.wait_for(
+                lambda: server_id in self._deleted, PATIENCE
+            )
+        if deleted:
+            return
         raise NovaFailed(f'server {server_id} is not deleted')
 
     def wait(
@@ -324,15 +340,20 @@ class Nova(fixtures.Fixture):
     ) -> dict[str, Any]:
         """Wait until a server is idle, and in a status if one is given."""
         deadline = time.monotonic() + PATIENCE
+        changed = True
         while time.monotonic() < deadline:
             seen = self._changes
+            if changed and self._tasks.get(server_id):
+                changed = self._wait_for_change(seen)
+                continue
             server = self.server(server_id)
             if server['OS-EXT-STS:task_state'] is None:
                 if status is None or server['status'] == status:
                     return server
                 if server['status'] == 'ERROR':
                     break
-            self._wait_for_change(seen)
+            changed = self._wait_for_change(seen)
+        server = self.server(server_id)
         raise NovaFailed(
             f'server {server_id} is not {status or "idle"}, but '
             f'{server["status"]}, {server["OS-EXT-STS:task_state"]}: '

@@ -15,15 +15,30 @@ from tests.cloud import forks
 
 _template = forks.Template(
     (
+        'castellan.key_manager.barbican_key_manager',
+        'glance.api.middleware.context',
+        'glance.api.middleware.version_negotiation',
         'glance.api.v2.router',
         'glance.api.versions',
+        'glance.async_.flows.api_image_import',
+        'glance.async_.flows.plugins',
+        'glance.async_.taskflow_executor',
         'glance.common.wsgi_app',
         'glance.db.sqlalchemy.api',
+        'glance.image_cache.prefetcher',
+        'glance_store._drivers.cinder',
         'glance_store._drivers.filesystem',
         'glance_store._drivers.http',
+        'glance_store._drivers.rbd',
+        'glance_store._drivers.s3',
+        'glance_store._drivers.swift',
+        'glance_store._drivers.vmware_datastore',
         'gunicorn.app.wsgiapp',
         'gunicorn.workers.gthread',
         'oslo_db.sqlalchemy.enginefacade',
+        'oslo_messaging._drivers.impl_rabbit',
+        'sqlalchemy.dialects.sqlite.pysqlite',
+        'taskflow.engines.action_engine.engine',
         'tests.cloud.identity',
     )
 )
