@@ -145,8 +145,8 @@ cloud-down:
 e2e: $(E2E_READY)
 	@$(E2E_BIN)/python -m pytest tests/e2e $(ARGS)
 
-chaos: packages $(READY)
-	@$(call run,$(BIN)/python -m tests.chaos $(ARGS))
+chaos: packages
+	@$(call run,$(call with_ceph,-m tests.chaos $(ARGS)))
 
 bench: packages
 	@$(call run,$(call with_ceph,-m benchmarks $(ARGS)))
