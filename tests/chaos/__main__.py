@@ -110,13 +110,17 @@ def main() -> int:
             print(f'seed {seed}: it did not end')
             wrong = True
             continue
+        met = sum(found['faults'].values())
         print(
             f'seed {seed}: {found["asked"]} asked, {found["whole"]} whole, '
-            f'{found["failed"]} failed, faults {sum(found["faults"].values())}'
+            f'{found["failed"]} failed, {met} faults in {found["requests"]} '
+            f'requests, memory {found["grown"] / (1 << 20):+.0f} MiB since '
+            'step 10'
         )
         for what in ('asked', 'whole', 'failed'):
             totals[what] += found[what]
-        totals['faults'] += sum(found['faults'].values())
+        totals['faults'] += met
+        totals['requests'] += found['requests']
         totals.update(found['broken'])
         for what, number in found['broken'].items():
             print(f'  {number} {what}')
