@@ -50,7 +50,9 @@ EVENTLET = $(shell grep -l mark.eventlet tests/functional/test_*.py)
 # Not "make" by its own name: "make -n" runs the lines that have it.
 again = $(MAKE) -s
 
-# Install without compiling all modules, most of which are not used.
+# Install without compiling all modules, most of which are not used. Those that
+# are used are compiled once.
+export PYTHONDONTWRITEBYTECODE =
 install = $(1)/pip install -q --disable-pip-version-check --no-compile
 
 # Test releases, each in a virtualenv of its own.
