@@ -40,3 +40,20 @@ def test_keystone_that_never_answers(context):
         time.sleep(0.05)
 
     assert threading.active_count() <= before
+
+
+def test_clock_that_is_set_back(glance, image, monkeypatch):
+    """No request waits for it, though those of an older session would."""
+    slept = []
+    real = time.time
+    context = nova_context.RequestContext(
+        'user', 'project', auth_token='token'
+    )
+    images = lookup.images(context)
+    images.show(image['id'])
+
+    monkeypatch.setattr(time, 'time', lambda: real() - 600)
+    monkeypatch.setattr(time, 'sleep', slept.append)
+
+    assert images.show(image['id'])['id'] == image['id']
+    assert all(seconds < 1 for seconds in slept)
