@@ -29,6 +29,7 @@ from nova_multistore import opts
 from nova_multistore import record
 from nova_multistore.compute import background
 from nova_multistore.compute import leftover
+from nova_multistore.compute import location
 from nova_multistore.compute import patch
 from nova_multistore.compute import upload
 from nova_multistore.osc import nova_images
@@ -144,7 +145,7 @@ class World:
             faults.Chaos(self.glance.url, self._seed, self._rate)
         )
         upload.PAUSE = leftover.PAUSE = 0.1
-        leftover.PATIENCE = PATIENCE / 2
+        leftover.PATIENCE = location.PATIENCE = PATIENCE / 2
         self.nova.conf(
             **{
                 'glance.api_servers': [self.proxy.url],
