@@ -337,6 +337,9 @@ class Follower:
         ask = self._detailed or has_failed(self.image)
         self._tasks = self._images.tasks(self._id) if ask else []
         task = holder(self.image, self._tasks)
+        if task.get('status') in ('success', 'failure'):
+            # It may have ended after the image was looked at.
+            self.image = self._images.show(self._id)
         following = _queue(self.image, task)[:1]
         if following != self._next:
             self._next = following

@@ -243,6 +243,30 @@ def test_pause(clock, monkeypatch, detailed, longest):
     assert (pauses[0], pauses[-1]) == (copies.PAUSES[0], longest)
 
 
+@pytest.mark.parametrize('status', ['success', 'failure'])
+def test_task_that_ends_between_two_questions(clock, status):
+    """What the image was before that is not what it is."""
+    before = image('a', status='importing', **{TASK: 't', IMPORTING: 'b,c'})
+    # Glance takes back what it has copied if all or none was asked for.
+    after = image('', status='queued', **{FAILED: 'b', IMPORTING: ''})
+    images, glance = connected(
+        Answer(200, before),
+        Answer(200, {'tasks': [task(status=status)]}),
+        Answer(200, after),
+    )
+    follower = copies.Follower(images, IMAGE, ['a', 'b'])
+
+    found = {copy.store: copy.state.value for copy in follower.look()}
+
+    assert found['b'] == 'failed'
+    assert found['a'] != 'done'
+    assert [path.rpartition('/')[2] for _, path, _ in glance.asked] == [
+        IMAGE,
+        'tasks',
+        IMAGE,
+    ]
+
+
 def test_jitter(clock):
     """Those who began together do not ask together."""
     held = Answer(200, image('a', **{TASK: 't', IMPORTING: 'b'}))
