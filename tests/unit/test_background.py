@@ -11,7 +11,19 @@ from nova_multistore.compute import background
 
 
 @pytest.fixture
-def few():
+def number_of_threads():
+    """Return how many threads there are, but for those of other tests."""
+    before = set(threading.enumerate())
+
+    def number():
+        after = set(threading.enumerate()) - before
+        return sum(t.name == 'multistore background' for t in after)
+
+    return number
+
+
+@pytest.fixture
+def few(number_of_threads):
     """A background of three threads; afterwards, none is left."""
     made = background.Background(3)
     yield made
@@ -22,11 +34,6 @@ def few():
     assert number_of_threads() == 0
 
 
-def number_of_threads():
-    names = [thread.name for thread in threading.enumerate()]
-    return names.count('multistore background')
-
-
 def end(waiting):
     deadline = time.monotonic() + 30
     while waiting.pending and time.monotonic() < deadline:
@@ -34,7 +41,7 @@ def end(waiting):
     assert waiting.pending == 0
 
 
-def test_many(few):
+def test_many(few, number_of_threads):
     """A few threads do all of it, however much there is."""
     done, threads = [], []
 
