@@ -136,11 +136,12 @@ def requests(root: pathlib.Path, glance: cloud_glance.Glance) -> list[tuple]:
             rows.append((name, stock, count()))
         nova.conf(**{'glance.store': 'reliable'})
         rows.append(('warm, [glance] store', stock, count()))
-        admin = cloud_glance.token('admin', ('admin', 'member', 'reader'))
         cloud_nova.register_credentials(opts.COPY_GROUP)
         nova.conf(
             **{'nova_multistore.copy_to': ['cheap', 'fast']},
-            **cloud_nova.credentials(opts.COPY_GROUP, glance.url, admin),
+            **cloud_nova.credentials(
+                opts.COPY_GROUP, glance.url, cloud_glance.ADMIN
+            ),
         )
         rows.append(
             ('the same, two copies', stock, count('has a copy in store fast'))

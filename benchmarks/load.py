@@ -28,7 +28,6 @@ from tests.chaos import faults
 from tests.cloud import glance as cloud_glance
 
 MIB = 1 << 20
-_ADMIN = cloud_glance.token('admin', ('admin', 'member', 'reader'))
 #: What a request is for, by its method and path without ids.
 _KINDS = {
     ('GET', '/v2/info/stores'): 'lists of stores',
@@ -72,7 +71,7 @@ def compute(arguments: argparse.Namespace) -> dict[str, object]:
         patch.apply()
         cloud_nova.register_credentials(opts.COPY_GROUP)
         options = cloud_nova.credentials(
-            opts.COPY_GROUP, arguments.glance, _ADMIN
+            opts.COPY_GROUP, arguments.glance, cloud_glance.ADMIN
         )
         for name, value in options.items():
             group, _, option = name.partition('.')

@@ -31,7 +31,6 @@ CURVES = (
     ('ordered', '[glance] store', '#b9770e'),
     ('moved', 'move_to', '#2471a3'),
 )
-_ADMIN = cloud_glance.token('admin', ('admin', 'member', 'reader'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +183,7 @@ def run(
             cloud_nova.register_credentials(opts.COPY_GROUP)
             cloud.nova.conf(
                 **cloud_nova.credentials(
-                    opts.COPY_GROUP, cloud.glance.url, _ADMIN
+                    opts.COPY_GROUP, cloud.glance.url, cloud_glance.ADMIN
                 )
             )
             benchmark = Benchmark(cloud, pairs)

@@ -16,13 +16,14 @@ from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore.compute import background
-from nova_multistore.compute import ongoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nova.context import RequestContext
     from nova.objects.instance import Instance
+
+    from nova_multistore.compute import ongoing
 
 LOG = logging.getLogger(__name__)
 

@@ -36,8 +36,17 @@ class Snapshot:
     clone_in_doubt: bool = False
     #: Deletes such a clone.
     delete_clone: Callable[[], object] | None = None
-    #: Whether the image is of no use, even if it is active.
-    is_useless: bool = False
+    #: Whether Glance has other bytes than were sent.
+    is_damaged: bool = False
+
+    @property
+    def is_useless(self) -> bool:
+        """Whether the image is of no use, even if it is active.
+
+        So it is if the snapshot failed; one whose location was given up may
+        have got its data in another way.
+        """
+        return self.is_damaged or self.location_given_up
 
 
 _snapshots: dict[str, Snapshot] = {}

@@ -85,7 +85,6 @@ def snapshot(
     """
     operation = _OPERATIONS.get(instance.task_state, selection.Operation.OTHER)
     wanted = copy_to.wanted(operation)
-    making = ongoing.Snapshot()
     try:
         with ongoing.enter(image_id) as making:
             facts = gather(

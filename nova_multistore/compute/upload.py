@@ -157,7 +157,6 @@ class _Upload:
             ) from error
         if status == 'active':
             if self._snapshot and self._snapshot.location_given_up:
-                self._snapshot.is_useless = True
                 raise nova_exception.ImageUnacceptable(
                     image_id=self._image_id,
                     reason='Glance took the location of a clone that was '
@@ -251,7 +250,7 @@ class _Upload:
         if status == 'active':
             LOG.error('Deleting image %s: %s', self._image_id, reason)
             if self._snapshot:
-                self._snapshot.is_useless = True
+                self._snapshot.is_damaged = True
             try:
                 self._client.call(
                     self._context, 2, 'delete', args=(self._image_id,)

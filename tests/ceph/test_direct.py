@@ -21,7 +21,6 @@ import rbd
 
 from nova_multistore import opts
 from nova_multistore import stores
-from nova_multistore.compute import background
 from nova_multistore.compute import ceph
 from nova_multistore.compute import leftover
 from nova_multistore.compute import location
@@ -32,6 +31,7 @@ from tests.ceph.matrix import take
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
 from tests.cloud import proxy as cloud_proxy
+from tests.functional import end_background
 
 POST = ('POST', '/locations$')
 PATCH = ('PATCH', '/v2/images/[^/]*$')
@@ -102,11 +102,12 @@ def test_snapshot_to_boot_from(cloud, boot):
 
 def test_copied(cloud, boot):
     """To files and to another pool, once Glance is done with its hash."""
-    admin = cloud_glance.token('admin', ('admin', 'member', 'reader'))
     cloud_nova.register_credentials(opts.COPY_GROUP)
     cloud.nova.conf(
         **{'nova_multistore.copy_to': ['cheap', 'second']},
-        **cloud_nova.credentials(opts.COPY_GROUP, cloud.glance.url, admin),
+        **cloud_nova.credentials(
+            opts.COPY_GROUP, cloud.glance.url, cloud_glance.ADMIN
+        ),
     )
     server = boot('fast')
     digest = cloud.ceph.sha256(cloud.disk(server))
@@ -422,8 +423,7 @@ def test_token_that_expires(cloud, server, proxy):
     assert image_id in said
     landing = look(cloud, image_id, digest, direct=True)
     assert Landing('fast', direct=True, whole=True) == landing
-    while background.pending():
-        time.sleep(0.05)
+    end_background()
     assert look(cloud, image_id, digest, direct=True) == landing
     cloud.glance.delete_image(image_id)
 
@@ -442,8 +442,7 @@ def test_location_that_never_arrived(cloud, server, proxy):
     assert image_id in cloud.nova.wait_for_line('does not say whether', 30)
     proxy.heal()
 
-    while background.pending():
-        time.sleep(0.05)
+    end_background()
 
     assert cloud.glance.image(image_id) is None
     assert image_id not in cloud.ceph.images('images')

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import threading
-import time
 import types
 from unittest import mock
 
@@ -17,15 +16,14 @@ import pytest
 from nova_multistore import image_api
 from nova_multistore import opts
 from nova_multistore import record
-from nova_multistore.compute import background
 from nova_multistore.compute import copy_to
 from nova_multistore.osc import cloud as osc_cloud
 from nova_multistore.osc import snapshot_audit
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
 from tests.functional import broken
+from tests.functional import end_background
 
-ADMIN = cloud_glance.token('admin', ('admin', 'member', 'reader'))
 #: The requests of a move that change something.
 STEPS = 'import_data', 'delete_from', 'remove_property'
 
@@ -36,7 +34,9 @@ def moving(cloud):
     cloud_nova.register_credentials(opts.COPY_GROUP)
     cloud.nova.conf(
         **{'nova_multistore.move_to': 'cheap'},
-        **cloud_nova.credentials(opts.COPY_GROUP, cloud.glance.url, ADMIN),
+        **cloud_nova.credentials(
+            opts.COPY_GROUP, cloud.glance.url, cloud_glance.ADMIN
+        ),
     )
     yield cloud
     cloud.nova.conf(
@@ -51,7 +51,7 @@ def audited(cloud):
     def audited(image_id, *arguments):
         connection = openstack.connection.Connection(
             session=ks_session.Session(
-                auth=token_endpoint.Token(cloud.glance.url, ADMIN)
+                auth=token_endpoint.Token(cloud.glance.url, cloud_glance.ADMIN)
             ),
             image_endpoint_override=cloud.glance.url,
             image_api_version='2',
@@ -264,10 +264,7 @@ def test_killed(moving, clone, audited, monkeypatch, step, when, killed):
     with monkeypatch.context() as patched:
         patched.setattr(image_api.Images, step, request)
         image_id = moving.nova.snapshot(clone)
-        deadline = time.monotonic() + 60
-        while background.pending() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert background.pending() == 0
+        end_background()
     if killed == 'glance':
         moving.glance.start()
         assert is_whole(moving, image_id, digest)

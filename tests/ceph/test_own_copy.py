@@ -14,7 +14,6 @@ from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
 
 MIB = 1 << 20
-ADMIN = cloud_glance.token('admin', ('admin', 'member', 'reader'))
 DATA = os.urandom(4 * MIB)
 #: How many servers start at once.
 MANY = 20
@@ -35,7 +34,9 @@ def privileged(near):
     """The same, with credentials in ``[nova_multistore]``."""
     cloud_nova.register_credentials(opts.COPY_GROUP)
     near.nova.conf(
-        **cloud_nova.credentials(opts.COPY_GROUP, near.glance.url, ADMIN)
+        **cloud_nova.credentials(
+            opts.COPY_GROUP, near.glance.url, cloud_glance.ADMIN
+        )
     )
     yield near
     near.nova.conf(**{'nova_multistore.auth_type': None})

@@ -66,10 +66,13 @@ class History:
         self._world.proxy.rest()
         self._world.check()
 
-    def _snapshots(self, beside: Callable[[], None] | None = None) -> None:
+    def _snapshots(
+        self, beside: Callable[[], None] = lambda: None, later: float = 0.0
+    ) -> None:
         """Several servers are busy at once.
 
         :param beside: what is done at the same time
+        :param later: after how many seconds
         """
         guests = self._world.guests
         busy = self._choose.sample(guests, self._choose.randint(1, BUSY))
@@ -82,8 +85,8 @@ class History:
                 pool.submit(self._ask, guest, kind)
                 for guest, kind in zip(busy, kinds)
             ]
-            if beside:
-                futures.append(pool.submit(beside))
+            time.sleep(later)
+            futures.append(pool.submit(beside))
         for future in futures:
             future.result()
 
@@ -156,11 +159,7 @@ class History:
         later = self._choose.uniform(0.1, 1.5)
         number = self._choose.randrange(2)
 
-        def kill() -> None:
-            time.sleep(later)
-            self._world.glance.kill_worker(number)
-
-        self._snapshots(kill)
+        self._snapshots(lambda: self._world.glance.kill_worker(number), later)
 
     def _restart_compute(self) -> None:
         self._world.nova.restart_compute()
@@ -231,27 +230,25 @@ class History:
         later = self._choose.uniform(0.0, 1.0)
 
         def audit() -> None:
-            time.sleep(later)
             command.run(
                 snapshot_audit.AuditSnapshots,
                 connect(self._world.proxy.url),
                 *('--all-projects', '--fix', '--timeout', TIMEOUT),
             )
 
-        self._snapshots(audit)
+        self._snapshots(audit, later)
 
     def _delete(self) -> None:
         """The user deletes images while they are made."""
         later = self._choose.uniform(0.1, 1.0)
 
         def delete() -> None:
-            time.sleep(later)
             for image in self._world.snapshots():
                 self._world.glance.request(
                     'DELETE', f'/v2/images/{image["id"]}'
                 )
 
-        self._snapshots(delete)
+        self._snapshots(delete, later)
 
     def _jump(self) -> None:
         """The clock of the package and its commands is not Glance's."""

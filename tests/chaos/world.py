@@ -45,7 +45,6 @@ MIB = 1 << 20
 SERVERS = 4
 #: How long something may go on in the background, in seconds.
 PATIENCE = 20
-ADMIN = cloud_glance.token('admin', ('admin', 'member', 'reader'))
 _FOREIGN = 'other'
 
 
@@ -150,7 +149,7 @@ class World:
             **{
                 'glance.api_servers': [self.proxy.url],
                 **cloud_nova.credentials(
-                    opts.COPY_GROUP, self.proxy.url, ADMIN
+                    opts.COPY_GROUP, self.proxy.url, cloud_glance.ADMIN
                 ),
             }
         )
@@ -374,7 +373,9 @@ class World:
         """See that Nova's own rights were used for its own images alone."""
         own = {*self._judged, *self._images}
         for token, method, path in self.proxy.changes:
-            if token == ADMIN and not any(image in path for image in own):
+            if token == cloud_glance.ADMIN and not any(
+                image in path for image in own
+            ):
                 self.tally.wrong('a privileged request', f'{method} {path}')
         self.proxy.changes.clear()
         now = self.glance.image(str(self._foreign['id']), _FOREIGN)

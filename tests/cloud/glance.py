@@ -68,6 +68,10 @@ def _admin(project: str) -> str:
     return token(project, ('admin', 'member', 'reader'))
 
 
+#: The token of an administrator of a project that has no servers.
+ADMIN = _admin('admin')
+
+
 class GlanceFailed(Exception):
     """Raised if Glance does not come up, or answers with an error."""
 

@@ -18,6 +18,7 @@ from keystoneauth1 import token_endpoint
 import openstack.connection
 import pytest
 
+from nova_multistore.compute import background
 from nova_multistore.osc import cloud as osc_cloud
 from tests.cloud import glance as cloud_glance
 
@@ -128,6 +129,14 @@ def arrivals(directory: pathlib.Path, more: int) -> Callable[[], bool]:
 
     goal = number() + more
     return lambda: number() >= goal
+
+
+def end_background() -> None:
+    """Wait until nova-compute has nothing left to do in the background."""
+    deadline = time.monotonic() + 60
+    while background.pending() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert background.pending() == 0
 
 
 def end_locks(glance: cloud_glance.Glance) -> None:

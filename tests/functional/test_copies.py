@@ -33,7 +33,6 @@ pytestmark = pytest.mark.eventlet
 
 MIB = 1 << 20
 GLANCE = int(importlib.metadata.version('glance').split('.')[0])
-ADMIN = cloud_glance.token('admin', ('admin', 'member', 'reader'))
 TIMEOUT = 60
 
 
@@ -45,7 +44,7 @@ def images(sites):
 def as_admin(glance):
     """What asks a Glance as its administrator."""
     url = f'{glance.url}/v2'
-    auth = token_endpoint.Token(url, ADMIN)
+    auth = token_endpoint.Token(url, cloud_glance.ADMIN)
     sender = adapter.Adapter(session.Session(auth), endpoint_override=url)
     return image_api.Images(lambda: sender)
 
@@ -320,7 +319,9 @@ def nobody():
 
 def somebody(glance):
     """Credentials in [nova_multistore]."""
-    return cloud_nova.credentials(opts.COPY_GROUP, glance.url, ADMIN)
+    return cloud_nova.credentials(
+        opts.COPY_GROUP, glance.url, cloud_glance.ADMIN
+    )
 
 
 @pytest.fixture(scope='module')
@@ -565,7 +566,10 @@ def test_upgrade_check(sites, base, tmp_path, text, code, words):
     credentials = {
         name: f'auth_type = admin_token\nendpoint = {sites.url}\n'
         f'token = {token}\n'
-        for name, token in (('admin', ADMIN), ('member', cloud_glance.token()))
+        for name, token in (
+            ('admin', cloud_glance.ADMIN),
+            ('member', cloud_glance.token()),
+        )
     }
     images = sites.images()
 

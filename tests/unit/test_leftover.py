@@ -84,10 +84,11 @@ def test_active(look, glance, image, snapshot):
     assert snapshot.deleted == []
 
 
-def test_active_and_useless(look, glance, image, snapshot):
-    """Its location was the one of a clone that is gone, say."""
+@pytest.mark.parametrize('why', ['is_damaged', 'location_given_up'])
+def test_active_and_useless(look, glance, image, snapshot, why):
+    """It has other bytes, or the location of a clone that is gone."""
     image.update(status='active')
-    snapshot.is_useless = True
+    setattr(snapshot, why, True)
 
     assert look() == 1
 
