@@ -11,10 +11,22 @@ from oslo_config import fixture as config_fixture
 import pytest
 
 from nova_multistore import opts
+from nova_multistore.compute import background
 from nova_multistore.compute import patch
 from nova_multistore.compute import upload
 from nova_multistore.osc import nova_images
 from tests.unit import stub
+
+
+@pytest.fixture(autouse=True)
+def _own_background(monkeypatch):
+    """What a test leaves to be done in the background ends with it."""
+    own = background.Background()
+    monkeypatch.setattr(background, '_background', own)
+    yield
+    with own._changed:
+        own._waiting.clear()
+        own._changed.notify_all()
 
 
 @pytest.fixture
