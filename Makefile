@@ -37,11 +37,11 @@ WORKERS ?= $(shell nproc)
 
 # Run pytest, with 1 on native threads and with 0 on eventlet. It is no failure
 # if ARGS selects nothing.
-pytest = OS_NOVA_DISABLE_EVENTLET_PATCHING=$(1) $(2)/python -m pytest $(3) \
-	$(ARGS) $(if $(ARGS),|| [ $$? = 5 ])
+pytest = OS_NOVA_DISABLE_EVENTLET_PATCHING=$(1) $(2)/python \
+	-m $(or $(4),pytest) $(3) $(ARGS) $(if $(ARGS),|| [ $$? = 5 ])
 
 # Tests that share a cloud run one after the other. pytest-xdist does not work
-# on eventlet: there, each file is a job of make's.
+# on eventlet, and does not share Ceph: there, each file is a job of its own.
 side_by_side = $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadscope)
 jobs = $(MAKE) -s -j$(WORKERS) -Otarget
 CEPH_TESTS = $(wildcard tests/ceph/test_*.py)
@@ -101,10 +101,8 @@ functional: packages $(READY)
 # Nova runs on native threads or on eventlet; what does not differ between the
 # two is not marked.
 functional-eventlet: packages $(READY)
-	$(jobs) $(EVENTLET:%=eventlet-%)
-
-eventlet-tests/functional/%:
-	$(call pytest,0,$(BIN),tests/functional/$* -m eventlet)
+	$(call pytest,0,$(BIN),$(EVENTLET) -- -m eventlet,tests.files \
+		--workers $(WORKERS))
 
 test-docs: packages-docs $(READY)
 	$(call pytest,1,$(BIN),tests/docs)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-from concurrent import futures
 import csv
 import importlib.metadata
 import json
@@ -55,30 +54,42 @@ COLUMNS = (
 )
 
 
-def run(path: Path, threads: bool, report: Path) -> ElementTree.Element:
-    """Run the tests of a file, or of a directory.
+def run(
+    paths: list[Path], threads: bool, workers: int
+) -> dict[Path, ElementTree.Element]:
+    """Run the tests of files or directories.
 
     :param threads: whether Nova runs on native threads, or on eventlet
-    :param report: takes the outcomes
-    :returns: the outcomes, as JUnit has them
+    :param workers: how many are tested at a time
+    :returns: the outcomes of each, as JUnit has them
     :raises RuntimeError: there are none
     """
-    done = subprocess.run(
-        [sys.executable, '-m', 'pytest', '-q', path, f'--junit-xml={report}'],
-        env={
-            **os.environ,
-            'OS_NOVA_DISABLE_EVENTLET_PATCHING': str(int(threads)),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        print(done.stdout)
-    if not report.exists():
-        raise RuntimeError(f'{path}: exit {done.returncode}')
-    return ElementTree.parse(report).getroot()
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [
+                *(sys.executable, '-m', 'tests.files', *paths),
+                *('--workers', str(workers), '--', '-q'),
+                f'--junit-xml={folder}/{{stem}}.xml',
+            ],
+            env={
+                **os.environ,
+                'OS_NOVA_DISABLE_EVENTLET_PATCHING': str(int(threads)),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            print(done.stdout)
+        reports = {path: Path(folder, f'{path.stem}.xml') for path in paths}
+        for path, report in reports.items():
+            if not report.exists():
+                raise RuntimeError(f'{path}: exit {done.returncode}')
+        return {
+            path: ElementTree.parse(report).getroot()
+            for path, report in reports.items()
+        }
 
 
 def judge(
@@ -129,21 +140,11 @@ def test(release: str, result: Path, part: bool, workers: int) -> bool:
     files = [*(TESTS / 'functional').glob('test_*.py')]
     if part:
         files = [path for path in files if path.stem in PART]
-    # The longest first, so that nothing runs alone in the end.
-    files.sort(key=lambda path: path.stat().st_size, reverse=True)
     major = int(version('nova').partition('.')[0])
     rows = []
     good = True
     for threads in (True, False) if major >= ON_THREADS else (False,):
-        with tempfile.TemporaryDirectory() as folder:
-            with futures.ThreadPoolExecutor(workers) as pool:
-                jobs = {
-                    path: pool.submit(
-                        run, path, threads, Path(folder, f'{path.stem}.xml')
-                    )
-                    for path in (*files, TESTS / 'unit')
-                }
-            outcomes = {path: job.result() for path, job in jobs.items()}
+        outcomes = run([*files, TESTS / 'unit'], threads, workers)
         counts, remarks, failed = judge(outcomes)
         good = good and not failed
         rows.append(

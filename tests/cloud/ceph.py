@@ -15,6 +15,7 @@ import json
 import os
 from pathlib import Path
 import shutil
+import socket
 import subprocess
 import time
 from typing import Any
@@ -32,6 +33,19 @@ PATIENCE = 90
 #: Where all of its programs come from.
 PACKAGES = 'Debian packages ceph-common, ceph-mgr, ceph-mon, ceph-osd'
 _NAME = 'cloud'
+# Those that a manager always has, unless it is told not to.
+_MODULES = (
+    'balancer',
+    'crash',
+    'devicehealth',
+    'orchestrator',
+    'pg_autoscaler',
+    'progress',
+    'rbd_support',
+    'status',
+    'telemetry',
+    'volumes',
+)
 _GIB = 1 << 30
 
 
@@ -99,16 +113,17 @@ class Ceph(fixtures.Fixture):
             *('--fsid', self.fsid, monmap),
         )
         self._conf('ceph-mon', '--mkfs', '--id', _NAME, '--monmap', monmap)
-        self._start('ceph-mon', _NAME, lambda: self._answers('mon', 'stat'))
+        self._start('ceph-mon', _NAME, self._answers)
         self._start('ceph-mgr', _NAME, lambda: True)
         # An OSD comes up if the monitor has heard of it under the same id.
         osd = str(uuid.uuid4())
-        self.ceph('osd', 'new', osd)
+        self._tell('osd new', uuid=osd)
         self._conf('ceph-osd', '--mkfs', '--id', '0', '--osd-uuid', osd)
         self._start('ceph-osd', '0', lambda: True)
         for pool in self.pools:
-            self.ceph('osd', 'pool', 'create', pool, '8')
-            self.rbd('pool', 'init', pool)
+            self._tell('osd pool create', pool=pool, pg_num=8)
+            with self._open(pool) as (rbd, ioctx):
+                rbd.RBD().pool_init(ioctx, False)
         # What Nova reports as its disk space comes by way of the manager.
         self._wait('ceph-mgr', self._has_space)
 
@@ -140,6 +155,7 @@ class Ceph(fixtures.Fixture):
             'osd_objectstore': 'memstore',
             # Its modules are not wanted, but its answer to "ceph df" is.
             'mgr_initial_modules': '',
+            'mgr_disabled_modules': ' '.join(_MODULES),
             # Nobody else is there to be waited for.
             'paxos_min_wait': 0.01,
             'paxos_propose_interval': 0.05,
@@ -196,14 +212,16 @@ class Ceph(fixtures.Fixture):
     def _open(self, pool: str) -> Iterator[tuple[Any, Any]]:
         """Open a pool; the commands of Ceph take longer to load."""
         # Not earlier: on eventlet, Nova has to patch before.
-        import rados
         import rbd
 
-        with (
-            rados.Rados(conffile=str(self.configuration)) as cluster,
-            cluster.open_ioctx(pool) as ioctx,
-        ):
+        with self._connect() as cluster, cluster.open_ioctx(pool) as ioctx:
             yield rbd, ioctx
+
+    def _connect(self) -> Any:
+        """Return a connection, which a `with` statement opens."""
+        import rados
+
+        return rados.Rados(conffile=str(self.configuration))
 
     def sha256(self, image: str) -> str:
         """Return the digest of an image's data, in hexadecimal.
@@ -263,14 +281,30 @@ class Ceph(fixtures.Fixture):
     def _conf(self, program: str, *arguments: str) -> str:
         return self.run(program, '--conf', str(self.configuration), *arguments)
 
-    def _answers(self, *question: str) -> bool:
-        with contextlib.suppress(CephFailed):
-            self.ceph('--connect-timeout', '5', *question)
+    def _tell(self, command: str, **arguments: object) -> Any:
+        """Have the monitor obey a command; `ceph` would take long to load.
+
+        :returns: its answer
+        :raises CephFailed: it does not obey
+        """
+        asked = {'prefix': command, 'format': 'json', **arguments}
+        with self._connect() as cluster:
+            code, answer, words = cluster.mon_command(json.dumps(asked), b'')
+        if code:
+            raise CephFailed(f'{command}: {words}')
+        return json.loads(answer or 'null')
+
+    def _answers(self) -> bool:
+        address = LOCALHOST, self.ports[0]
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(address, PATIENCE),
+        ):
             return True
         return False
 
     def _has_space(self) -> bool:
-        stats = json.loads(self.ceph('df', '--format=json'))
+        stats = self._tell('df')
         pools = {p['name']: p['stats']['max_avail'] for p in stats['pools']}
         return all(pools.get(pool) for pool in self.pools)
 

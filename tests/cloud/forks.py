@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -62,8 +63,8 @@ class Process:
 class Template:
     """A process that has loaded some modules, and is forked.
 
-    It is started for the first fork. It ends with this process, and so does
-    all that it has forked.
+    It is started for the first fork. It ends with this process and those that
+    were forked from it, and so does all that it has forked.
 
     :param modules: their full names
     """
@@ -80,18 +81,20 @@ class Template:
         :param target: what it calls, as "module:function"
         :param arguments: for that, as they are in JSON
         """
-        with self._lock:
-            self._start()
+        self.start()
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self._address)
         line = json.dumps([target, arguments], default=str)
         connection.sendall(f'{line}\n'.encode())
         return Process(connection)
 
+    def start(self) -> None:
+        """Start the template, unless this process or its parent did."""
+        with self._lock:
+            if self._process is None:
+                self._start()
+
     def _start(self) -> None:
-        """Start the template, if it does not run."""
-        if self._process is not None and self._process.poll() is None:
-            return
         address = self._address[1:]
         self._process = subprocess.Popen(
             [sys.executable, '-m', __name__, address, *self._modules],
@@ -109,6 +112,10 @@ def main() -> None:
     address, *modules = sys.argv[1:]
     for module in modules:
         importlib.import_module(module)
+    # A garbage collection would write to all that was loaded, in each process
+    # that was forked.
+    gc.collect()
+    gc.freeze()
     # Nobody waits for those who look after what was forked; and Ctrl-C is for
     # the process that wants it.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -21,7 +21,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from typing import Any
@@ -188,7 +187,7 @@ class Glance(fixtures.Fixture):
             directory.mkdir(parents=True, exist_ok=True)
         database = self.root / 'glance.sqlite'
         if not database.exists():
-            shutil.copyfile(_migrated_database(), database)
+            shutil.copyfile(preloaded.migrated_database(), database)
         self.forget_requests()
         self.addCleanup(self._stop_web)
         self.addCleanup(self.stop)
@@ -760,39 +759,3 @@ def _sha256(path: Path) -> str:
         while chunk := data.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-@functools.cache
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix='glance-database-')
-
-
-@functools.cache
-def _migrated_database() -> Path:
-    """Migrate an empty database, once a process: it takes seconds."""
-    scratch = Path(_scratch().name)
-    database = scratch / 'glance.sqlite'
-    configuration = scratch / 'glance-manage.conf'
-    write_sections(
-        configuration,
-        {
-            'database': {
-                'connection': f'sqlite:///{database}',
-                'sqlite_synchronous': False,
-            }
-        },
-    )
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name('glance-manage')),
-            '--config-file',
-            str(configuration),
-            'db_sync',
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        raise GlanceFailed(f'glance-manage db_sync: {done.stdout}')
-    return database

@@ -17,6 +17,8 @@ from gunicorn.http import message
 import sqlalchemy
 import sqlalchemy.event
 
+from tests.cloud import sqlite
+
 PR_SET_PDEATHSIG = 1
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
@@ -65,6 +67,7 @@ def begin_as_writer(
 def post_fork(server: object, worker: object) -> None:
     # The tie to the parent is not inherited.
     die_with(int(os.environ['TESTS_CLOUD_MASTER']))
+    sqlite.keep_connections()
     sqlalchemy.event.listen(
         sqlalchemy.engine.Engine,
         'before_cursor_execute',

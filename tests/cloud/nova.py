@@ -34,6 +34,7 @@ from tests.cloud import threads  # noqa: F401
 # isort: split
 
 import fixtures
+from futurist import _thread
 from keystoneauth1 import loading
 from nova import context as nova_context
 from nova import objects
@@ -41,11 +42,13 @@ import nova.conf
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.libvirt import base as libvirt_base
 import nova.volume.cinder
+from oslo_concurrency import processutils
 from oslo_messaging._drivers import impl_fake
 
 from nova_multistore.cmd import paste
 from tests.cloud import glance as cloud_glance
 from tests.cloud import identity
+from tests.cloud import sqlite
 
 CONF = nova.conf.CONF
 HOST = 'compute1'
@@ -57,6 +60,47 @@ MICROVERSION = '2.93'
 
 class NovaFailed(Exception):
     """Raised if a server does not come to the state that was asked for."""
+
+
+def _let_workers_sleep() -> None:
+    """Have futurist's idle threads sleep until there is work for them.
+
+    Each looks every second whether it is to end. A Nova has two hundred, which
+    all wait for Python's lock then, each of them for 5 ms at a time: a third
+    of the processor time of a test went there.
+    """
+    worker = _thread.ThreadWorker
+    if not hasattr(_thread, '_Stopping'):
+        # This release has Nova on eventlet.
+        return
+    stop = worker.stop
+
+    def wait_for_work(self: Any) -> Any:
+        self.idle = True
+        with self.work_queue.not_empty:
+            while not self.work_queue.queue:
+                if self._is_dying():
+                    raise _thread._Stopping()
+                self.work_queue.not_empty.wait(60.0)
+            work = self.work_queue.queue.popleft()
+        self.idle = False
+        return work
+
+    def stop_and_wake(self: Any) -> None:
+        stop(self)
+        # The garbage collector may call it at any place.
+        if self.work_queue.mutex.acquire(timeout=1.0):
+            try:
+                self.work_queue.not_empty.notify_all()
+            finally:
+                self.work_queue.mutex.release()
+
+    worker._wait_for_work = wait_for_work
+    worker.stop = stop_and_wake
+
+
+_let_workers_sleep()
+sqlite.keep_connections()
 
 
 def register_credentials(section: str) -> None:
@@ -140,6 +184,7 @@ class Nova(fixtures.Fixture):
             )
         )
         self.useFixture(_PromptMessages())
+        self.useFixture(_QuickStarts())
         self._case = _Case(self)
         self._case.setUp()
         for name in ('save', 'destroy'):
@@ -701,6 +746,30 @@ class _PromptMessages(fixtures.Fixture):
                 lambda: self._delivered != seen, self.LONGEST
             )
             self._local.seen = self._delivered
+
+
+class _QuickStarts(fixtures.Fixture):
+    """Has oslo.concurrency start processes without a copy of this one.
+
+    It has a function be called in the child, which then has to be a copy of
+    all of this large process. That function only restores a signal, as
+    `subprocess` does anyway.
+    """
+
+    def _setUp(self) -> None:
+        popen = processutils.subprocess.Popen
+
+        def start(*args: Any, preexec_fn: Any = None, **kwargs: Any) -> Any:
+            return popen(*args, **kwargs)
+
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'oslo_concurrency.processutils.subprocess',
+                types.SimpleNamespace(
+                    **{**vars(processutils.subprocess), 'Popen': start}
+                ),
+            )
+        )
 
 
 class _Collector(logging.Handler):

@@ -7,13 +7,15 @@ takes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+import functools
 import os
 from pathlib import Path
 import sys
+import tempfile
 
 from tests.cloud import forks
 
-_template = forks.Template(
+template = forks.Template(
     (
         'castellan.key_manager.barbican_key_manager',
         'glance.api.middleware.context',
@@ -53,9 +55,50 @@ def start(
     :param environment: all of it
     :param log: what it writes its output to
     """
-    return _template.fork(
-        f'{__name__}:main', directory, dict(environment), log
+    return template.fork(f'{__name__}:main', directory, dict(environment), log)
+
+
+@functools.cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix='glance-database-')
+
+
+@functools.cache
+def migrated_database() -> Path:
+    """Migrate an empty database, once a process: it takes seconds.
+
+    :raises RuntimeError: Glance's command fails
+    """
+    scratch = Path(_scratch().name)
+    database = scratch / 'glance.sqlite'
+    configuration = scratch / 'glance-manage.conf'
+    configuration.write_text(
+        '[database]\n'
+        f'connection = sqlite:///{database}\n'
+        'sqlite_synchronous = False\n'
     )
+    log = scratch / 'log'
+    if template.fork(f'{__name__}:migrate', configuration, log).wait():
+        raise RuntimeError(f'glance-manage db_sync: {log.read_text()}')
+    return database
+
+
+def migrate(configuration: str, log: str) -> None:
+    """Become glance-manage."""
+    from glance.cmd import manage
+
+    _write_to(log)
+    sys.argv = ['glance-manage', '--config-file', configuration, 'db_sync']
+    sys.exit(manage.main())
+
+
+def _write_to(log: str) -> None:
+    for number, path, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT),
+        (2, log, os.O_WRONLY | os.O_APPEND),
+    ):
+        os.dup2(os.open(path, flags, 0o600), number)
 
 
 def main(directory: str, environment: Mapping[str, str], log: str) -> None:
@@ -68,11 +111,6 @@ def main(directory: str, environment: Mapping[str, str], log: str) -> None:
     os.environ.update(environment)
     # It dies with the process that loaded it, and that dies with the test.
     os.environ['TESTS_CLOUD_PARENT'] = str(os.getppid())
-    for number, path, flags in (
-        (0, os.devnull, os.O_RDONLY),
-        (1, log, os.O_WRONLY | os.O_APPEND),
-        (2, log, os.O_WRONLY | os.O_APPEND),
-    ):
-        os.dup2(os.open(path, flags), number)
+    _write_to(log)
     sys.argv = ['gunicorn']
     sys.exit(wsgiapp.run())

@@ -117,9 +117,9 @@ class Server:
 
         :raises CloudFailed: if it is not there, or does not become so
         """
-        image = wait_for(
+        image = self._tenant.wait_for_image(
             f'image {image_id} of {self.name}',
-            lambda: self._tenant.image(image_id),
+            image_id,
             # An active image that was made inside Ceph is hashed still. To
             # delete it then may fail, with an error of Glance's database.
             lambda image: (
@@ -145,12 +145,17 @@ class Server:
     def start_snapshot(self) -> str:
         """Ask for a snapshot.
 
+        The command would look at the image, which may be gone by then.
+
         :returns: the image's id
         """
-        image_id: str = self._tenant.create(
-            *('server', 'image', 'create'),
-            *('--name', f'{self.name}-snapshot', self.id),
-        )['id']
+        image_id: str = self._tenant.ask(
+            'nova',
+            'POST',
+            f'/v2.1/servers/{self.id}/action',
+            {'createImage': {'name': f'{self.name}-snapshot'}},
+            {'OpenStack-API-Version': 'compute 2.45'},
+        )['image_id']
         return image_id
 
     def back_up(self) -> Landing:
@@ -185,9 +190,9 @@ class Server:
         return landing
 
     def _wait_until_gone(self, image: Any) -> None:
-        wait_for(
+        self._tenant.wait_for_image(
             f'the end of image {image["name"]}',
-            lambda: self._tenant.image(image['id']),
+            image['id'],
             lambda image: image is None,
         )
 
@@ -196,9 +201,9 @@ class Server:
 
         :raises CloudFailed: if it shows an error
         """
-        server = wait_for(
+        server = self._tenant.wait_for_server(
             f'server {self.name}',
-            lambda: self._tenant.server(self.id),
+            self.id,
             lambda server: (
                 server['status'] in (status, 'ERROR')
                 and server['OS-EXT-STS:task_state'] is None

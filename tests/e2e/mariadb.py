@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import pymysql
 
 from tests.e2e import site as e2e_site
@@ -58,6 +61,24 @@ def start(site: e2e_site.Site) -> None:
 
     def answers() -> bool:
         try:
+            rows(site, 'SELECT 1')
+        except pymysql.Error:
+            return False
+        return True
+
+    site.wait('mariadb', answers)
+
+
+def rows(
+    site: e2e_site.Site, statement: str, *values: object
+) -> tuple[tuple[Any, ...], ...]:
+    """Return what a database has.
+
+    :param statement: in SQL; its tables are named as "database.table"
+    :param values: for its placeholders, "%s"
+    """
+    with (
+        contextlib.closing(
             pymysql.connect(
                 host=e2e_site.LOCALHOST,
                 port=site.ports['mariadb'],
@@ -65,9 +86,9 @@ def start(site: e2e_site.Site) -> None:
                 password=site.password,
                 database=DATABASES[-1],
                 connect_timeout=5,
-            ).close()
-        except pymysql.Error:
-            return False
-        return True
-
-    site.wait('mariadb', answers)
+            )
+        ) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement, values)
+        return cursor.fetchall()

@@ -16,6 +16,7 @@ from typing import Any
 from nova_multistore.cmd import paste
 from tests.e2e import ceph
 from tests.e2e import keystone
+from tests.e2e import mariadb
 from tests.e2e import site as e2e_site
 
 #: How long nova-compute may take to stop before it is killed, in seconds.
@@ -216,33 +217,22 @@ def restart_compute(
 
 def _reported_since(site: e2e_site.Site, begin: datetime.datetime) -> bool:
     """Tell whether nova-compute has said that it is up."""
-    status, _, body = site.request(
-        'nova',
-        'GET',
-        '/v2.1/os-services?binary=nova-compute',
-        token=keystone.token(site),
-    )
-    if status != 200:
-        return False
-    # Nova gives the time in UTC, and does not say so.
-    since = begin.replace(tzinfo=None)
-    return any(
-        datetime.datetime.fromisoformat(service['updated_at']) > since
-        for service in body['services']
-        if service['updated_at']
+    # The time is in UTC.
+    return bool(
+        mariadb.rows(
+            site,
+            "SELECT 1 FROM nova.services WHERE `binary` = 'nova-compute' "
+            'AND updated_at > %s',
+            begin.replace(tzinfo=None),
+        )
     )
 
 
 def _provides(site: e2e_site.Site) -> bool:
-    """Tell whether Placement knows of this machine's memory."""
-    status, _, body = site.request(
-        'placement',
-        'GET',
-        '/resource_providers',
-        token=keystone.token(site),
+    """Tell whether Placement knows of this machine."""
+    return bool(
+        mariadb.rows(site, 'SELECT 1 FROM placement.resource_providers')
     )
-    names = [each['name'] for each in body['resource_providers']]
-    return status == 200 and bool(names)
 
 
 def _create_flavors(site: e2e_site.Site) -> None:

@@ -11,15 +11,32 @@ import time
 from typing import Any
 
 from tests.e2e import keystone
+from tests.e2e import mariadb
 from tests.e2e import openstack
 from tests.e2e import site as e2e_site
 from tests.e2e import web
 
 #: How long anything may take, in seconds.
 PATIENCE = 180
-#: How long to wait before it is asked again, in seconds. Each question has
-#: Keystone check a token.
+#: How long to wait before it is asked again, in seconds.
 INTERVAL = 1
+#: The same where it is known whether it has changed.
+LONGEST = 10
+#: How often to see whether it has changed, in seconds.
+OFTEN = 0.2
+# What changes whenever an image, or a server, does.
+_IMAGE = """
+    SELECT status, updated_at FROM glance.images WHERE id = %s
+    UNION ALL SELECT name, deleted_at
+    FROM glance.image_properties WHERE image_id = %s
+    UNION ALL SELECT status, deleted_at
+    FROM glance.image_locations WHERE image_id = %s
+"""
+_SERVER = """
+    SELECT vm_state, task_state, deleted FROM nova.instances WHERE uuid = %s
+    UNION ALL SELECT vm_state, task_state, deleted
+    FROM nova_cell0.instances WHERE uuid = %s
+"""
 
 
 class Tenant:
@@ -97,6 +114,28 @@ class Tenant:
         body = self._find('nova', f'/v2.1/servers/{server_id}')
         return body and body['server']
 
+    def wait_for_image(
+        self, what: str, image_id: str, done: Callable[[Any], bool]
+    ) -> Any:
+        """Wait until an image is as it should be, as `wait_for` does."""
+        return wait_for(
+            what,
+            lambda: self.image(image_id),
+            done,
+            lambda: mariadb.rows(self._site, _IMAGE, *[image_id] * 3),
+        )
+
+    def wait_for_server(
+        self, what: str, server_id: str, done: Callable[[Any], bool]
+    ) -> Any:
+        """Wait until a server is as it should be, as `wait_for` does."""
+        return wait_for(
+            what,
+            lambda: self.server(server_id),
+            done,
+            lambda: mariadb.rows(self._site, _SERVER, *[server_id] * 2),
+        )
+
     def _find(self, service: str, path: str) -> Any:
         status, _, body = self._site.request(
             service, 'GET', path, token=self._token
@@ -146,28 +185,39 @@ class Tenant:
                 path.read_bytes(),
                 {'X-Image-Meta-Store': store},
             )
-        wait_for(
+        self.wait_for_image(
             f'image {name}',
-            lambda: self.image(image_id),
+            image_id,
             lambda image: image['status'] == 'active',
         )
         return image_id
 
 
 def wait_for(
-    what: str, get: Callable[[], Any], done: Callable[[Any], bool]
+    what: str,
+    get: Callable[[], Any],
+    done: Callable[[Any], bool],
+    watch: Callable[[], object] | None = None,
 ) -> Any:
     """Wait until something is as it should be.
 
     :param what: its name, for the error
+    :param watch: what is cheaper than to get it, and returns something else
+        once it has changed
     :returns: what it is then
     :raises CloudFailed: if it takes too long
     """
     deadline = time.monotonic() + PATIENCE
     while True:
+        seen = watch and watch()
         found = get()
         if done(found):
             return found
         if time.monotonic() > deadline:
             raise e2e_site.CloudFailed(f'{what} after {PATIENCE} s: {found!r}')
-        time.sleep(INTERVAL)
+        if watch is None:
+            time.sleep(INTERVAL)
+            continue
+        again = time.monotonic() + LONGEST
+        while watch() == seen and time.monotonic() < again:
+            time.sleep(OFTEN)

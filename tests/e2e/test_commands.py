@@ -14,7 +14,6 @@ from tests.e2e import fixture
 from tests.e2e import glance
 from tests.e2e import guest
 from tests.e2e import journey
-from tests.e2e.tenant import wait_for
 from tests.functional import replaced
 
 MIB = 1 << 20
@@ -167,9 +166,9 @@ def test_backup(
     assert (first['stores'], second['stores']) == (['reliable'], ['cheap'])
     image = server.active(second['id'])
     assert server.landing(image) == journey.Landing('cheap', whole=True)
-    wait_for(
+    cloud.tenant('demo').wait_for_image(
         'the end of the first backup',
-        lambda: cloud.tenant('demo').image(first['id']),
+        first['id'],
         lambda image: image is None,
     )
 

@@ -15,7 +15,6 @@ from tests.e2e import glance
 from tests.e2e import guest
 from tests.e2e import journey
 from tests.e2e import nova
-from tests.e2e.tenant import wait_for
 from tests.functional import replaced
 
 MIB = 1 << 20
@@ -63,9 +62,9 @@ def test_killed_compute(
     assert done.returncode == 0, done.stdout
 
     first = server.active(server.start_snapshot())
-    copied = wait_for(
+    copied = cloud.tenant('demo').wait_for_image(
         'the copy',
-        lambda: cloud.tenant('demo').image(first['id']),
+        first['id'],
         lambda image: image['stores'] == 'fast,reliable',
     )
     assert server.landing(copied).whole

@@ -234,9 +234,9 @@ def test_move(cloud: fixture.Cloud, run: Run, member: journey.Server) -> None:
     cloud.run_compute(True, 'rbd', **options)
     checked = status(cloud, 'upgrade', 'check')
     image_id = member.start_snapshot()
-    moved = wait_for(
+    moved = cloud.tenant('demo').wait_for_image(
         'the move',
-        lambda: cloud.tenant('demo').image(image_id),
+        image_id,
         lambda image: (
             image['status'] == 'active' and record.MOVE_FROM not in image
         ),

@@ -16,7 +16,6 @@ from tests.e2e import fixture
 from tests.e2e import guest
 from tests.e2e import journey
 from tests.e2e import table
-from tests.e2e.tenant import wait_for
 
 MIB = 1 << 20
 #: How large a disk is whose upload takes some seconds, in bytes.
@@ -325,10 +324,10 @@ def test_compute_restarts_during_an_upload(
     case = Case(ORDERED, MEMBERS.user)
     server = start(cloud, name, case, large)
     image_id = server.start_snapshot()
-    wait_for(
+    admin.wait_for_image(
         f'the upload of {name}',
-        lambda: admin.image(image_id)['status'],
-        lambda status: status == 'saving',
+        image_id,
+        lambda image: image['status'] == 'saving',
     )
     cloud.stop_compute(kill)
     run(cloud, compute, None)
