@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime
 import enum
+import hashlib
 import random
 import re
 import time
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import TypeVar
 
 from nova_multistore import exception
 from nova_multistore import stores
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from nova_multistore import image_api
 
+T = TypeVar('T')
 
 #: Property of an image: ids of the stores that are to have a copy, joined by
 #: commas.
@@ -30,6 +34,12 @@ PROPERTY = 'nova_multistore_copy_to'
 #: Property of an image: ids of the stores whose broken copies were deleted,
 #: and are being made again, joined by commas.
 REPAIR = 'nova_multistore_repair'
+#: Property of an image: the hash that its data had before the package first
+#: asked for a copy of them, as ``algorithm:value``, or :data:`NO_HASH`.
+HASH = 'nova_multistore_hash'
+#: Value of that property if Glance had none. The hash that Glance has since
+#: then is that of a copy, right or wrong.
+NO_HASH = 'none'
 #: Statuses from which an image may still become active.
 UNDER_WAY = ('queued', 'saving', 'uploading', 'importing')
 #: How often a copy to one store is tried.
@@ -124,6 +134,23 @@ def is_held(image: dict[str, Any]) -> bool:
     :param image: the image, as Glance's API has it
     """
     return bool(image.get(_TASK))
+
+
+def hashes(image: dict[str, Any]) -> dict[str, str]:
+    """Return the hashes that Glance has of an image, the best one first.
+
+    :param image: the image, as Glance's API has it
+    :returns: hashes in hexadecimal, by algorithm, as ``hashlib`` names it
+    """
+    named = {
+        image.get('os_hash_algo'): image.get('os_hash_value'),
+        'md5': image.get('checksum'),
+    }
+    return {
+        str(algorithm): str(value)
+        for algorithm, value in named.items()
+        if value and algorithm in hashlib.algorithms_available
+    }
 
 
 def has_failed(image: dict[str, Any]) -> bool:
@@ -387,6 +414,47 @@ class Follower:
         return pause * random.uniform(1 - JITTER, 1)
 
 
+def request(
+    images: image_api.Images, image: dict[str, Any], wanted: Sequence[str]
+) -> None:
+    """Ask for copies; Glance makes them in the background.
+
+    What hash the image has now is written on it: Glance makes copies of an
+    image without a hash, too, and takes the hash of the copy then.
+
+    :param images: Glance's image API
+    :param image: the image, as Glance's API has it
+    :param wanted: ids of the stores
+    :raises LookupFailed: Glance did not answer
+    :raises GlanceRefused: it will not
+    """
+    known = next(iter(hashes(image).items()), None)
+    # Of several copies, any may be the one that was hashed.
+    alone = len(stores.of_image(image)) == 1
+    value = ':'.join(known) if known else NO_HASH
+    news = (alone or not known) and image.get(HASH) != value
+    # What is changed while an import holds the image may change back.
+    if news and not is_held(image):
+        with contextlib.suppress(exception.MultistoreError):
+            images.set_property(image['id'], HASH, value)
+    images.import_data(image['id'], wanted, name='copy-image')
+
+
+def finish(steps: Generator[float, None, T]) -> T:
+    """Do all steps of something, and pause between them.
+
+    :param steps: yields for how long to pause before the next step, in
+        seconds
+    :returns: what it returns in the end
+    """
+    while True:
+        try:
+            time.sleep(next(steps))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
 def copy(
     images: image_api.Images,
     image_id: str,
@@ -411,13 +479,7 @@ def copy(
     :raises GlanceRefused: Glance will not copy the image
     :raises CopyInterrupted: one of these errors, while Glance makes copies
     """
-    steps = copying(images, image_id, wanted, timeout, report)
-    while True:
-        try:
-            time.sleep(next(steps))
-        except StopIteration as end:
-            made: tuple[Copy, ...] = end.value
-            return made
+    return finish(copying(images, image_id, wanted, timeout, report))
 
 
 def copying(
@@ -521,7 +583,7 @@ class _Copying:
 
     def _ask(self, wanted: list[str], held: bool) -> None:
         try:
-            self._images.import_data(self._id, wanted, name='copy-image')
+            request(self._images, self._follower.image, wanted)
         except exception.GlanceRefused as exc:
             if exc.status not in _TEMPORARY:
                 raise

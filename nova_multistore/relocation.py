@@ -1,9 +1,10 @@
-"""How an image leaves stores, once another one has it whole."""
+"""How an image leaves stores: only with a proof that another has it whole."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import time
 from typing import TYPE_CHECKING
 from typing import Any
@@ -14,14 +15,37 @@ from nova_multistore import record
 from nova_multistore import stores
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Collection
+    from collections.abc import Generator
     from collections.abc import Sequence
 
     from nova_multistore import image_api
 
 #: How long to wait for the end of an import, and between looks, in seconds.
 SETTLE, PAUSE = 60.0, 0.5
-# Attributes that identify the data of an image.
-_DIGESTS = ('size', 'checksum', 'os_hash_algo', 'os_hash_value')
+#: How long a move in the background leaves the first copy where it is once
+#: the second one is proven whole, in seconds. Who reads it then, from Ceph
+#: say, would get zeros from its deletion on.
+GRACE = 1800.0
+# What copies are compared by if Glance has no hash of the image.
+_ALGORITHM = 'sha256'
+# How Glance answers to a request for one copy if it does not have the filter:
+# it knows the path, but not for reading.
+_NO_FILTER = 405
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """That a store has all of an image. This module alone makes them."""
+
+    #: The image at that moment, as Glance's API has it.
+    image: dict[str, Any]
+    #: Id of the store.
+    store: str
+    #: Ids of the stores whose copies were compared with that one, and which
+    #: the image may leave. None if the image may leave any other.
+    compared: frozenset[str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,134 +59,326 @@ class Departure:
     refused: tuple[str, ...] = ()
 
 
-def leave(
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """The stores that an image is to leave, if nothing speaks against it."""
+
+    #: What Glance lists.
+    catalogue: stores.Catalogue
+    #: Returns why what a store has of an image may still be needed there,
+    #: None if it is not. It is called with the ids of both.
+    needed: Callable[[str, str], str | None]
+    #: Ids of the stores; None for all that can be written to and are not to
+    #: have a copy.
+    stores: Collection[str] | None = None
+
+    def reasons(
+        self, image: dict[str, Any], target: str
+    ) -> dict[str, str | None]:
+        """Return why the other stores of an image keep it.
+
+        :param image: the image, as Glance's API has it
+        :param target: id of the store that is to have it
+        :returns: by store id; None for a store that it is to leave
+        """
+        return {
+            store: self._why_kept(image, store)
+            for store in stores.of_image(image)
+            if store != target
+        }
+
+    def _why_kept(self, image: dict[str, Any], store: str) -> str | None:
+        try:
+            self.catalogue.check_writable(store)
+        except exception.ReadOnlyStore:
+            return 'read-only'
+        except exception.UnknownStore:
+            return "not one of this Glance's stores"
+        if self.stores is None:
+            if store in copies.split(image.get(copies.PROPERTY)):
+                return 'a copy is wanted there'
+        elif store not in self.stores:
+            return 'not in --from'
+        return self.needed(image['id'], store)
+
+
+def prove(
     images: image_api.Images,
     before: dict[str, Any],
     target: str,
-    sources: Sequence[str] | None,
-    catalogue: stores.Catalogue,
+    sources: Sources,
+) -> Proof:
+    """Do what :func:`proving` does, and wait for it."""
+    return copies.finish(proving(images, before, target, sources))
+
+
+def proving(
+    images: image_api.Images,
+    before: dict[str, Any],
+    target: str,
+    sources: Sources,
+) -> Generator[float, None, Proof]:
+    """Make certain that a store has all of an image.
+
+    It has if Glance had a hash of the only copy that there was, made this
+    copy from that one, and has the same hash still: it compares them while it
+    copies. Otherwise, such as for an image that it never hashed, the copies
+    are read, each from its own store, and compared.
+
+    :param images: Glance's image API
+    :param before: the image before it was copied, as Glance's API has it
+    :param target: id of the store
+    :param sources: the stores that the image is to leave then
+    :returns: yields for how long to pause before the next step, in seconds,
+        and returns the proof
+    :raises NotWhole: it is not certain
+    :raises LookupFailed: Glance did not answer
+    :raises GlanceRefused: the image is not there
+    """
+    after, held = yield from releasing(images, before['id'], SETTLE)
+    found = _obstacles(after, target, held)
+    found += _differences(before, after)
+    if found:
+        raise exception.NotWhole(before['id'], found)
+    if _is_vouched_for(before, after, target):
+        return Proof(after, target)
+    leaving = [
+        s for s, kept in sources.reasons(after, target).items() if not kept
+    ]
+    if leaving:
+        yield from _compare(images, after, [target, *leaving])
+    return Proof(after, target, frozenset(leaving))
+
+
+def prove_by_reading(
+    images: image_api.Images,
+    image_id: str,
+    target: str,
+    algorithm: str,
+    value: str,
+) -> Proof:
+    """Take what was just read from a store as a proof, if Glance agrees.
+
+    :param images: Glance's image API
+    :param image_id: the image's id
+    :param target: id of the store
+    :param algorithm: name of the hash of the data that were read
+    :param value: that hash, in hexadecimal
+    :raises NotWhole: Glance has no such hash of the image, or took it from a
+        copy, so that it does not tell a right copy from a wrong one
+    :raises LookupFailed: Glance did not answer
+    :raises GlanceRefused: the image is not there
+    """
+    image, held = released(images, image_id)
+    found = _obstacles(image, target, held)
+    known = copies.hashes(image).get(algorithm)
+    if known is None:
+        found.append(f'Glance has no {algorithm} of it')
+    elif known != value:
+        found.append(f'its {algorithm} is {known}, and {value} was read')
+    elif image.get(copies.HASH) == copies.NO_HASH:
+        found.append(
+            'Glance had no hash of it before it was copied, so the one that '
+            'it has now does not tell which copy is right'
+        )
+    if found:
+        raise exception.NotWhole(image_id, found)
+    return Proof(image, target)
+
+
+def leave(
+    images: image_api.Images, proof: Proof, sources: Sources
 ) -> Departure:
-    """Delete an image from stores, once it is certain that another has it.
+    """Delete an image from stores.
 
     What was written on the image of a move that is thereby done is removed.
 
     :param images: Glance's image API
-    :param before: the image before it was copied, as Glance's API has it
-    :param target: id of the store that is to keep it
-    :param sources: ids of the stores to delete it from; None for all that can
-        be written to and are not to have a copy
-    :param catalogue: what Glance lists
-    :raises NotWhole: it is not certain; nothing was deleted
+    :param proof: that another store has it
+    :param sources: the stores
+    :raises NotWhole: it is not certain any more; nothing was deleted
     :raises LookupFailed: Glance did not answer
     :raises GlanceRefused: the image is not there
     """
-    after, held = released(images, before['id'])
-    if found := _problems(before, after, target, held):
-        raise exception.NotWhole(after['id'], found)
-    reasons = others(after, target, sources, catalogue)
+    image, held = released(images, proof.image['id'])
+    if found := _doubts(proof, image, held):
+        raise exception.NotWhole(image['id'], found)
+    reasons = sources.reasons(image, proof.store)
+    if proof.compared is not None:
+        for store in {*reasons} - proof.compared:
+            reasons[store] = reasons[store] or 'it was copied there just now'
     refused = {
         store: reason
         for store, kept in reasons.items()
-        if not kept and (reason := _delete(images, after['id'], store))
+        if not kept and (reason := _delete(images, image['id'], store))
     }
     reasons.update(refused)
-    left = after.get(record.MOVE_FROM)
+    left = image.get(record.MOVE_FROM)
     if left and not reasons.get(left):
         # It means nothing any more.
         with contextlib.suppress(exception.MultistoreError):
-            images.remove_property(after['id'], record.MOVE_FROM)
+            images.remove_property(image['id'], record.MOVE_FROM)
     return Departure(reasons, tuple(refused))
 
 
 def released(
     images: image_api.Images, image_id: str
 ) -> tuple[dict[str, Any], bool]:
-    """Wait for the end of an import.
+    """Do what :func:`releasing` does, and wait for a minute at most."""
+    return copies.finish(releasing(images, image_id, SETTLE))
+
+
+def releasing(
+    images: image_api.Images, image_id: str, patience: float
+) -> Generator[float, None, tuple[dict[str, Any], bool]]:
+    """Wait for the end of an import, or until Glance has hashed a location.
 
     A store has the image before the import that copied it has ended. What is
     changed before that, Glance may change back.
 
     :param images: Glance's image API
     :param image_id: the image's id
-    :returns: the image, and whether an import works on it still
+    :param patience: how long to wait at most, in seconds
+    :returns: yields for how long to pause before the next look, in seconds,
+        and returns the image, and whether an import works on it still
     :raises LookupFailed: Glance did not answer
     :raises GlanceRefused: the image is not there
     """
-    deadline = time.monotonic() + SETTLE
+    began = time.monotonic()
     while True:
         image = images.show(image_id)
-        held = _is_held(images, image)
-        if not held or time.monotonic() >= deadline:
+        held = copies.is_held(image) and not copies.is_forsaken(
+            image, images.tasks(image_id)
+        )
+        spent = time.monotonic() - began
+        if not held or spent >= patience:
             return image, held
-        time.sleep(PAUSE)
+        yield min(max(PAUSE, spent / 6), copies.WATCHED)
 
 
-def others(
-    image: dict[str, Any],
-    target: str,
-    sources: Sequence[str] | None,
-    catalogue: stores.Catalogue,
-) -> dict[str, str | None]:
-    """Return why the other stores of an image keep it, None if they do not.
-
-    The arguments are those of :func:`leave`.
-
-    :returns: by store id
-    """
-    return {
-        store: _why_kept(image, store, sources, catalogue)
-        for store in stores.of_image(image)
-        if store != target
-    }
-
-
-def _is_held(images: image_api.Images, image: dict[str, Any]) -> bool:
-    """Tell whether an import works on an image."""
-    return copies.is_held(image) and not copies.is_forsaken(
-        image, images.tasks(image['id'])
-    )
-
-
-def _problems(
-    before: dict[str, Any], after: dict[str, Any], target: str, held: bool
-) -> list[str]:
-    """Return why it is not certain that the target has all of an image."""
-    found = [
-        f'its {name} is {after.get(name)}, and was {before.get(name)}'
-        for name in _DIGESTS
-        # An image that was cloned into its store had no hash.
-        if after.get(name) is None
-        or before.get(name) not in (None, after.get(name))
-    ]
-    if after['status'] != 'active':
-        found.append(f'it is {after["status"]}')
+def _obstacles(image: dict[str, Any], target: str, held: bool) -> list[str]:
+    """Return why nothing can be said of an image now, in words."""
+    found = []
+    if image['status'] != 'active':
+        found.append(f'it is {image["status"]}')
     if held:
         found.append(
             'another import has begun (if Glance was killed, the image is '
             'held for up to two hours)'
         )
-    if target not in stores.of_image(after):
+    if target not in stores.of_image(image):
         found.append(f'it is no longer in {target}')
     return found
 
 
-def _why_kept(
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return how an image has changed, in words.
+
+    A size or hash that it did not have before is no difference.
+    """
+    was = {'size': before.get('size'), **copies.hashes(before)}
+    found = {'size': now.get('size'), **copies.hashes(now)}
+    return [
+        f'its {name} is {found.get(name)}, and was {value}'
+        for name, value in was.items()
+        if value and found.get(name) != value
+    ]
+
+
+def _doubts(proof: Proof, image: dict[str, Any], held: bool) -> list[str]:
+    """Return why a proof does not hold any more, in words."""
+    found = _obstacles(image, proof.store, held)
+    found += _differences(proof.image, image)
+    changed = image.get('updated_at') != proof.image.get('updated_at')
+    if proof.compared is not None and changed:
+        # One of the copies may be another than the one that was read.
+        found.append('it was changed since its copies were compared')
+    return found
+
+
+def _is_vouched_for(
+    before: dict[str, Any], after: dict[str, Any], target: str
+) -> bool:
+    """Tell whether the hash is that of the data before they were copied.
+
+    Where several stores have an image that was never hashed, or its hash is
+    that of a copy, any of them may have other data than Glance says.
+    """
+    present = stores.of_image(before)
+    if len(present) == 1 and target not in present:
+        return bool(copies.hashes(before))
+    algorithm, _, value = str(after.get(copies.HASH)).partition(':')
+    return copies.hashes(after).get(algorithm, '') == value != ''
+
+
+def _compare(
+    images: image_api.Images, image: dict[str, Any], wanted: Sequence[str]
+) -> Generator[float, None, None]:
+    """Read copies of an image, and make certain that they are alike.
+
+    :param wanted: ids of the stores to read it from
+    :raises NotWhole: they are not, or cannot be read
+    """
+    known = copies.hashes(image)
+    algorithm = next(iter(known), _ALGORITHM)
+    why = (
+        f'its {algorithm} may be that of a copy'
+        if known
+        else 'Glance has no hash of it'
+    )
+    found: dict[str, str] = {}
+    for store in wanted:
+        try:
+            found[store] = yield from _digest(images, image, store, algorithm)
+        except (exception.GlanceRefused, exception.LookupFailed) as exc:
+            raise exception.NotWhole(
+                image['id'],
+                [f'{why}, and its copies cannot be compared: {_because(exc)}'],
+            ) from exc
+    values = {*found.values(), known.get(algorithm, found[wanted[0]])}
+    if len(values) > 1:
+        told = ', '.join(f'{s} has {v[:12]}...' for s, v in found.items())
+        glance = f'; Glance has {known[algorithm][:12]}...' if known else ''
+        raise exception.NotWhole(
+            image['id'],
+            [f'its copies are not alike: {algorithm}: {told}{glance}'],
+        )
+
+
+def _digest(
+    images: image_api.Images,
     image: dict[str, Any],
     store: str,
-    sources: Sequence[str] | None,
-    catalogue: stores.Catalogue,
-) -> str | None:
-    try:
-        catalogue.check_writable(store)
-    except exception.ReadOnlyStore:
-        return 'read-only'
-    except exception.UnknownStore:
-        return "not one of this Glance's stores"
-    if sources is not None:
-        return None if store in sources else 'not in --from'
-    if store in copies.split(image.get(copies.PROPERTY)):
-        return 'a copy is wanted there'
-    return None
+    algorithm: str,
+) -> Generator[float, None, str]:
+    """Read one copy of an image.
+
+    :returns: its hash, in hexadecimal
+    :raises LookupFailed: Glance did not send all
+    :raises GlanceRefused: it will not
+    """
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    size = 0
+    for piece in images.read_copy(image['id'], store):
+        digest.update(piece)
+        size += len(piece)
+        yield 0.0
+    if size != image.get('size'):
+        raise exception.LookupFailed(
+            f'{store} has {size} of {image.get("size")} bytes'
+        )
+    return digest.hexdigest()
+
+
+def _because(error: exception.GlanceRefused | exception.LookupFailed) -> str:
+    if isinstance(error, exception.GlanceRefused) and (
+        error.status == _NO_FILTER
+    ):
+        return (
+            "this glance-api does not have nova-multistore's filter in its "
+            'pipeline, which reads one copy'
+        )
+    return str(error)
 
 
 def _delete(images: image_api.Images, image_id: str, store: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from typing import TYPE_CHECKING
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
+
+#: Glance's name for the snapshot of an image that its clones are made from.
+IMAGE_SNAPSHOT = 'snap'
+# How many clones of an image are named.
+_SHOWN = 3
 
 
 def has_disk(driver: Any, server: Instance) -> bool:
@@ -80,6 +86,46 @@ def cluster(places: Mapping[str, stores.Place]) -> selection.Cluster:
         except Exception as exc:
             LOG.warning("The id of this compute's Ceph is not known: %s", exc)
     return selection.Cluster(fsid, places)
+
+
+def clones(pool: str, image_id: str) -> str | None:
+    """Tell whether an image of Glance has clones that need it, in words.
+
+    With clone format 1, Ceph does not let Glance delete it then. With format
+    2 it does: it keeps the data in the trash of the pool, out of sight.
+
+    :param pool: the pool of the image
+    :param image_id: the image's UUID
+    :returns: None if it has no clone of format 2
+    """
+    # Large, and loaded already where disks are in Ceph.
+    from nova.storage import rbd_utils
+
+    rbd = rbd_utils.rbd
+    try:
+        with rbd_utils.RBDVolumeProxy(
+            rbd_utils.RBDDriver(),
+            image_id,
+            pool=pool,
+            snapshot=IMAGE_SNAPSHOT,
+            read_only=True,
+        ) as image:
+            if (
+                not image.op_features()
+                & rbd.RBD_OPERATION_FEATURE_CLONE_PARENT
+            ):
+                return None
+            found = []
+            # To list them takes more rights.
+            with contextlib.suppress(rbd.Error):
+                found = [
+                    f'{clone["pool"]}/{clone["image"]}'
+                    for clone in image.list_children2()
+                ]
+    except Exception as exc:
+        return f'Ceph does not say whether it has clones ({exc!r})'
+    shown = ', '.join([*found[:_SHOWN], *(['...'] if found[_SHOWN:] else [])])
+    return f'clones of it in Ceph need its data there: {shown or "not listed"}'
 
 
 @functools.cache

@@ -19,9 +19,11 @@ from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import relocation
 from nova_multistore.compute import background
+from nova_multistore.compute import ceph
 from nova_multistore.stores import of_image
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from collections.abc import Iterator
     from collections.abc import Sequence
 
@@ -103,33 +105,36 @@ def _copy(
     images = lookup.images(caller)
     try:
         before: dict[str, Any] = {}
-        if privileged or selected.move_from:
+        if selected.move_from:
+            # What the clone has to be compared with is its hash.
+            before, _held = yield from relocation.releasing(
+                images, image_id, PATIENCE
+            )
+        elif privileged:
             before = images.show(image_id)
         if privileged:
             _check_owner(before, context, server)
         known = _known(context, server, image_id, stores)
         found = yield from copies.copying(images, image_id, known, PATIENCE)
+        for copy in found:
+            if copy.state is copies.State.DONE:
+                LOG.info(
+                    'Image %(image)s has a copy in store %(store)s',
+                    {'image': image_id, 'store': copy.store},
+                    instance=server,
+                )
+            elif not (selected.move_from and copy.store == selected.store):
+                _failed(server, image_id, [copy.store], copy.failure)
+        if selected.move_from:
+            yield from _leave(caller, before, server, selected, found)
     except exception.CopyInterrupted as exc:
         _interrupted(server, image_id, exc)
-        return
     except exception.GlanceRefused as exc:
         if exc.status not in (404, 410):
             raise
         LOG.info(
             'Image %s is gone, it is not copied', image_id, instance=server
         )
-        return
-    for copy in found:
-        if copy.state is copies.State.DONE:
-            LOG.info(
-                'Image %(image)s has a copy in store %(store)s',
-                {'image': image_id, 'store': copy.store},
-                instance=server,
-            )
-        elif not (selected.move_from and copy.store == selected.store):
-            _failed(server, image_id, [copy.store], copy.failure)
-    if selected.move_from:
-        _leave(caller, before, server, selected, found)
 
 
 def _leave(
@@ -138,12 +143,13 @@ def _leave(
     server: Instance,
     selected: Selection,
     found: Sequence[copies.Copy],
-) -> None:
+) -> Iterator[float]:
     """Delete a snapshot from the store in which it was made.
 
     :param caller: whose token is sent
     :param before: the image before it was copied
     :param found: its state in the stores that were to have a copy
+    :raises GlanceRefused: the image is gone
     """
     source, target = str(selected.move_from), str(selected.store)
     reason: str | None = 'Glance does not have that store'
@@ -152,15 +158,8 @@ def _leave(
             reason = copy.failure
     if not reason:
         try:
-            left = relocation.leave(
-                lookup.images(caller),
-                before,
-                target,
-                [source],
-                lookup.catalogue(caller),
-            )
-            reason = left.reasons.get(source)
-        except exception.MultistoreError as exc:
+            reason = yield from _move(caller, before, server, selected)
+        except (exception.NotWhole, exception.LookupFailed) as exc:
             reason = str(exc)
     if reason:
         _stays(server, before['id'], selected, reason)
@@ -173,6 +172,43 @@ def _leave(
         {'image': before['id'], 'source': source, 'target': target},
         instance=server,
     )
+
+
+def _move(
+    caller: RequestContext,
+    before: dict[str, Any],
+    server: Instance,
+    selected: Selection,
+) -> Generator[float, None, str | None]:
+    """Prove that a snapshot was copied whole, and delete the clone later.
+
+    :returns: why the clone is not deleted, None if it is
+    :raises NotWhole: it is not certain that the copy is whole
+    :raises LookupFailed: Glance did not answer
+    :raises GlanceRefused: the image is gone
+    """
+    images = lookup.images(caller)
+    source, target = str(selected.move_from), str(selected.store)
+    sources = relocation.Sources(
+        lookup.catalogue(caller),
+        lambda image_id, _store: ceph.clones(str(selected.pool), image_id),
+        [source],
+    )
+    proof = yield from relocation.proving(images, before, target, sources)
+    if source in of_image(proof.image):
+        LOG.info(
+            'Image %(image)s is whole in store %(target)s, and leaves store '
+            '%(source)s in %(grace)d seconds',
+            {
+                'image': before['id'],
+                'target': target,
+                'source': source,
+                'grace': relocation.GRACE,
+            },
+            instance=server,
+        )
+        yield relocation.GRACE
+    return relocation.leave(images, proof, sources).reasons.get(source)
 
 
 def _stays(

@@ -199,14 +199,15 @@ class _Registration:
         """Log if Glance says that the clone is in another store."""
         selected = self._snapshot.selection
         found = stores.of_image(image)
-        if selected.pool and found and selected.store not in found:
+        store = selected.move_from or selected.store
+        if selected.pool and found and store not in found:
             LOG.warning(
                 'Image %(image)s is in pool %(pool)s of store %(store)s, but '
                 'Glance says that it is in %(found)s',
                 {
                     'image': self._image_id,
                     'pool': selected.pool,
-                    'store': selected.store,
+                    'store': store,
                     'found': ', '.join(found),
                 },
             )

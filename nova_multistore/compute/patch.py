@@ -18,6 +18,7 @@ from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore.compute import ceph
+from nova_multistore.compute import download
 from nova_multistore.compute import location
 from nova_multistore.compute import own_copy
 from nova_multistore.compute import ping
@@ -105,6 +106,19 @@ _SEAMS = (
     ),
     Seam(
         'nova.image.glance',
+        'GlanceImageServiceV2.download',
+        (
+            'self',
+            'context',
+            'image_id',
+            'data',
+            'dst_path',
+            'trusted_certs',
+        ),
+        download.download,
+    ),
+    Seam(
+        'nova.image.glance',
         'GlanceClientWrapper.call',
         (
             'self',
@@ -179,6 +193,11 @@ _CEPH_SEAMS = (
         ('self', 'name', 'pool', 'snapshot'),
     ),
     Seam('nova.storage.rbd_utils', 'RBDDriver.get_fsid', ('self',)),
+    Seam(
+        'nova.storage.rbd_utils',
+        'RBDVolumeProxy.__init__',
+        ('self', 'driver', 'name', 'pool', 'snapshot', 'read_only'),
+    ),
     Seam('nova.storage.rbd_utils', 'RBDDriver.parse_url', ('self', 'url')),
     Seam('nova.virt.libvirt.host', 'Host.get_guest', ('self', 'instance')),
     Seam('nova.virt.libvirt.utils', 'find_disk', ('guest',)),

@@ -25,7 +25,12 @@ LOG = logging.getLogger(__name__)
 
 # Properties of the package. Nova copies them from an image to the servers
 # that are started from it, and from there to their snapshots.
-_OWN = (selection.STORE_PROPERTY, copies.REPAIR, *record.PROPERTIES)
+_OWN = (
+    selection.STORE_PROPERTY,
+    copies.HASH,
+    copies.REPAIR,
+    *record.PROPERTIES,
+)
 # How Glance refuses them: by property protection, quota or schema.
 _REFUSED = (
     glanceclient.exc.HTTPBadRequest,

@@ -15,6 +15,7 @@ from nova import exception as nova_exception
 from oslo_log import log as logging
 
 from nova_multistore import selection
+from nova_multistore.compute import ceph
 from nova_multistore.compute import ongoing
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOG = logging.getLogger(__name__)
-
-# Glance's name for the snapshot of an image that its clones are made from.
-_IMAGE_SNAPSHOT = 'snap'
 
 
 @dataclasses.dataclass
@@ -204,7 +202,7 @@ def _clean_up(driver: Any, image_id: str, pool: str, error: Exception) -> None:
         contextlib.suppress(rbd_utils.rados.ObjectNotFound),
     ):
         if driver.exists(image_id, pool=pool):
-            _remove_snapshot(driver, image_id, _IMAGE_SNAPSHOT, pool)
+            _remove_snapshot(driver, image_id, ceph.IMAGE_SNAPSHOT, pool)
             driver.destroy_volume(image_id, pool=pool)
 
 

@@ -9,14 +9,19 @@ import urllib.parse
 from openstack import exceptions as sdk_exceptions
 from osc_lib import exceptions
 
+from nova_multistore import exception
 from nova_multistore import image_api
 from nova_multistore import stores
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import openstack.connection
 
 # The first microversion in which Nova's answer has the id of the image.
 _MICROVERSION = '2.45'
+# The first one in which Nova lists servers of cells that it cannot reach.
+_DOWN_CELLS = '2.69'
 # Part of the answer of a nova-api that does not have the filter.
 _UNEXPECTED = "'store' was unexpected"
 
@@ -71,24 +76,57 @@ class Cloud:
         :raises openstack.exceptions.SDKException: Nova refuses, as the user
             is no administrator
         """
-        found = set()
-        query: str | None = '/servers/detail?all_tenants=1&limit=1000'
-        while query:
-            body = _get(self._compute, query)
-            for server in body['servers']:
-                # It is empty if the server was started from a volume.
-                if server.get('image'):
-                    found.add(server['image']['id'])
-            links = body.get('servers_links', ())
-            query = next(
-                (
-                    '/servers/detail?' + urllib.parse.urlsplit(e['href']).query
-                    for e in links
-                    if e['rel'] == 'next'
-                ),
-                None,
-            )
-        return found
+        return {
+            image_id for image_id, _ in self.servers_by_image() if image_id
+        }
+
+    def servers_by_image(self) -> Iterator[tuple[str | None, str]]:
+        """Return the servers of all projects, and what they were started from.
+
+        Those that are deleted and can be restored are among them.
+
+        :returns: ids of image and server; None in place of the image if Nova
+            cannot look at the server. Servers without an image are left out.
+        :raises openstack.exceptions.SDKException: Nova refuses, as the user
+            is no administrator
+        """
+        for server in _all(
+            self._compute,
+            '/servers/detail?all_tenants=1&soft_deleted=true',
+            'servers',
+            _DOWN_CELLS,
+        ):
+            if 'image' not in server:
+                yield None, server['id']
+            # It is empty if the server was started from a volume.
+            elif server['image']:
+                yield server['image']['id'], server['id']
+
+    def volumes_by_image(self) -> Iterator[tuple[str, str]]:
+        """Return the volumes of all projects that were made from an image.
+
+        :returns: ids of image and volume; none in a cloud without Cinder
+        :raises openstack.exceptions.SDKException: Cinder refuses, as the user
+            is no administrator
+        """
+        kind = 'block-storage'
+        config: Any = self._connection.config
+        endpoint = config.get_endpoint(
+            kind
+        ) or config.get_session().get_endpoint(
+            service_type=kind,
+            region_name=config.get_region_name(kind),
+            interface=config.get_interface(kind),
+        )
+        if not endpoint:
+            return
+        service: Any = self._connection.block_storage
+        for volume in _all(
+            service, '/volumes/detail?all_tenants=1', 'volumes'
+        ):
+            made_from = volume.get('volume_image_metadata') or {}
+            if made_from.get('image_id'):
+                yield made_from['image_id'], volume['id']
 
     def image(self, image_id: str) -> dict[str, Any] | None:
         """Return an image, None if it does not exist or is not visible.
@@ -167,9 +205,35 @@ class Cloud:
         return image_id
 
 
-def _get(service: Any, path: str) -> Any:
+def _all(
+    service: Any, path: str, key: str, microversion: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Return what a service lists, page by page.
+
+    :param path: with a query
+    :param key: what the answer has it under
+    """
+    query: str | None = f'{path}&limit=1000'
+    path = path.partition('?')[0]
+    while query:
+        body = _get(service, query, microversion)
+        if body is None:
+            raise exception.LookupFailed(f'{path} is not there')
+        yield from body[key]
+        query = next(
+            (
+                f'{path}?{urllib.parse.urlsplit(link["href"]).query}'
+                for link in body.get(f'{key}_links', ())
+                if link['rel'] == 'next'
+            ),
+            None,
+        )
+
+
+def _get(service: Any, path: str, microversion: str | None = None) -> Any:
     """Return the decoded answer, None if the answer is 404."""
-    answer = service.get(path)
+    options = {'microversion': microversion} if microversion else {}
+    answer = service.get(path, **options)
     if answer.status_code == 404:
         return None
     sdk_exceptions.raise_from_response(answer)

@@ -103,9 +103,10 @@ def _ask(
     :raises LookupFailed: Glance did not answer
     :raises GlanceRefused: Glance will not copy the image
     """
-    present = stores.of_image(images.show(image_id))
+    image = images.show(image_id)
+    present = stores.of_image(image)
     lacking = [store for store in wanted if store not in present]
     if lacking:
-        images.import_data(image_id, lacking, name='copy-image')
+        copies.request(images, image, lacking)
     found = copies.Follower(images, image_id, wanted).look()
     return tuple(copy for copy in found if copy.store in wanted)

@@ -14,19 +14,25 @@ from nova_multistore import relocation
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import image_copy
+from nova_multistore.osc import in_use
 from nova_multistore.osc import report
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
-    from collections.abc import Sequence
 
 
 class RelocateImage(base.ListCommand):
     """Copy an image to a store, then delete it from others
 
-    Nothing is deleted before Glance has the image in that store, with the
-    same hash. If the command was stopped, run it again.
+    Nothing is deleted before it is proven that the store has the image whole:
+    by the hash that Glance had of the only copy, or by reading the copies and
+    comparing them, for which Glance needs the package's filter. If the
+    command was stopped, run it again.
+
+    Who reads a copy in Ceph while it is deleted gets zeros from then on,
+    unless the filter is in Glance's pipeline, or Glance deletes later
+    ([DEFAULT] delayed_delete).
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -52,6 +58,7 @@ class RelocateImage(base.ListCommand):
             action='store_true',
             help='Only show what would be done',
         )
+        in_use.add_option(parser)
         base.add_timeout(parser)
         return parser
 
@@ -64,8 +71,10 @@ class RelocateImage(base.ListCommand):
         images = self.cloud.images
         image_id = self.cloud.find_image(parsed_args.image)
         before = images.show(image_id)
+        users = in_use.InUse(self.cloud, catalogue, parsed_args.even_in_use)
+        leaving = relocation.Sources(catalogue, users.why, sources)
         if parsed_args.dry_run:
-            return report.COLUMNS, _plan(before, target, sources, catalogue)
+            return report.COLUMNS, _plan(before, target, leaving)
         try:
             found = image_copy.wait(
                 self, image_id, [target], parsed_args.timeout
@@ -75,9 +84,8 @@ class RelocateImage(base.ListCommand):
         rows = report.of_copies(image_id, found)
         if self.outcome is base.Outcome.DONE:
             try:
-                left = relocation.leave(
-                    images, before, target, sources, catalogue
-                )
+                proof = relocation.prove(images, before, target, leaving)
+                left = relocation.leave(images, proof, leaving)
             except exception.NotWhole as exc:
                 raise exceptions.CommandError(str(exc)) from exc
             self._judge(image_id, left)
@@ -122,12 +130,11 @@ def note(images: image_api.Images, image: dict[str, Any], target: str) -> None:
 def _plan(
     image: dict[str, Any],
     target: str,
-    sources: Sequence[str] | None,
-    catalogue: stores.Catalogue,
+    sources: relocation.Sources,
 ) -> list[tuple[Any, ...]]:
     """Return a row for each store: what would be done there."""
     state = 'done' if target in stores.of_image(image) else 'to be copied'
-    reasons = relocation.others(image, target, sources, catalogue)
+    reasons = sources.reasons(image, target)
     return [
         (image['id'], target, state, ''),
         *_rows(image['id'], reasons, 'to be deleted'),

@@ -12,6 +12,7 @@ from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import stores
 from nova_multistore.osc import base
+from nova_multistore.osc import in_use
 from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
@@ -39,13 +40,14 @@ _UNLISTED = {State.GOOD, State.GONE}
 class VerifyImages(base.TotalsCommand):
     """Read copies of images, and compare them with Glance's hash
 
-    Each copy is read from its own store. With --fix, a copy that is damaged
+    Each copy is read from its own store. If Glance has no hash of an image,
+    its copies are compared with each other. With --fix, a copy that is damaged
     or missing is deleted, and made again from a good one; the only copy of an
     image is never deleted. Glance needs the package's filter.
 
     Of named images, all copies are listed, otherwise those that are not good.
-    The exit code is 0 if all are good, 1 if one is damaged or missing, 3 if
-    one could not be judged.
+    The exit code is 0 if all are good, 1 if one is damaged, missing or another
+    than the others, 3 if one could not be judged.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -80,6 +82,7 @@ class VerifyImages(base.TotalsCommand):
             action='store_true',
             help='Make damaged and missing copies again',
         )
+        in_use.add_option(parser)
         base.add_timeout(parser, 'with --fix, for each image: ')
         return parser
 
@@ -207,6 +210,9 @@ class _Verification:
         self._verifier = verification.Verifier(
             command.cloud.images,
             catalogue,
+            in_use.InUse(
+                command.cloud, catalogue, parsed_args.even_in_use
+            ).why,
             lambda store: _listed(command.cloud, {}, store),
             self._show,
         )
@@ -263,7 +269,7 @@ class _Verification:
             f'{sizes.count(self._images, "image")}, {sizes.words(self._read)} '
             f'read; copies: {counts or "none"}\n'
         )
-        if any(self._copies[state] for state in verification.BROKEN):
+        if any(self._copies[state] for state in verification.WRONG):
             return base.Outcome.FAILED
         if any(self._copies[state] for state in verification.OPEN):
             return base.Outcome.PARTLY

@@ -15,6 +15,7 @@ from nova_multistore import exception
 from nova_multistore import relocation
 from nova_multistore import stores
 from nova_multistore.osc import base
+from nova_multistore.osc import in_use
 from nova_multistore.osc import nova_images
 from nova_multistore.osc import placement
 from nova_multistore.osc import placement_plan
@@ -33,7 +34,8 @@ class ApplyPlacements(base.TotalsCommand):
     """Copy images to where a file says that they are to lie
 
     Those with the fewest copies come first, then those that servers use. With
-    --prune, an image also leaves stores, once another has it whole. If the
+    --prune, an image also leaves stores, once it is proven that another has it
+    whole, as "image relocate --help" says; so are readers under way. If the
     command was stopped, run it again: it does what is left to do.
 
     The exit code is 0 if all is done, 1 if nothing could be done, 3 if a part
@@ -50,6 +52,7 @@ class ApplyPlacements(base.TotalsCommand):
             help='Copy so much at most, such as 500GiB; another run does the '
             'rest',
         )
+        in_use.add_option(parser)
         base.add_timeout(parser, 'for each image: ')
         return parser
 
@@ -96,6 +99,9 @@ class _Application:
         self._images = command.cloud.images
         self._stderr = command.app.stderr
         self._catalogue = catalogue
+        self._in_use = in_use.InUse(
+            command.cloud, catalogue, parsed_args.even_in_use
+        )
         self._timeout = parsed_args.timeout
         self._changes = sorted(changes, key=lambda change: change.urgency)
         self._left = 0
@@ -138,6 +144,8 @@ class _Application:
         failed = functools.partial(_failed, change)
         rows: list[tuple[Any, ...]] = []
         try:
+            # What a list says of an image may be old.
+            before = self._images.show(image_id)
             if change.copy_to:
                 rows = report.of_copies(
                     image_id,
@@ -146,7 +154,7 @@ class _Application:
                     ),
                 )
             if change.delete_from and all(row[2] == 'done' for row in rows):
-                rows += self._prune(change)
+                rows += self._prune(change, before)
         except exception.GlanceRefused as exc:
             # It was deleted meanwhile.
             return [] if exc.status == 404 else failed(rows, str(exc))
@@ -154,9 +162,12 @@ class _Application:
             return failed(rows, str(exc))
         return rows
 
-    def _prune(self, change: placement.Change) -> list[tuple[Any, ...]]:
+    def _prune(
+        self, change: placement.Change, before: dict[str, Any]
+    ) -> list[tuple[Any, ...]]:
         """Have an image leave stores.
 
+        :param before: the image before it was copied
         :raises MultistoreError: it left none
         """
         staying = [
@@ -164,13 +175,11 @@ class _Application:
             for store in (*stores.of_image(change.image), *change.copy_to)
             if store not in change.delete_from
         ]
-        left = relocation.leave(
-            self._images,
-            change.image,
-            staying[0],
-            change.delete_from,
-            self._catalogue,
+        sources = relocation.Sources(
+            self._catalogue, self._in_use.why, change.delete_from
         )
+        proof = relocation.prove(self._images, before, staying[0], sources)
+        left = relocation.leave(self._images, proof, sources)
         return [
             (
                 change.image['id'],

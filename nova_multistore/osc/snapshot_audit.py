@@ -18,6 +18,7 @@ from nova_multistore import relocation
 from nova_multistore import stores
 from nova_multistore.osc import audit_source
 from nova_multistore.osc import base
+from nova_multistore.osc import in_use
 from nova_multistore.osc import nova_conf
 from nova_multistore.osc import nova_images
 from nova_multistore.osc import sizes
@@ -64,6 +65,7 @@ class AuditSnapshots(base.TotalsCommand):
             action='store_true',
             help='With --fix: only show what would be done',
         )
+        in_use.add_option(parser)
         base.add_timeout(parser, 'with --fix, for each image: ')
         return parser
 
@@ -98,6 +100,9 @@ class _Audit:
         self._source = audit_source.Source(cloud)
         self._settings = settings
         self._args = parsed_args
+        self._in_use = in_use.InUse(
+            cloud, settings.catalogue, parsed_args.even_in_use
+        )
         self._stdout = stdout
         self._stderr = stderr
         self._totals = sizes.Totals(settings.catalogue.ids)
@@ -189,6 +194,8 @@ class _Audit:
             return ''
         self._say(f'moving image {image["id"]} to {move.target}')
         try:
+            # What a list says of an image may be old.
+            before = self._cloud.images.show(image['id'])
             [copy] = copies.copy(
                 self._cloud.images,
                 image['id'],
@@ -197,13 +204,13 @@ class _Audit:
             )
             if copy.failure:
                 return copy.failure
-            left = relocation.leave(
-                self._cloud.images,
-                image,
-                move.target,
-                [move.source],
-                self._settings.catalogue,
+            sources = relocation.Sources(
+                self._settings.catalogue, self._in_use.why, [move.source]
             )
+            proof = relocation.prove(
+                self._cloud.images, before, move.target, sources
+            )
+            left = relocation.leave(self._cloud.images, proof, sources)
         except exception.MultistoreError as exc:
             return str(exc)
         return left.reasons.get(move.source) or ''

@@ -14,6 +14,7 @@ from nova_multistore import relocation
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import image_relocate
+from nova_multistore.osc import in_use
 from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
@@ -34,10 +35,15 @@ class DrainStore(base.TotalsCommand):
     """Have all images leave a store, for administrators
 
     An image that no other store has is copied first. Nothing is deleted before
-    Glance has the image in another store, with the same hash. The images that
-    stay are listed, with the reason. If the command was stopped, run it again.
-    The exit code is 0 if the store is empty, 1 if no image left it, 3 if some
-    did.
+    it is proven that another store has the image whole: by the hash that
+    Glance had of the only copy, or by reading the copies and comparing them,
+    for which Glance needs the package's filter. The images that stay are
+    listed, with the reason. If the command was stopped, run it again. The exit
+    code is 0 if no image is left, 1 if none left the store, 3 if some did.
+
+    Who reads a copy in Ceph while it is deleted gets zeros from then on,
+    unless the filter is in Glance's pipeline, or Glance deletes later
+    ([DEFAULT] delayed_delete).
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -57,6 +63,7 @@ class DrainStore(base.TotalsCommand):
             help='Only list the images that would stay, as far as Glance says '
             'that beforehand, and count the others',
         )
+        in_use.add_option(parser)
         base.add_timeout(parser, 'for each image: ')
         return parser
 
@@ -101,6 +108,8 @@ class _Drain:
         self._store = store
         self._target = target
         self._args = parsed_args
+        users = in_use.InUse(command.cloud, catalogue, parsed_args.even_in_use)
+        self._sources = relocation.Sources(catalogue, users.why, [store])
         # Numbers and sizes: of images that have left, of those among them that
         # were copied before, and of those that have stayed.
         self._left = self._left_size = 0
@@ -156,20 +165,24 @@ class _Drain:
 
         :returns: why it stays, empty if it does not
         """
+        images = self._cloud.images
         if image['status'] != 'active':
             return f'it is {image["status"]}'
         target = self._keeper(image)
-        if self._args.dry_run:
-            return ''
-        images = self._cloud.images
+        reason = self._sources.reasons(image, target).get(self._store)
+        if reason or self._args.dry_run:
+            return reason or ''
         try:
+            # What a list says of an image may be old.
+            image = images.show(image['id'])
             [copy] = copies.copy(
                 images, image['id'], [target], self._args.timeout
             )
             if copy.failure:
                 return copy.failure
+            proof = relocation.prove(images, image, target, self._sources)
             reason = relocation.leave(
-                images, image, target, [self._store], self._catalogue
+                images, proof, self._sources
             ).reasons.get(self._store)
             if not reason:
                 image_relocate.note(images, image, target)
@@ -216,6 +229,18 @@ class _Drain:
             reason,
         )
 
+    def _say_what_ceph_keeps(self) -> None:
+        """Say that images of Glance are not all that a pool may have."""
+        place = self._catalogue.named(self._store).place
+        if place is None or place.type == 'rbd':
+            pool = (place and place.pool) or 'POOL'
+            where = '' if place else f'If {self._store} is in Ceph: '
+            self._stderr.write(
+                f'{where}Ceph keeps in the trash of the pool what disks '
+                'still need. Before the pool is removed, these must list '
+                f'nothing: rbd trash ls {pool}; rbd ls {pool}\n'
+            )
+
     def end(self) -> int:
         """Print the totals.
 
@@ -230,6 +255,8 @@ class _Drain:
             f'{"would be" if dry else "were"} copied to {self._target} '
             f'first; {len(self._kept)} stay\n'
         )
+        if not dry:
+            self._say_what_ceph_keeps()
         if not self._kept:
             return base.Outcome.DONE
         return base.Outcome.PARTLY if self._left else base.Outcome.FAILED

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # How many images of a store are tried to see whether it can be read at all.
 _PROBES = 5
+# What copies are compared by if Glance has no hash of the image.
+_ALGORITHM = 'sha256'
 # How much of a hash is shown, in characters.
 _SHOWN = 12
 
@@ -30,7 +32,8 @@ _SHOWN = 12
 class State(enum.Enum):
     """What was found of one copy."""
 
-    #: It has the hash that Glance has of the image.
+    #: It has the hash that Glance has of the image, or is as the others if
+    #: Glance has none.
     GOOD = 'good'
     #: It was broken, and is good now.
     REPAIRED = 'repaired'
@@ -40,7 +43,10 @@ class State(enum.Enum):
     MISSING = 'missing'
     #: It could not be read.
     UNREADABLE = 'unreadable'
-    #: Glance has no hash to compare it with.
+    #: It is not as another one, and Glance has no hash that says which of them
+    #: is right.
+    DIFFERENT = 'different'
+    #: There is nothing to compare it with.
     UNKNOWN = 'unknown'
     #: It was deleted meanwhile.
     GONE = 'gone'
@@ -48,6 +54,8 @@ class State(enum.Enum):
 
 #: States in which a copy can be made again.
 BROKEN = (State.DAMAGED, State.MISSING)
+#: States in which something is wrong with the image.
+WRONG = (*BROKEN, State.DIFFERENT)
 #: States in which nothing is known of a copy.
 OPEN = (State.UNREADABLE, State.UNKNOWN)
 
@@ -58,10 +66,58 @@ class Finding:
 
     state: State
     reason: str = ''
+    #: Name of the hash that the data have, and that hash, in hexadecimal; None
+    #: if they were not read.
+    digest: tuple[str, str] | None = dataclasses.field(
+        default=None, compare=False
+    )
 
     def because(self, reason: str) -> Finding:
         """Return the same with a further reason."""
-        return Finding(self.state, f'{self.reason}; {reason}')
+        return Finding(
+            self.state, '; '.join(filter(None, (self.reason, reason)))
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Keeper:
+    """A store that has a good copy of an image."""
+
+    store: str
+    #: Name of the hash that the data have, and that hash, in hexadecimal.
+    digest: tuple[str, str]
+
+
+def _compare(found: dict[str, Finding]) -> dict[str, Finding]:
+    """Compare copies of an image with each other.
+
+    No hash says which of them is right.
+
+    :param found: what was found of each, by store id
+    """
+    read = {store: f.digest for store, f in found.items() if f.digest}
+    if len(read) < 2:
+        return found
+    if len(set(read.values())) > 1:
+        told = ', '.join(
+            f'{store} has {algorithm} {value[:_SHOWN]}...'
+            for store, (algorithm, value) in read.items()
+        )
+        new = dict.fromkeys(
+            read,
+            Finding(
+                State.DIFFERENT,
+                f'no hash says which copy is right: {told}',
+            ),
+        )
+        return {**found, **new}
+    reason = 'Glance has no hash of it; it is as in the other stores'
+    return {
+        store: Finding(State.GOOD, reason, finding.digest)
+        if finding.state is State.UNKNOWN
+        else finding
+        for store, finding in found.items()
+    }
 
 
 class Verifier:
@@ -71,6 +127,8 @@ class Verifier:
 
     :param images: Glance's image API
     :param catalogue: Glance's stores
+    :param needed: returns why what a store has of an image may be needed
+        there, None if it is not; called with the ids of both
     :param listed: returns the images that a store has
     :param report: called with the size of each piece that was read, in bytes
     """
@@ -79,11 +137,13 @@ class Verifier:
         self,
         images: image_api.Images,
         catalogue: stores.Catalogue,
+        needed: Callable[[str, str], str | None],
         listed: Callable[[str], Iterable[dict[str, Any]]],
         report: Callable[[int], None],
     ) -> None:
         self._images = images
         self._catalogue = catalogue
+        self._needed = needed
         self._listed = listed
         self._report = report
         # Stores of which something could be read.
@@ -99,24 +159,30 @@ class Verifier:
         :returns: what was found, by store id
         """
         present = stores.of_image(image)
+        # The hash of a copy does not tell whether that is right.
+        hashed = copies.hashes(image) and (
+            image.get(copies.HASH) != copies.NO_HASH
+        )
         found = {
             store: self._look(image, store)
             for store in present
-            if wanted in (None, store)
+            if wanted in (None, store) or not hashed
         }
+        if not hashed:
+            found = _compare(found)
         for store in copies.split(image.get(copies.REPAIR)):
             if store not in present and store in self._catalogue.writable:
                 found[store] = Finding(State.MISSING, 'a repair was stopped')
-        return found
+        return {s: f for s, f in found.items() if wanted in (None, s)}
 
     def _look(self, image: dict[str, Any], store: str) -> Finding:
-        """Read one copy."""
-        algorithm, expected = image['os_hash_algo'], image['os_hash_value']
+        """Read one copy, and compare it with the hash if there is one."""
         if store not in self._catalogue.ids:
             return Finding(State.UNREADABLE, "not one of this Glance's stores")
-        if not (algorithm and expected):
-            return Finding(State.UNKNOWN, 'Glance has no hash of the image')
-        digest = hashlib.new(algorithm)
+        algorithm, expected = next(
+            iter(copies.hashes(image).items()), (_ALGORITHM, None)
+        )
+        digest = hashlib.new(algorithm, usedforsecurity=False)
         size = 0
         try:
             for piece in self._images.read_copy(image['id'], store):
@@ -132,13 +198,21 @@ class Verifier:
         except exception.LookupFailed as exc:
             return Finding(State.UNREADABLE, str(exc))
         self._alive.add(store)
-        if digest.hexdigest() == expected:
-            return Finding(State.GOOD)
-        return Finding(
-            State.DAMAGED,
-            f'{size} bytes with {algorithm} {digest.hexdigest()[:_SHOWN]}..., '
-            f'not {image["size"]} bytes with {expected[:_SHOWN]}...',
-        )
+        read = algorithm, digest.hexdigest()
+        if expected is None and size == image['size']:
+            return Finding(
+                State.UNKNOWN,
+                'Glance has no hash of the image, and there is no other copy '
+                'to compare this one with',
+                read,
+            )
+        if read[1] == expected:
+            return Finding(State.GOOD, digest=read)
+        told = f'{size} bytes with {algorithm} {read[1][:_SHOWN]}...'
+        wanted = f'{image["size"]} bytes'
+        if expected:
+            wanted += f' with {expected[:_SHOWN]}...'
+        return Finding(State.DAMAGED, f'{told}, not {wanted}', read)
 
     def mend(
         self, image: dict[str, Any], found: dict[str, Finding], timeout: float
@@ -187,12 +261,12 @@ class Verifier:
 
     def _keeper(
         self, image: dict[str, Any], found: dict[str, Finding]
-    ) -> str | None:
+    ) -> _Keeper | None:
         """Return a store that has a good copy of an image."""
         for store in stores.of_image(image):
             finding = found.get(store) or self._look(image, store)
-            if finding.state is State.GOOD:
-                return store
+            if finding.state is State.GOOD and finding.digest:
+                return _Keeper(store, finding.digest)
         return None
 
     def _again(
@@ -227,14 +301,14 @@ class Verifier:
     def _replace(
         self,
         image: dict[str, Any],
-        keeper: str,
+        keeper: _Keeper,
         certain: dict[str, Finding],
         wanted: list[str],
         timeout: float,
     ) -> dict[str, Finding]:
         """Delete broken copies, and make them again.
 
-        :param keeper: id of a store that has a good copy
+        :param keeper: a store that has a good copy
         :param certain: what was found of the copies to delete, by store id
         :param wanted: ids of the stores to copy to
         :returns: what became of the copies, by store id
@@ -248,7 +322,11 @@ class Verifier:
                 image_id, copies.REPAIR, ','.join(wanted)
             )
             left = relocation.leave(
-                self._images, image, keeper, [*certain], self._catalogue
+                self._images,
+                relocation.prove_by_reading(
+                    self._images, image_id, keeper.store, *keeper.digest
+                ),
+                relocation.Sources(self._catalogue, self._needed, [*certain]),
             )
             for store, finding in certain.items():
                 if reason := left.reasons.get(store):

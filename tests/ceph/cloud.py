@@ -64,6 +64,15 @@ class Cloud:
             found['far'] = self.far.sha256(f'images/{image_id}@snap')
         return found
 
+    def age(self, image_id: str) -> None:
+        """Have nothing been said of an image for more than two hours."""
+        for table, column in (('images', 'id'), ('tasks', 'image_id')):
+            self.glance.change_database(
+                f'UPDATE {table} SET updated_at = '
+                f"datetime('now', '-121 minutes') WHERE {column} = ?",
+                image_id,
+            )
+
     def left_over(self) -> list[str]:
         """Return what is in Ceph, and is neither an image nor a disk."""
         images = {image['id'] for image in self.glance.images()}

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import types
 
 import pytest
 
 from nova_multistore import lookup
+from nova_multistore import opts
+from nova_multistore import relocation
 from nova_multistore.compute import patch
+from nova_multistore.osc import snapshot_audit
 from tests.ceph import cloud as ceph_cloud
+from tests.cloud import glance as cloud_glance
+from tests.cloud import nova as cloud_nova
+from tests.functional import connect
 
 MIB = 1 << 20
 
@@ -107,3 +116,48 @@ def server(patched_cloud, clones):
 def clone(clones):
     """A server whose disk is a clone of an image in ``fast``."""
     return clones['fast',]
+
+
+@pytest.fixture
+def moving(cloud, monkeypatch):
+    """Snapshots move to files, and do not wait for readers."""
+    monkeypatch.setattr(relocation, 'GRACE', 0.0)
+    cloud_nova.register_credentials(opts.COPY_GROUP)
+    cloud.nova.conf(
+        **{'nova_multistore.move_to': 'cheap'},
+        **cloud_nova.credentials(
+            opts.COPY_GROUP, cloud.glance.url, cloud_glance.ADMIN
+        ),
+    )
+    yield cloud
+    cloud.nova.conf(
+        **{'nova_multistore.move_to': None, 'nova_multistore.auth_type': None}
+    )
+
+
+@pytest.fixture
+def admin(cloud):
+    """What an administrator's commands ask."""
+    with cloud.nova.served() as url:
+        yield connect(cloud.glance.url, compute=url)
+
+
+@pytest.fixture
+def audited(admin):
+    """Run the audit as an administrator; return its rows about an image."""
+
+    def audited(image_id, *arguments):
+        app = types.SimpleNamespace(
+            client_manager=types.SimpleNamespace(multistore=admin),
+            stdout=io.StringIO(),
+            stderr=io.StringIO(),
+        )
+        command = snapshot_audit.AuditSnapshots(app, None)
+        parsed = command.get_parser('audit').parse_args(
+            ['--all-projects', '-f', 'json', *arguments]
+        )
+        command.run(parsed)
+        rows = json.loads(app.stdout.getvalue())
+        return [row for row in rows if row['id'] == image_id]
+
+    return audited

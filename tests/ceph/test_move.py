@@ -2,76 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import json
 import threading
-import types
+import time
 from unittest import mock
 
-from keystoneauth1 import session as ks_session
-from keystoneauth1 import token_endpoint
-import openstack.connection
 import pytest
 
 from nova_multistore import image_api
-from nova_multistore import opts
 from nova_multistore import record
+from nova_multistore import relocation
 from nova_multistore.compute import copy_to
-from nova_multistore.osc import cloud as osc_cloud
-from nova_multistore.osc import snapshot_audit
-from tests.cloud import glance as cloud_glance
-from tests.cloud import nova as cloud_nova
 from tests.functional import broken
 from tests.functional import end_background
 
 #: The requests of a move that change something.
 STEPS = 'import_data', 'delete_from', 'remove_property'
-
-
-@pytest.fixture
-def moving(cloud):
-    """Snapshots move to files."""
-    cloud_nova.register_credentials(opts.COPY_GROUP)
-    cloud.nova.conf(
-        **{'nova_multistore.move_to': 'cheap'},
-        **cloud_nova.credentials(
-            opts.COPY_GROUP, cloud.glance.url, cloud_glance.ADMIN
-        ),
-    )
-    yield cloud
-    cloud.nova.conf(
-        **{'nova_multistore.move_to': None, 'nova_multistore.auth_type': None}
-    )
-
-
-@pytest.fixture
-def audited(cloud):
-    """Run the audit as an administrator; return its rows about an image."""
-
-    def audited(image_id, *arguments):
-        connection = openstack.connection.Connection(
-            session=ks_session.Session(
-                auth=token_endpoint.Token(cloud.glance.url, cloud_glance.ADMIN)
-            ),
-            image_endpoint_override=cloud.glance.url,
-            image_api_version='2',
-        )
-        app = types.SimpleNamespace(
-            client_manager=types.SimpleNamespace(
-                multistore=osc_cloud.Cloud(connection)
-            ),
-            stdout=io.StringIO(),
-            stderr=io.StringIO(),
-        )
-        command = snapshot_audit.AuditSnapshots(app, None)
-        parsed = command.get_parser('audit').parse_args(
-            ['--all-projects', '-f', 'json', *arguments]
-        )
-        command.run(parsed)
-        rows = json.loads(app.stdout.getvalue())
-        return [row for row in rows if row['id'] == image_id]
-
-    return audited
 
 
 def is_whole(cloud, image_id, digest):
@@ -83,16 +28,6 @@ def is_whole(cloud, image_id, digest):
         data = cloud.data(image_id)
     assert present
     return all(data.get(store) == digest for store in present)
-
-
-def age(cloud, image_id):
-    """Have nothing been said of an image for more than two hours."""
-    for table, column in (('images', 'id'), ('tasks', 'image_id')):
-        cloud.glance.change_database(
-            f"UPDATE {table} SET updated_at = datetime('now', '-121 minutes') "
-            f'WHERE {column} = ?',
-            image_id,
-        )
 
 
 @pytest.mark.eventlet
@@ -116,6 +51,25 @@ def test_moves(moving, clone):
     assert not any(r.is_upload for r in moving.glance.requests())
     assert not suspend.called
     assert list((moving.nova.root / 'snapshots').iterdir()) == []
+    moving.glance.delete_image(image_id)
+
+
+def test_readers_have_time(moving, clone, audited, monkeypatch):
+    """The clone stays for a while, which is no problem to the audit."""
+    monkeypatch.setattr(relocation, 'GRACE', 4.0)
+    digest = moving.ceph.sha256(moving.disk(clone))
+    moving.nova.records.clear()
+    image_id = moving.nova.snapshot(clone)
+    moving.nova.wait_for_line('leaves store fast in 4 seconds')
+    proven = time.monotonic()
+
+    assert moving.data(image_id) == dict.fromkeys(['cheap', 'fast'], digest)
+    assert moving.glance.image(image_id)[record.MOVE_FROM] == 'fast'
+    assert audited(image_id) == []
+
+    moving.nova.wait_for_line('has moved from store fast to cheap')
+    assert time.monotonic() - proven > 3.0
+    assert moving.data(image_id) == {'cheap': digest}
     moving.glance.delete_image(image_id)
 
 
@@ -268,11 +222,11 @@ def test_killed(moving, clone, audited, monkeypatch, step, when, killed):
     if killed == 'glance':
         moving.glance.start()
         assert is_whole(moving, image_id, digest)
-        # Nobody works on it any more, which shows after two hours at most.
-        age(moving, image_id)
     else:
         moving.glance.finish_tasks(image_id)
     assert is_whole(moving, image_id, digest)
+    # Nobody works on it any more, which shows after two hours at most.
+    moving.age(image_id)
     # A file that Glance was writing is in the way of another one.
     if moving.glance.stores_of(image_id) == ['fast']:
         (moving.glance.directory('cheap') / image_id).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 import configparser
 import contextlib
@@ -247,6 +248,27 @@ class Glance(fixtures.Fixture):
                 stderr=log,
                 start_new_session=True,
             )
+
+    @contextlib.contextmanager
+    def configured(
+        self, filters: Mapping[str, str] | None = None, **options: object
+    ) -> Iterator[None]:
+        """Have Glance configured in another way for a while.
+
+        :param filters: as the constructor has them; None leaves them
+        :param options: further options, as the constructor has them
+        """
+        before = self.filters, self.options
+        self.stop()
+        self.filters = dict(self.filters if filters is None else filters)
+        self.options = {**self.options, **options}
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop()
+            self.filters, self.options = before
+            self.start()
 
     def stop(self) -> None:
         """Ask Glance to end, and wait for it; tasks that run are finished."""
@@ -554,6 +576,14 @@ class Glance(fixtures.Fixture):
         path = self.directory(store) / image_id
         data = bytearray(path.read_bytes())
         data[place] ^= 1
+        path.write_bytes(data)
+
+    def plant(self, image_id: str, data: bytes) -> None:
+        """Have other data in Glance's staging area than an image has.
+
+        Glance takes what has the right size there for what it has to copy.
+        """
+        path = self.directory('os_glance_staging_store') / image_id
         path.write_bytes(data)
 
     def size(self, image_id: str) -> int | None:

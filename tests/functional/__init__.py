@@ -52,15 +52,54 @@ FOLLOWED = [
 ]
 
 
-def connect(url: str, token: str = ADMIN) -> osc_cloud.Cloud:
-    """Return what the commands ask.
+class Token(token_endpoint.Token):
+    """A token, and where its services are.
+
+    :param endpoints: their URLs by type of service
+    :param token: the token
+    """
+
+    def __init__(self, endpoints: dict[str, str], token: str) -> None:
+        super().__init__(None, token)
+        self._endpoints = endpoints
+
+    def get_endpoint(
+        self, session: Any, service_type: Any = None, **_: Any
+    ) -> str | None:
+        return self._endpoints.get(service_type)
+
+    def get_endpoint_data(
+        self,
+        session: Any,
+        *,
+        endpoint_override: Any = None,
+        service_type: Any = None,
+        **options: Any,
+    ) -> Any:
+        url = endpoint_override or self._endpoints.get(service_type)
+        if url is None:
+            return None
+        return super().get_endpoint_data(
+            session, endpoint_override=url, **options
+        )
+
+
+def connect(url: str, token: str = ADMIN, **endpoints: str) -> osc_cloud.Cloud:
+    """Return what the commands ask, in a cloud without Cinder.
 
     :param url: of Glance
     :param token: says who asks
+    :param endpoints: URLs of other services, by their type
     """
-    auth = token_endpoint.Token(f'{url}/v2', token)
+    auth = Token({'image': f'{url}/v2', **endpoints}, token)
+    # As they stand: nothing has to be discovered there.
+    overrides = {
+        f'{kind}_endpoint_override': u for kind, u in endpoints.items()
+    }
     connection = openstack.connection.Connection(
-        session=session.Session(auth=auth)
+        session=session.Session(auth=auth),
+        compute_api_version='2',
+        **overrides,
     )
     return osc_cloud.Cloud(connection)
 

@@ -19,7 +19,9 @@ MIB = 1 << 20
 
 
 def image(stores='', status='active', **properties):
-    return {'id': IMAGE, 'status': status, 'stores': stores, **properties}
+    made = {'id': IMAGE, 'status': status, 'stores': stores}
+    # It is noted already that it has no hash.
+    return {**made, copies.HASH: copies.NO_HASH, **properties}
 
 
 def task(identity='t', status='processing', message='', backend=(), at='1'):
@@ -115,9 +117,9 @@ class Glance:
         self.answers = list(answers)
         self.asked = []
 
-    def request(self, path, method, json=None, raise_exc=True, timeout=None):
+    def request(self, path, method, json=None, raise_exc=True, **how):
         assert not raise_exc
-        assert timeout
+        assert how['timeout']
         self.asked.append((method, path, json))
         found = self.answers.pop(0)
         if isinstance(found, Exception):
@@ -298,6 +300,47 @@ def test_copy_through_failures(clock):
     found = copies.copy(images, IMAGE, ['b'], 60)
 
     assert texts(found) == [('b', 'done', None, None)]
+    assert glance.answers == []
+
+
+@pytest.mark.parametrize(
+    ('shown', 'noted'),
+    [
+        (image('a', **{copies.HASH: None}), 'none'),
+        (image('a,b', **{copies.HASH: None}), 'none'),
+        (image('a', os_hash_algo='sha512', os_hash_value=''), None),
+        (image('a', os_hash_algo='sha512', os_hash_value='x'), 'sha512:x'),
+        (image('a', os_hash_algo='nosuch', os_hash_value='x'), None),
+        (image('a', checksum='y'), 'md5:y'),
+        (
+            image('a', checksum='y', **{copies.HASH: 'md5:y'}),
+            None,
+        ),
+        # It may be the hash of either of them.
+        (image('a,b', checksum='y'), None),
+        (image('a', checksum='y', **{TASK: 't'}), None),
+    ],
+)
+def test_hash_is_noted(shown, noted):
+    """What hash an image had before it was copied."""
+    answers = [Answer(200, shown)] if noted else []
+    images, glance = connected(*answers, Answer(202))
+
+    copies.request(images, shown, ['c'])
+
+    if noted:
+        change = {'op': 'add', 'path': f'/{copies.HASH}', 'value': noted}
+        assert glance.asked[0] == ('PATCH', f'/images/{IMAGE}', [change])
+    assert [method for method, *_ in glance.asked][-1:] == ['POST']
+    assert glance.answers == []
+
+
+def test_hash_that_cannot_be_noted():
+    """The copy is made all the same."""
+    images, glance = connected(Answer(403, {'message': 'no'}), Answer(202))
+
+    copies.request(images, image('a', checksum='y'), ['c'])
+
     assert glance.answers == []
 
 

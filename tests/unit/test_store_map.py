@@ -211,16 +211,21 @@ def test_file_that_cannot_be_written(draw):
 def test_images_in_use():
     """Nova's pages are followed; a server from a volume has no image."""
     pages = {
-        '/servers/detail?all_tenants=1&limit=1000': {
-            'servers': [{'image': {'id': 'a'}}, {'image': ''}],
+        '/servers/detail?all_tenants=1&soft_deleted=true&limit=1000': {
+            'servers': [
+                {'id': '1', 'image': {'id': 'a'}},
+                {'id': '2', 'image': ''},
+            ],
             'servers_links': [
                 {'rel': 'next', 'href': 'http://nova/v2.1/servers/detail?x=y'}
             ],
         },
-        '/servers/detail?x=y': {'servers': [{'image': {'id': 'b'}}, {}]},
+        '/servers/detail?x=y': {
+            'servers': [{'id': '3', 'image': {'id': 'b'}}, {'id': '4'}]
+        },
     }
     compute = types.SimpleNamespace(
-        get=lambda path: types.SimpleNamespace(
+        get=lambda path, microversion: types.SimpleNamespace(
             status_code=200, json=lambda: pages[path]
         )
     )
