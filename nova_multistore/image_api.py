@@ -31,6 +31,11 @@ PAGE = 1000
 PAGE_TIMEOUT = 60.0
 #: How long Glance may be silent while it sends data, in seconds.
 READ_TIMEOUT = 60.0
+#: How Glance refuses to read one copy if it does not have the filter: it knows
+#: the path for another method.
+NO_FILTER = 405
+# The id of no image.
+_NOBODY = '00000000-0000-0000-0000-000000000000'
 # How much of the data is taken at once, in bytes.
 _PIECE = 1 << 20
 
@@ -243,6 +248,18 @@ class Images:
             raise exception.ServiceAway(
                 f'Glance broke off after {received} of {expected} bytes'
             )
+
+    def reads_copies(self) -> bool:
+        """Tell whether Glance has the filter that reads one copy.
+
+        :raises LookupFailed: Glance did not answer
+        """
+        try:
+            for _ in self.read_copy(_NOBODY, 'none'):
+                pass
+        except exception.GlanceRefused as exc:
+            return exc.status != NO_FILTER
+        return True
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Send one request.

@@ -11,6 +11,7 @@ from typing import Any
 
 from nova_multistore import copies
 from nova_multistore import exception
+from nova_multistore import image_api
 from nova_multistore import record
 from nova_multistore import stores
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from collections.abc import Sequence
 
-    from nova_multistore import image_api
-
 #: How long to wait for the end of an import, and between looks, in seconds.
 SETTLE, PAUSE = 60.0, 0.5
 #: How long a move in the background leaves the first copy where it is once
@@ -30,9 +29,10 @@ SETTLE, PAUSE = 60.0, 0.5
 GRACE = 1800.0
 # What copies are compared by if Glance has no hash of the image.
 _ALGORITHM = 'sha256'
-# How Glance answers to a request for one copy if it does not have the filter:
-# it knows the path, but not for reading.
-_NO_FILTER = 405
+#: Why copies cannot be compared.
+NO_FILTER = (
+    "this glance-api does not have nova-multistore's filter in its pipeline"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +186,22 @@ def prove_by_reading(
     return Proof(image, target)
 
 
+def foreseen(
+    images: image_api.Images, image: dict[str, Any], target: str
+) -> str | None:
+    """Return why there will be no proof, as far as that is known beforehand.
+
+    :param images: Glance's image API
+    :param image: the image before it is copied, as Glance's API has it
+    :param target: id of the store that is to have it
+    :returns: in words; None if there may be one
+    :raises LookupFailed: Glance did not answer
+    """
+    if _is_vouched_for(image, image, target) or images.reads_copies():
+        return None
+    return f'{_why_compared(image)}; {NO_FILTER}'
+
+
 def leave(
     images: image_api.Images, proof: Proof, sources: Sources
 ) -> Departure:
@@ -321,11 +337,6 @@ def _compare(
     """
     known = copies.hashes(image)
     algorithm = next(iter(known), _ALGORITHM)
-    why = (
-        f'its {algorithm} may be that of a copy'
-        if known
-        else 'Glance has no hash of it'
-    )
     found: dict[str, str] = {}
     for store in wanted:
         try:
@@ -333,7 +344,10 @@ def _compare(
         except (exception.GlanceRefused, exception.LookupFailed) as exc:
             raise exception.NotWhole(
                 image['id'],
-                [f'{why}, and its copies cannot be compared: {_because(exc)}'],
+                [
+                    f'{_why_compared(image)}, and its copies cannot be '
+                    f'compared: {_because(exc)}'
+                ],
             ) from exc
     values = {*found.values(), known.get(algorithm, found[wanted[0]])}
     if len(values) > 1:
@@ -343,6 +357,13 @@ def _compare(
             image['id'],
             [f'its copies are not alike: {algorithm}: {told}{glance}'],
         )
+
+
+def _why_compared(image: dict[str, Any]) -> str:
+    algorithm = next(iter(copies.hashes(image)), None)
+    if algorithm:
+        return f'its {algorithm} may be that of a copy'
+    return 'Glance has no hash of it'
 
 
 def _digest(
@@ -372,12 +393,9 @@ def _digest(
 
 def _because(error: exception.GlanceRefused | exception.LookupFailed) -> str:
     if isinstance(error, exception.GlanceRefused) and (
-        error.status == _NO_FILTER
+        error.status == image_api.NO_FILTER
     ):
-        return (
-            "this glance-api does not have nova-multistore's filter in its "
-            'pipeline, which reads one copy'
-        )
+        return NO_FILTER
     return str(error)
 
 

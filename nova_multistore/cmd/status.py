@@ -8,6 +8,7 @@ import sys
 from typing import Any
 import uuid
 
+from keystoneauth1 import adapter as ks_adapter
 from keystoneauth1 import exceptions as auth_exceptions
 import nova.conf
 from oslo_config import cfg
@@ -28,6 +29,10 @@ CONF = nova.conf.CONF
 
 Code = upgradecheck.Code
 Result = upgradecheck.Result
+
+
+# The version of Glance's API with which it hashes the locations it is given.
+_HASHES_LOCATIONS = (2, 17)
 
 
 class Checks(upgradecheck.UpgradeCommands):
@@ -241,7 +246,9 @@ class Checks(upgradecheck.UpgradeCommands):
                 "Glance's policies copy_image and delete_image_location are "
                 'changed, they are for administrators alone.',
             )
-        return self._copying
+        if self._copying.code is not Code.SUCCESS:
+            return self._copying
+        return _judge_proofs()
 
     @functools.cached_property
     def _copying(self) -> Result:
@@ -359,6 +366,57 @@ def _try_to_copy() -> Result:
     except exception.LookupFailed as exc:
         return Result(Code.WARNING, f'It cannot be checked: {exc}.')
     return Result(Code.SUCCESS)
+
+
+def _judge_proofs() -> Result:
+    """Tell whether a move can prove that the copy is whole.
+
+    It needs the hash of the clone. Since 2025.1 Glance has it, unless its
+    ``[DEFAULT] do_secure_hash`` is False, which it does not tell. Without
+    one, the copies are read and compared, for which Glance needs the filter.
+    """
+    try:
+        context = lookup.service_context(opts.COPY_GROUP)
+        if lookup.images(context).reads_copies():
+            return Result(
+                Code.SUCCESS,
+                'A clone without a hash is compared with its copy before it '
+                'is deleted.',
+            )
+        hashes = _hashes_locations(lookup.adapter(context))
+    except (exception.LookupFailed, auth_exceptions.ClientException) as exc:
+        return Result(Code.WARNING, f'It cannot be checked: {exc}.')
+    words = (
+        "The package's filter is not in Glance's pipeline, so that an image "
+        'can only leave its first store if Glance has hashed it there'
+    )
+    if hashes:
+        return Result(
+            Code.SUCCESS,
+            f'{words}: it does so unless its [DEFAULT] do_secure_hash is '
+            'False. Other images stay in both stores.',
+        )
+    return Result(
+        Code.WARNING,
+        f'{words}, which it does since 2025.1 only. Images stay in both '
+        'stores.',
+    )
+
+
+def _hashes_locations(glance: ks_adapter.Adapter) -> bool:
+    """Tell whether a Glance is new enough to hash what is not uploaded.
+
+    It has version 2.17 of its API since then.
+
+    :raises keystoneauth1.exceptions.ClientException: it does not answer
+    """
+    root = str(glance.endpoint_override).rpartition('/v2')[0]
+    answer = glance.get(f'{root}/versions', timeout=stores.TIMEOUT)
+    versions = (entry['id'] for entry in answer.json()['versions'])
+    return any(
+        tuple(map(int, version.strip('v').split('.'))) >= _HASHES_LOCATIONS
+        for version in versions
+    )
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from nova_multistore import bounded
-from nova_multistore import exception
+from nova_multistore import relocation
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import in_use
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 _COLUMNS = ('image_id', 'name', 'store', 'state', 'reason')
 # How many images are read at a time.
 _PARALLEL = 4
-# The id of no image.
-_NOBODY = '00000000-0000-0000-0000-000000000000'
 # Statuses of images that have data.
 _WITH_DATA = ('active', 'deactivated')
 # States of copies that are not listed unless their image was named.
@@ -121,16 +119,11 @@ def _check_filter(cloud: Cloud) -> None:
     :raises UsageError: it does not
     :raises LookupFailed: it did not answer
     """
-    try:
-        for _ in cloud.images.read_copy(_NOBODY, 'none'):
-            pass
-    except exception.GlanceRefused as exc:
-        if exc.status != 405:
-            return
+    if not cloud.images.reads_copies():
         raise base.UsageError(
-            "this glance-api does not have nova-multistore's filter in its "
-            'pipeline, and without it a copy cannot be told from another'
-        ) from exc
+            f'{relocation.NO_FILTER}, and without it a copy cannot be told '
+            'from another'
+        )
 
 
 def _is_meant(image: dict[str, Any], store: str | None) -> bool:

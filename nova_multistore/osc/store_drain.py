@@ -171,7 +171,7 @@ class _Drain:
         target = self._keeper(image)
         reason = self._sources.reasons(image, target).get(self._store)
         if reason or self._args.dry_run:
-            return reason or ''
+            return reason or relocation.foreseen(images, image, target) or ''
         try:
             # What a list says of an image may be old.
             image = images.show(image['id'])

@@ -133,11 +133,15 @@ def test_server_that_was_started_from_it(moving, clone, audited):
     assert moving.has_parent(server)
     moving.show_locations(False)
 
-    [row] = audited(image_id, '--fix')
+    [known] = audited(image_id, '--fix')
+    moving.age(image_id)
+    [row] = audited(image_id, '--fix', '--even-in-use')
 
+    assert 'a disk that is a clone needs it there' in known['remedy']
     assert row['remedy'].startswith('not moved to cheap: Glance refuses')
     assert is_whole(moving, image_id, digest)
     moving.nova.delete_server(server)
+    moving.age(image_id)
     [row] = audited(image_id, '--fix')
     assert row['remedy'] == 'moved to cheap'
     assert moving.data(image_id) == {'cheap': digest}

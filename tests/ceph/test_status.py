@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.ceph import cloud as ceph_cloud
+from tests.cloud import glance as cloud_glance
 from tests.functional import upgrade_check
 
 
@@ -49,3 +50,32 @@ def test_format(stock_cloud, tmp_path, form, code, words):
 
     assert told[0] == code, told[1]
     assert words in told[1]
+
+
+@pytest.mark.parametrize(
+    ('filters', 'words'),
+    [
+        ({}, 'unless its [DEFAULT] do_secure_hash is False'),
+        (cloud_glance.FILTER, 'is compared with its copy'),
+    ],
+)
+def test_proofs_of_moves(stock_cloud, tmp_path, filters, words):
+    """It is said when an image can leave the store that it was made in."""
+    glance, ceph = stock_cloud.glance, stock_cloud.ceph
+    image_id = glance.create_image(
+        bytes(512), stores=['cheap'], disk_format='raw'
+    )
+    with glance.configured(filters):
+        code, told = upgrade_check(
+            tmp_path,
+            glance.url,
+            f'[libvirt]\nimages_type = rbd\n'
+            f'images_rbd_pool = {ceph_cloud.DISKS}\n'
+            f'images_rbd_ceph_conf = {ceph.configuration}\n'
+            f'[nova_multistore]\nmove_to = cheap\nauth_type = admin_token\n'
+            f'endpoint = {glance.url}\ntoken = {cloud_glance.ADMIN}\n',
+        )
+    glance.delete_image(image_id)
+
+    assert code == 0, told
+    assert words in told

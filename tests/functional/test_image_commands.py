@@ -585,7 +585,12 @@ class TestRelocate:
         whole(sites, image, 'dcn0')
 
     def test_from_some(self, sites, run):
-        image_id = make(sites, 'central', 'dcn0', 'dcn1')
+        image_id = make(sites, 'central')
+        copied = run(
+            *(image_copy.CopyImage, image_id, '--wait'),
+            *('--store', 'dcn0', '--store', 'dcn1'),
+        )
+        assert copied.code == 0
 
         result = run(
             image_relocate.RelocateImage,

@@ -9,6 +9,7 @@ import pytest
 
 from nova_multistore import copies
 from nova_multistore import image_api
+from nova_multistore.osc import image_relocate
 from nova_multistore.osc import image_verify
 from tests import command
 from tests.cloud import glance as cloud_glance
@@ -212,15 +213,78 @@ def test_other_store_has_the_good_copy(glance, verify):
     equal(glance, image_id, 'central', 'dcn0')
 
 
+def without_hash(glance, *kept):
+    """Let Glance have no hash of any image, or only these attributes."""
+    lost = {'os_hash_algo', 'os_hash_value', 'checksum'} - {*kept}
+    changes = ', '.join(f'{name} = NULL' for name in sorted(lost))
+    glance.change_database(f'UPDATE images SET {changes}')
+
+
 def test_no_hash(glance, verify):
+    """There is nothing to compare it with, which is said."""
     image_id = make(glance, 'central')
-    glance.change_database(
-        'UPDATE images SET os_hash_algo = NULL, os_hash_value = NULL'
-    )
+    without_hash(glance)
 
     result = verify(image_id, '--fix')
 
     assert (result.code, result.states) == (3, {'central': 'unknown'})
+    assert 'no other copy to compare' in result.rows[0]['reason']
+
+
+def test_old_hash(glance, verify):
+    """An old image has md5 alone, which is better than nothing."""
+    image_id = make(glance, *SITES)
+    without_hash(glance, 'checksum')
+    assert verify(image_id).code == 0
+    glance.flip('dcn0', image_id)
+
+    result = verify(image_id, '--fix')
+
+    assert (result.code, result.states['dcn0']) == (0, 'repaired')
+    equal(glance, image_id, *SITES)
+
+
+def test_copies_without_hash(glance, verify):
+    """They are compared with each other; nobody knows which is right."""
+    image_id = make(glance, *SITES)
+    without_hash(glance)
+    alike = verify(image_id)
+    glance.flip('dcn0', image_id)
+    before = glance.sha256(image_id)
+
+    named = verify(image_id, '--store', 'central')
+    result = verify(image_id, '--fix')
+
+    assert (alike.code, {*alike.states.values()}) == (0, {'good'})
+    assert 'Glance has no hash' in alike.rows[0]['reason']
+    assert (named.code, named.states) == (1, {'central': 'different'})
+    assert (result.code, {*result.states.values()}) == (1, {'different'})
+    assert 'no hash says which copy is right' in result.rows[0]['reason']
+    assert glance.sha256(image_id) == before
+
+
+@pytest.mark.parametrize('kept', [(), ('checksum',)])
+def test_moves_without_hash(glance, kept):
+    """An old image can leave a store; one with a flipped bit stays."""
+    cloud = connect(glance.url)
+    right, wrong = (
+        make(glance, 'central', 'dcn0'),
+        make(glance, 'central', 'dcn0'),
+    )
+    without_hash(glance, *kept)
+    glance.flip('central', wrong)
+
+    results = [
+        command.run(
+            image_relocate.RelocateImage, cloud, image_id, '--to', 'dcn0'
+        )
+        for image_id in (right, wrong)
+    ]
+
+    assert [result.code for result in results] == [0, 1]
+    assert 'its copies are not alike' in results[1].words
+    equal(glance, right, 'dcn0')
+    assert sorted(glance.stores_of(wrong)) == ['central', 'dcn0']
 
 
 def test_read_only_store(glance, verify):

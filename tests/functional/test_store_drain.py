@@ -31,7 +31,7 @@ MANY, LARGE = 30, os.urandom(1024 * KIB)
 
 @pytest.fixture
 def glance(tmp_path):
-    with three_sites(tmp_path) as glance:
+    with three_sites(tmp_path, filters=cloud_glance.FILTER) as glance:
         yield glance
 
 
@@ -132,6 +132,24 @@ def test_dry_run(glance, drain):
     ) in result.progress
     equal(glance, alone, 'dcn0')
     equal(glance, twice, 'dcn0', 'central')
+
+
+def test_without_filter(glance, drain):
+    """A copy that somebody else has made is not taken for whole."""
+    alone = make(glance, 'dcn0')
+    twice = make(glance, 'dcn0', 'central')
+    with glance.configured(filters={}):
+        dry, result = drain('dcn0', '--dry-run'), drain('dcn0')
+
+    for found in dry, result:
+        [row] = found.rows
+        assert (found.code, row['id']) == (3, twice)
+        assert 'its sha512 may be that of a copy' in row['reason']
+        assert "nova-multistore's filter" in row['reason']
+    equal(glance, alone, 'central')
+    equal(glance, twice, 'dcn0', 'central')
+    assert drain('dcn0').code == 0
+    equal(glance, twice, 'central')
 
 
 @pytest.mark.parametrize(
