@@ -19,6 +19,8 @@ from oslo_log import log as logging
 import webob
 import webob.exc
 
+from nova_multistore.glance import readers
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -74,16 +76,16 @@ class Reader:
         # Glance's own code decides who may read an image.
         wanted = {'stores': [store]} if self._takes_stores else {}
         image = self._controller.download(request, image_id, **wanted)
-        urls = [
-            place['url']
+        places = [
+            place
             for place in image.locations
             if place['metadata'].get('store') == store
         ]
-        if not urls:
+        if not places:
             raise missing
         try:
             data, size = glance_store.get(
-                urls[0], store, context=request.context
+                places[0]['url'], store, context=request.context
             )
         except glance_store.NotFound as exc:
             raise webob.exc.HTTPGone(
@@ -98,7 +100,7 @@ class Reader:
                 f"store '{store}' cannot be read"
             ) from exc
         return webob.Response(
-            app_iter=iter(data),
+            app_iter=iter(readers.watched(image_id, places[0], data)),
             content_length=size,
             content_type='application/octet-stream',
         )
