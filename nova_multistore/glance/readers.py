@@ -8,6 +8,7 @@ another store, for a hash, and for its image cache.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from typing import TYPE_CHECKING
@@ -56,14 +57,25 @@ def watched(
 ) -> Iterable[bytes]:
     """Return data, the last part of them only if the copy is still there.
 
+    Ceph is asked first: Glance deletes from its database last, which may be
+    minutes later. A copy that was made again is there for Ceph, but not for
+    the database.
+
     :param image_id: the image's UUID
     :param location: the location of the copy, as Glance's images have it
     :param data: what the store returned
     :returns: the data; to read them raises :class:`CopyDeleted`
     """
-    if _kind(location) in _LASTING:
+    kind = CONF.enabled_backends.get(_store(location))
+    if kind in _LASTING:
         return data
-    return held_back(data, functools.partial(_see, image_id, location))
+    see = functools.partial(_see, image_id, location)
+    if kind == 'rbd':
+        data = _asking_ceph(data, see)
+    return held_back(
+        data,
+        lambda: see(lambda: _is_in_database(image_id, location)),
+    )
 
 
 def held_back(
@@ -71,7 +83,7 @@ def held_back(
 ) -> Iterator[bytes]:
     """Return data, the last part of them only if there is no error.
 
-    :param data: the data; they may raise an error at their end
+    :param data: the data; their end may be an error
     :param see: called after that end; it may raise an error, too
     """
     iterator = iter(data)
@@ -91,64 +103,90 @@ def held_back(
         yield held
 
 
-def _kind(location: Mapping[str, Any]) -> str | None:
-    """Return the type of the store of a location."""
-    kind: str | None = CONF.enabled_backends.get(_store(location))
-    return kind
-
-
 def _store(location: Mapping[str, Any]) -> str | None:
     """Return the id of the store of a location."""
     store: str | None = location['metadata'].get('store')
     return store
 
 
-def _see(image_id: str, location: Mapping[str, Any]) -> None:
+def _see(
+    image_id: str, location: Mapping[str, Any], is_there: Callable[[], bool]
+) -> None:
     """See that a copy is still there, after it was read.
 
-    What cannot be asked does not count: Glance alone does not ask.
+    Who cannot be asked does not count: Glance alone does not ask.
 
     :raises CopyDeleted: it is not
     """
-    # In this order: a copy that was made again is there for the first.
-    for is_there in (_is_in_store, _is_in_database):
-        try:
-            found = is_there(image_id, location)
-        except Exception as exc:
-            LOG.warning(
-                'Image %(image)s was read from store %(store)s; whether it '
-                'was deleted meanwhile could not be seen: %(error)r',
-                {
-                    'image': image_id,
-                    'store': _store(location),
-                    'error': exc,
-                },
-            )
-            continue
-        if not found:
-            # Glance logs what the error says.
-            message = (
-                f'Image {image_id} was deleted from store {_store(location)} '
-                f'while it was read: the read ends with an error, as its data '
-                f'may be wrong'
-            )
-            LOG.warning('%s', message)
-            raise CopyDeleted(message)
+    values = {'image': image_id, 'store': _store(location)}
+    try:
+        if is_there():
+            return
+    except Exception as exc:
+        LOG.warning(
+            'Image %(image)s was read from store %(store)s; whether it was '
+            'deleted meanwhile could not be seen: %(error)r',
+            {**values, 'error': exc},
+        )
+        return
+    message = (
+        'Image %(image)s was deleted from store %(store)s while it was read: '
+        'the read ends with an error, as its data may be wrong'
+    )
+    LOG.warning(message, values)
+    raise CopyDeleted(message % values)
 
 
-def _is_in_store(_image_id: str, location: Mapping[str, Any]) -> bool:
-    """Tell whether Ceph has a copy.
+class _Rbd:
+    """A store of type rbd, for one read: it is asked at the end of it."""
 
-    Glance deletes from its database last, which may be minutes later.
+    def __init__(self, store: Any, ask: Callable[[Any], None]) -> None:
+        self._store = store
+        self._ask = ask
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    @contextlib.contextmanager
+    def get_connection(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        with self._store.get_connection(*args, **kwargs) as connection:
+            yield connection
+            # On the same connection: a new one takes longer than a question.
+            self._ask(connection)
+
+
+def _asking_ceph(
+    data: Iterable[bytes], see: Callable[[Callable[[], bool]], None]
+) -> Iterable[bytes]:
+    """Return data that ask Ceph for their image once they were read.
+
+    :param data: what the store returned
+    :param see: called with what asks
     """
-    if _kind(location) == 'rbd':
+    # Glance has loaded it, as it has such a store.
+    from glance_store._drivers import rbd
+
+    if not isinstance(data, rbd.ImageIterator):
+        return data
+
+    def is_in_pool(connection: Any) -> bool:
         try:
-            glance_store.get_size_from_uri_and_backend(
-                location['url'], _store(location)
-            )
-        except glance_store.NotFound:
+            with (
+                connection.open_ioctx(data.pool) as pool,
+                rbd.rbd.Image(
+                    pool, data.name, snapshot=data.snapshot, read_only=True
+                ),
+            ):
+                return True
+        except rbd.rbd.ImageNotFound:
             return False
-    return True
+
+    asking: Any = copy.copy(data)
+    asking.store = _Rbd(
+        data.store, lambda connection: see(lambda: is_in_pool(connection))
+    )
+    read: Iterable[bytes] = asking
+    return read
 
 
 def _is_in_database(image_id: str, location: Mapping[str, Any]) -> bool:
@@ -244,7 +282,12 @@ def _copy_to_staging_store(
     return wrapped.__func__(task, *args, **kwargs)
 
 
-_SEAMS = (
+_RBD = Seam(
+    'glance_store._drivers.rbd',
+    'ImageIterator.__init__',
+    ('self', 'pool', 'name', 'snapshot', 'store', 'chunk_size'),
+)
+_WRAPPED = (
     (
         Seam(
             'glance.location',
@@ -268,15 +311,23 @@ _SEAMS = (
 def apply() -> None:
     """Wrap what reads in Glance, once in a process.
 
-    What is not as expected is left as it is: Glance starts, and the log says
+    What is not as expected is left as it is: Glance starts, and its log says
     so.
     """
-    for seam, wrapper in _SEAMS:
-        if problem := seam.problem():
-            LOG.warning(
-                'If a copy in Ceph is deleted while Glance reads it, the read '
-                'does not end with an error, but has zeros: %s',
-                problem,
-            )
-        else:
+    for seam, wrapper in _WRAPPED:
+        if not _differs(seam):
             wrapt.wrap_function_wrapper(seam.module, seam.name, wrapper)
+    if 'rbd' in CONF.enabled_backends.values():
+        _differs(_RBD)
+
+
+def _differs(seam: Seam) -> bool:
+    """Tell, and log, whether a part of Glance is not as expected."""
+    problem = seam.problem()
+    if problem:
+        LOG.warning(
+            'If a copy in Ceph is deleted while Glance reads it, the read may '
+            'end without an error, and have zeros: %s',
+            problem,
+        )
+    return bool(problem)

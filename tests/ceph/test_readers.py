@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import http.client
 import os
+import sqlite3
 
 import pytest
 
@@ -108,25 +109,6 @@ def delete(glance, image_id, store='fast'):
     assert status == 204, body
 
 
-@contextlib.contextmanager
-def reading(glance, path):
-    """Begin to read.
-
-    :returns: what reads on to the end, and returns all
-    """
-    connection = http.client.HTTPConnection(
-        '127.0.0.1', glance.port, timeout=60
-    )
-    with contextlib.closing(connection):
-        connection.request(
-            'GET', path, headers={'X-Auth-Token': cloud_glance.token()}
-        )
-        answer = connection.getresponse()
-        assert answer.status == 200
-        begin = answer.read(1000)
-        yield lambda: begin + answer.read()
-
-
 def warnings(glance, image_id):
     """Return what the filter has warned of about an image."""
     return [
@@ -149,7 +131,7 @@ def test_whole(glance, data, route):
     """Without a deletion, nothing is different."""
     image_id = make(glance, data, 'fast')
 
-    with reading(glance, route.format(image_id)) as read:
+    with glance.reading(route.format(image_id)) as read:
         assert read() == data
 
     assert warnings(glance, image_id) == []
@@ -160,7 +142,7 @@ def test_copy_is_deleted(glance, data, route):
     """Another store has the image, but this read is not whole."""
     image_id = make(glance, data, 'fast', 'second')
 
-    with reading(glance, route.format(image_id)) as read:
+    with glance.reading(route.format(image_id)) as read:
         delete(glance, image_id)
         breaks_off(glance, image_id, read)
 
@@ -175,7 +157,7 @@ def test_copy_is_being_deleted(glance, data, route):
 
     with (
         concurrent.futures.ThreadPoolExecutor(1) as pool,
-        reading(glance, route.format(image_id)) as read,
+        glance.reading(route.format(image_id)) as read,
     ):
         with pauses.paused(glance.root, pauses.DELETED) as pause:
             deletion = pool.submit(delete, glance, image_id)
@@ -189,7 +171,7 @@ def test_copy_is_made_again(glance, data):
     """What is there at the end is not what was read."""
     image_id = make(glance, data, 'fast', 'second')
 
-    with reading(glance, f'/v2/images/{image_id}/file') as read:
+    with glance.reading(f'/v2/images/{image_id}/file') as read:
         delete(glance, image_id)
         glance.copy_image(image_id, ['fast'])
         breaks_off(glance, image_id, read)
@@ -198,7 +180,7 @@ def test_copy_is_made_again(glance, data):
 def test_image_is_deleted(glance, data):
     image_id = make(glance, data, 'fast')
 
-    with reading(glance, f'/v2/images/{image_id}/file') as read:
+    with glance.reading(f'/v2/images/{image_id}/file') as read:
         glance.delete_image(image_id)
         breaks_off(glance, image_id, read)
 
@@ -207,7 +189,7 @@ def test_other_copy_is_deleted(glance, data):
     """It is not the one that is read."""
     image_id = make(glance, data, 'fast', 'second')
 
-    with reading(glance, f'/v2/images/{image_id}/file') as read:
+    with glance.reading(f'/v2/images/{image_id}/file') as read:
         delete(glance, image_id, 'second')
         assert read() == data
 
@@ -220,11 +202,40 @@ def test_deletion_is_delayed(own, data):
     image_id = make(glance, data, 'fast', 'second')
 
     for remove in (delete, lambda _, image: glance.delete_image(image)):
-        with reading(glance, f'/v2/images/{image_id}/file') as read:
+        with glance.reading(f'/v2/images/{image_id}/file') as read:
             remove(glance, image_id)
             assert read() == data
 
     assert warnings(glance, image_id) == []
+
+
+def test_database_cannot_be_asked(glance, data):
+    """What Glance alone would send is sent."""
+    image_id = make(glance, data, 'fast')
+
+    with (
+        glance.reading(f'/v2/images/{image_id}/file') as read,
+        renamed(glance, 'image_locations', 'elsewhere'),
+    ):
+        assert read() == data
+
+    [line] = warnings(glance, image_id)
+    assert 'could not be seen' in line
+
+
+@contextlib.contextmanager
+def renamed(glance, table, name):
+    """Rename a table of Glance's database."""
+    with contextlib.closing(
+        sqlite3.connect(glance.root / 'glance.sqlite', timeout=30)
+    ) as database:
+        database.execute(f'ALTER TABLE {table} RENAME TO {name}')
+        database.commit()
+        try:
+            yield
+        finally:
+            database.execute(f'ALTER TABLE {name} RENAME TO {table}')
+            database.commit()
 
 
 def test_copy_of_a_copy(glance, data):
@@ -260,7 +271,7 @@ def test_image_cache(own, data):
     without_hash(glance, image_id)
     path = f'/v2/images/{image_id}/file'
 
-    with reading(glance, path) as read:
+    with glance.reading(path) as read:
         delete(glance, image_id)
         with pytest.raises(http.client.IncompleteRead):
             read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 import configparser
 import contextlib
@@ -334,6 +335,24 @@ class Glance(fixtures.Fixture):
             return answer.status, answer.read()
         finally:
             connection.close()
+
+    @contextlib.contextmanager
+    def reading(self, path: str) -> Iterator[Callable[[], bytes]]:
+        """Begin a download.
+
+        :returns: what reads on to the end, and returns all that came;
+            `http.client.IncompleteRead` if Glance broke off
+        """
+        connection = http.client.HTTPConnection(
+            LOCALHOST, self.port, timeout=PATIENCE
+        )
+        with contextlib.closing(connection):
+            connection.request('GET', path, headers={'X-Auth-Token': token()})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise GlanceFailed(f'GET {path}: {answer.status}')
+            begin = answer.read(1000)
+            yield lambda: begin + answer.read()
 
     def _ask(self, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
         status, body = self.request(method, path, *args, **kwargs)
