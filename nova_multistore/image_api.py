@@ -233,10 +233,10 @@ class Images:
             timeout=READ_TIMEOUT,
             stream=True,
         )
-        expected = int(answer.headers['Content-Length'])
         received = 0
         try:
             with answer:
+                expected = _length(answer)
                 for piece in answer.iter_content(_PIECE):
                     received += len(piece)
                     yield piece
@@ -312,6 +312,20 @@ class Images:
         if status >= 400:
             raise exception.GlanceRefused(status, _explanation(answer))
         return answer
+
+
+def _length(answer: Any) -> int:
+    """Return how long an answer's body is, in bytes.
+
+    :raises LookupFailed: Glance does not tell, or something on the way to it
+        has removed the header
+    """
+    try:
+        return int(answer.headers['Content-Length'])
+    except (KeyError, ValueError) as exc:
+        raise exception.LookupFailed(
+            'Glance does not say how long the data are'
+        ) from exc
 
 
 def _explanation(answer: Any) -> str:

@@ -1,4 +1,4 @@
-"""The functions and methods of Nova that the package wraps or relies on."""
+"""What the package wraps or relies on in Nova and in Glance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Seam:
-    """A function or method of Nova, and how the package expects it to be."""
+    """A function or method, and how the package expects it to be."""
 
     module: str
     #: Its name in the module, such as ``Class.method``.
@@ -27,7 +27,7 @@ class Seam:
     wrapper: Callable[..., Any] | None = None
 
     def find(self) -> tuple[Any, str, Any]:
-        """Find it in the installed Nova.
+        """Find it in the installed Nova or Glance.
 
         :returns: the module or class that has it, its name there, and the
             function itself
@@ -38,7 +38,7 @@ class Seam:
         return parent, attribute, original
 
     def problem(self) -> str | None:
-        """Compare it with the installed Nova.
+        """Compare it with the installed Nova or Glance.
 
         :returns: the difference, in words; None if there is none
         """

@@ -1,6 +1,7 @@
 """A paste filter for glance-api.
 
-It acts on `X-OpenStack-Base-Image-Ref`, and reads one copy of an image.
+It acts on `X-OpenStack-Base-Image-Ref`, reads one copy of an image, and
+watches what Glance reads.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import webob.exc
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.glance import one_copy
+from nova_multistore.glance import readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,6 +192,7 @@ def filter_factory(
     def make(application: Callable[..., Iterable[bytes]]) -> Any:
         if not CONF.enabled_backends:
             return application
+        readers.apply()
         return BaseImageFilter(application)
 
     return make

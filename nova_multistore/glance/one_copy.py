@@ -19,14 +19,24 @@ from oslo_log import log as logging
 import webob
 import webob.exc
 
+from nova_multistore.glance import readers
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Iterator
 
 CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
 
+# Types of stores that know how long a copy is, be it empty. Of the others,
+# some say 0 if their server does not tell.
+_EXACT = ('cinder', 'file', 'rbd', 's3')
 #: The path after Glance's version negotiation, whatever the client sent.
 PATH = re.compile(r'/v2/stores/([^/]+)/([0-9a-fA-F-]{36})')
+
+
+class OtherLength(Exception):
+    """Raised if data are not as long as was announced."""
 
 
 class Reader:
@@ -64,7 +74,8 @@ class Reader:
         """Return the data, as to `GET /v2/images/{id}/file`.
 
         :raises webob.exc.HTTPException: the user may not read them, or the
-            store does not have them (404), lost them (410), or fails (503)
+            store does not have them (404), lost them (410), or fails
+            (503), or nobody knows their length (409)
         """
         missing = webob.exc.HTTPNotFound(
             f"image {image_id} is not in a store '{store}' of this Glance"
@@ -74,16 +85,16 @@ class Reader:
         # Glance's own code decides who may read an image.
         wanted = {'stores': [store]} if self._takes_stores else {}
         image = self._controller.download(request, image_id, **wanted)
-        urls = [
-            place['url']
+        places = [
+            place
             for place in image.locations
             if place['metadata'].get('store') == store
         ]
-        if not urls:
+        if not places:
             raise missing
         try:
             data, size = glance_store.get(
-                urls[0], store, context=request.context
+                places[0]['url'], store, context=request.context
             )
         except glance_store.NotFound as exc:
             raise webob.exc.HTTPGone(
@@ -97,8 +108,47 @@ class Reader:
             raise webob.exc.HTTPServiceUnavailable(
                 f"store '{store}' cannot be read"
             ) from exc
+        length = size
+        if not size and CONF.enabled_backends[store] not in _EXACT:
+            length = image.size
+            if not length:
+                # A client may try again after a 503.
+                raise webob.exc.HTTPConflict(
+                    f"store '{store}' does not say how long the data are, "
+                    f'and image {image_id} has no size'
+                )
+        watched = readers.watched(image_id, places[0], data)
         return webob.Response(
-            app_iter=iter(data),
-            content_length=size,
+            app_iter=readers.held_back(
+                _exactly(watched, length, image_id, store)
+            ),
+            content_length=length,
             content_type='application/octet-stream',
         )
+
+
+def _exactly(
+    data: Iterable[bytes], length: int, image_id: str, store: str
+) -> Iterator[bytes]:
+    """Return data; no more than so many bytes, and no fewer.
+
+    :param data: the data
+    :param length: how long they are to be, in bytes
+    :param image_id: the image's UUID
+    :param store: store id
+    :raises OtherLength: while they are read, if they have another length
+    """
+    received = 0
+    for piece in data:
+        received += len(piece)
+        if received > length:
+            break
+        yield piece
+    if received != length:
+        found = 'more' if received > length else f'only {received} bytes'
+        message = (
+            f'Image {image_id} was not read from store {store}: {length} '
+            f'bytes were announced, and the store sent {found}'
+        )
+        LOG.warning('%s', message)
+        raise OtherLength(message)

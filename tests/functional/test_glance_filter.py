@@ -640,6 +640,36 @@ def test_behind_no_context(own, tmp_path):
     assert log.lines('ERROR')
 
 
+def test_file_is_deleted_while_it_is_read(glance):
+    """It stays whole for who has opened it."""
+    data = os.urandom(MIB) * 64
+    image_id = glance.create_image(
+        data, stores=['fast', 'reliable'], disk_format='raw'
+    )
+
+    for delete in (
+        lambda store: ask(
+            glance, 'DELETE', f'/v2/stores/{store}/{image_id}', admin=True
+        ),
+        lambda store: glance.delete_image(image_id),
+    ):
+        [store, *_] = glance.stores_of(image_id)
+        with glance.reading(f'/v2/images/{image_id}/file') as read:
+            delete(store)
+            assert read() == data
+
+
+def test_part_of_an_image(glance):
+    image_id = glance.create_image(os.urandom(MIB), disk_format='raw')
+    data = glance.files(image_id)['fast'].read_bytes()
+
+    assert glance.request(
+        'GET',
+        f'/v2/images/{image_id}/file',
+        headers={'Range': 'bytes=70000-200000'},
+    ) == (206, data[70000:200001])
+
+
 def test_side_by_side(glance, base):
     """Each goes by its own header."""
     kinds = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import random
 
@@ -291,6 +292,96 @@ def test_read_only_store(glance, verify):
     image_id = make(glance, 'web')
 
     assert verify(image_id).states == {'web': 'good'}
+
+
+@pytest.fixture
+def web_without_lengths(glance):
+    """The Glance; its web server does not say how long its files are."""
+    glance.web_lengths = False
+    yield glance
+    glance.web_lengths = True
+
+
+def test_length_that_the_store_does_not_know(web_without_lengths, verify):
+    """It is the image's."""
+    glance = web_without_lengths
+    image_id = make(glance, 'web')
+    path = f'/v2/stores/web/{image_id}'
+
+    assert glance.request('GET', path) == (200, DATA)
+    assert verify(image_id).states == {'web': 'good'}
+
+
+@pytest.mark.parametrize('size', [0, 100, 64 * KIB + 1, 1 << 20])
+def test_data_that_do_not_fit_the_image(web_without_lengths, verify, size):
+    """They may have been cut off, so nothing is known of the copy."""
+    glance = web_without_lengths
+    image_id = make(glance, 'web')
+    served = max(
+        (glance.root / 'web').iterdir(), key=lambda path: path.stat().st_mtime
+    )
+    served.write_bytes((DATA * 17)[:size])
+
+    try:
+        status, _ = glance.request('GET', f'/v2/stores/web/{image_id}')
+    except http.client.IncompleteRead:
+        pass
+    else:
+        # Nothing had been sent yet.
+        assert status == 500
+    result = verify(image_id)
+
+    assert (result.code, result.states) == (3, {'web': 'unreadable'})
+
+
+@pytest.mark.parametrize('size', [None, 0])
+def test_length_that_nobody_knows(web_without_lengths, verify, size):
+    glance = web_without_lengths
+    image_id = make(glance, 'web')
+    glance.change_database(
+        'UPDATE images SET size = ? WHERE id = ?', size, image_id
+    )
+
+    status, body = glance.request('GET', f'/v2/stores/web/{image_id}')
+    result = verify(image_id)
+
+    assert (status, b'how long' in body) == (409, True)
+    assert (result.code, result.states) == (3, {'web': 'unreadable'})
+    assert 'how long' in result.rows[0]['reason']
+
+
+def test_web_server_tells_another_length(glance, verify):
+    """What it says is believed: the copy is another one."""
+    image_id = make(glance, 'web')
+    served = max(
+        (glance.root / 'web').iterdir(), key=lambda path: path.stat().st_mtime
+    )
+    served.write_bytes(DATA[:100])
+
+    assert verify(image_id).states == {'web': 'damaged'}
+
+
+@pytest.mark.parametrize('announced', [None, '', 'nonsense'])
+def test_answer_without_a_length(glance, verify, monkeypatch, announced):
+    """Something between Glance and the command may have removed it."""
+    image_id = make(glance, 'central', 'dcn0')
+    request = image_api.Images._request
+
+    def cut(self, method, path, **how):
+        answer = request(self, method, path, **how)
+        if how.get('stream'):
+            del answer.headers['Content-Length']
+            if announced is not None:
+                answer.headers['Content-Length'] = announced
+        return answer
+
+    monkeypatch.setattr(image_api.Images, '_request', cut)
+
+    result = verify(image_id, '--fix')
+
+    assert (result.code, set(result.states.values())) == (3, {'unreadable'})
+    assert 'how long' in result.rows[0]['reason']
+    equal(glance, image_id, 'central', 'dcn0')
 
 
 def test_sample(glance, verify):

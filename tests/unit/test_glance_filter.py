@@ -13,6 +13,86 @@ entry_points = importlib.metadata.distribution('nova-multistore').entry_points
 assert callable(own.load())
 print(*sorted({name.partition('.')[0] for name in sys.modules}))
 """
+# A Glance whose code is another one.
+CHANGED = """
+import logging
+from glance import location
+from nova_multistore.glance import readers
+from oslo_config import cfg
+
+logging.basicConfig()
+cfg.CONF([], project='glance', default_config_files=[])
+cfg.CONF.set_override('enabled_backends', {'cheap': 'file'})
+
+def get_data(self, offset=0, chunk_size=None, prefer=None):
+    return 'data'
+
+location.ImageProxy.get_data = get_data
+readers.apply()
+assert location.ImageProxy.get_data is get_data
+"""
+# What is held back, and what is let go of.
+HELD_BACK = """
+import contextlib
+from nova_multistore.glance import readers
+
+seen = []
+
+def data():
+    with contextlib.ExitStack() as stack:
+        stack.callback(seen.append, 'closed')
+        yield from (b'a', b'', b'b', b'c', b'')
+        seen.append('end')
+
+def see():
+    seen.append('asked')
+
+read = readers.held_back(data(), see)
+assert [next(read), next(read), seen] == [b'a', b'b', []]
+assert [next(read), seen] == [b'c', ['end', 'closed', 'asked']]
+assert list(read) == []
+
+seen.clear()
+read = readers.held_back(data(), see)
+assert next(read) == b'a'
+read.close()
+assert seen == ['closed']
+
+seen.clear()
+assert list(readers.held_back([], see)) == seen == []
+
+def gone():
+    raise ValueError
+
+found = []
+with contextlib.suppress(ValueError):
+    found.extend(iter(readers.held_back([b'only'], gone)))
+assert found == []
+"""
+
+
+def run(code):
+    """Run code in a process that has no Nova; return what it says."""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_held_back():
+    """The last part comes after the question, and everything is closed."""
+    run(HELD_BACK)
+
+
+def test_glance_is_another_one():
+    """It is left as it is, and starts; its log says what it lacks."""
+    told = run(CHANGED)
+
+    assert told.count('may end without an error') == 1
+    assert 'takes (self, offset, chunk_size, prefer)' in told
 
 
 def test_needs_no_nova():
