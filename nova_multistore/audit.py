@@ -42,6 +42,8 @@ class Settings:
     ceph_store: str | None = None
     #: The Ceph cluster that has the disks of servers; None if none has.
     cluster: selection.Cluster | None = None
+    #: Stores that only the Glance of another site has.
+    remote: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -109,9 +109,14 @@ def _items(followers: Mapping[str, copies.Follower]) -> list[progress.Item]:
 
 def _what_is_missing(follower: copies.Follower) -> str:
     """Return a sentence: what is missing of an image, and what to do."""
-    image_id = follower.image['id']
+    image_id, status = follower.image['id'], follower.image['status']
     if follower.copies:
         return report.shortfall(image_id, follower.copies)
+    if status in sizes.WITH_DATA:
+        return (
+            f'image {image_id} is {status}, and Glance does not say in which '
+            'stores it is'
+        )
     if follower.settled:
         return report.left_over(image_id, follower.copies)
     return f'image {image_id} has no data yet; {base.look_again(image_id)}'

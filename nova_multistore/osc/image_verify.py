@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
     from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from nova_multistore.osc.cloud import Cloud
 
@@ -30,8 +31,6 @@ _COLUMNS = ('image_id', 'name', 'store', 'state', 'reason')
 _PARALLEL = 4
 # The id of no image.
 _NOBODY = '00000000-0000-0000-0000-000000000000'
-# Statuses of images that have data.
-_WITH_DATA = ('active', 'deactivated')
 # States of copies that are not listed unless their image was named.
 _UNLISTED = {State.GOOD, State.GONE}
 
@@ -98,14 +97,20 @@ class VerifyImages(base.TotalsCommand):
         if parsed_args.store:
             base.check_known(catalogue, parsed_args.store)
         _check_filter(self.cloud)
+        self._verification = _Verification(self, catalogue, parsed_args)
         if named:
             images = iter(_named(self.cloud, named, parsed_args.store))
         else:
             filters = nova_images.owner(self.cloud, everyone)
-            images = _listed(self.cloud, filters, parsed_args.store)
+            images = _listed(
+                self.cloud,
+                catalogue,
+                filters,
+                parsed_args.store,
+                lambda items: self._verification.show_looks(items),
+            )
         if parsed_args.sample:
             images = sample(images, parsed_args.sample)
-        self._verification = _Verification(self, catalogue, parsed_args)
         return _COLUMNS, self.until_error(self._verification.rows(images))
 
     def end(self) -> int:
@@ -133,7 +138,7 @@ def _check_filter(cloud: Cloud) -> None:
 def _is_meant(image: dict[str, Any], store: str | None) -> bool:
     """Tell whether an image has a copy, in a store or at all."""
     present = stores.of_image(image)
-    return image['status'] in _WITH_DATA and (
+    return image['status'] in sizes.WITH_DATA and (
         store in present if store else bool(present)
     )
 
@@ -159,12 +164,16 @@ def _named(
 
 
 def _listed(
-    cloud: Cloud, filters: dict[str, str], store: str | None
+    cloud: Cloud,
+    catalogue: stores.Catalogue,
+    filters: dict[str, str],
+    store: str | None,
+    show: progress.Show = progress.nothing,
 ) -> Iterator[dict[str, Any]]:
     """Return all images that have a copy."""
     return (
         image
-        for page in nova_images.pages(cloud, filters, (None,))
+        for page in nova_images.pages(cloud, catalogue, filters, (None,), show)
         for image in page
         if _is_meant(image, store)
     )
@@ -201,13 +210,14 @@ class _Verification:
         self._args = parsed_args
         self._said = progress.start(self._stderr)
         self._lock = threading.Lock()
+        self._looks: tuple[progress.Item, ...] = ()
         # Bytes that were read, and images.
         self._read = self._images = 0
         self._copies: collections.Counter[State] = collections.Counter()
         self._verifier = verification.Verifier(
             command.cloud.images,
             catalogue,
-            lambda store: _listed(command.cloud, {}, store),
+            lambda store: _listed(command.cloud, catalogue, {}, store),
             self._show,
         )
 
@@ -244,9 +254,13 @@ class _Verification:
         with self._lock:
             self._read += received
             state = sizes.count(self._images, 'image')
-            self._said.show(
-                [progress.Item('read', state, moving=True, done=self._read)]
-            )
+            read = progress.Item('read', state, moving=True, done=self._read)
+            self._said.show([*self._looks, read])
+
+    def show_looks(self, items: Sequence[progress.Item]) -> None:
+        """Show how far the looks at images are that are to be read."""
+        self._looks = tuple(items)
+        self._show()
 
     def end(self) -> int:
         """Print the totals.

@@ -12,6 +12,7 @@ from osc_lib.cli import format_columns
 from nova_multistore.osc import base
 from nova_multistore.osc import placement
 from nova_multistore.osc import placement_file
+from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
@@ -67,7 +68,12 @@ def planner(
     catalogue = command.cloud.catalogue()
     base.check_writable(catalogue)
     return (
-        placement.Planner(command.cloud, catalogue, placements),
+        placement.Planner(
+            command.cloud,
+            catalogue,
+            placements,
+            progress.passing(command.app.stderr),
+        ),
         placements,
         catalogue,
     )

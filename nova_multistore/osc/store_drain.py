@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nova_multistore.osc.cloud import Cloud
 
 _COLUMNS = ('id', 'name', 'project_id', 'status', 'size', 'stores', 'reason')
+_UNTOLD = 'Glance does not say in which stores it is'
 # How many images leave at a time.
 _PARALLEL = 8
 
@@ -124,7 +125,7 @@ class _Drain:
         :returns: whether there was one that had not been seen before
         """
         found = False
-        for image, reason in self._departures():
+        for image, reason in self._departures(said):
             found = found or image['id'] not in self._seen
             if image['id'] in self._seen:
                 reason = reason or 'Glance lists it there still'
@@ -137,27 +138,45 @@ class _Drain:
             said.show([self._item()])
         return found and not self._args.dry_run
 
-    def _departures(self) -> Iterator[tuple[dict[str, Any], str]]:
+    def _departures(
+        self, said: progress.Progress
+    ) -> Iterator[tuple[dict[str, Any], str]]:
         """Have images leave, a few at a time.
 
         :returns: each image, and why it stays
         """
         images = (
             image
-            for page in nova_images.pages(self._cloud, {}, (None,))
+            for page in nova_images.pages(
+                self._cloud,
+                self._catalogue,
+                {},
+                (None,),
+                lambda items: said.show([*items, self._item()]),
+            )
             for image in page
-            if self._store in stores.of_image(image)
-            and image['id'] not in self._kept
+            if image['id'] not in self._kept and self._may_have(image)
         )
         return bounded.each(self._leave, images, _PARALLEL)
+
+    def _may_have(self, image: dict[str, Any]) -> bool:
+        """Tell whether the store has an image, or may have it."""
+        present = stores.of_image(image)
+        if present:
+            return self._store in present
+        return image['status'] in sizes.WITH_DATA
 
     def _leave(self, image: dict[str, Any]) -> str:
         """Have an image leave.
 
         :returns: why it stays, empty if it does not
         """
+        known = bool(stores.of_image(image))
         if image['status'] != 'active':
-            return f'it is {image["status"]}'
+            status = f'it is {image["status"]}'
+            return status if known else f'{status}, and {_UNTOLD}'
+        if not known:
+            return _UNTOLD
         target = self._keeper(image)
         if self._args.dry_run:
             return ''

@@ -52,13 +52,21 @@ FOLLOWED = [
 ]
 
 
+class _Token(token_endpoint.Token):
+    """One whose project is known."""
+
+    def get_project_id(self, session: Any) -> str:
+        _user, project, _roles = self.token.split(':')
+        return project
+
+
 def connect(url: str, token: str = ADMIN) -> osc_cloud.Cloud:
     """Return what the commands ask.
 
     :param url: of Glance
     :param token: says who asks
     """
-    auth = token_endpoint.Token(f'{url}/v2', token)
+    auth = _Token(f'{url}/v2', token)
     connection = openstack.connection.Connection(
         session=session.Session(auth=auth)
     )

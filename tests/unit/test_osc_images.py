@@ -549,6 +549,20 @@ def test_glance_that_stays_away():
     assert (result.code, result.words) == (1, 'Glance did not answer')
 
 
+@pytest.mark.parametrize('status', ['active', 'deactivated'])
+def test_stores_that_glance_does_not_tell(status):
+    """The image is not called useless: its data are somewhere."""
+    result = run(
+        image_show.ShowImages, Images(image(status=status)), IMAGE, '--wait'
+    )
+
+    assert result.code == 1
+    assert result.words == (
+        f'image {IMAGE} is {status}, and Glance does not say in which stores '
+        'it is'
+    )
+
+
 BEFORE = image('b')
 AFTER = image('a,b')
 

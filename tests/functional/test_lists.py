@@ -1,0 +1,304 @@
+"""What Glance's list of images does not know, on the real Glance."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from nova_multistore.osc import image_list
+from nova_multistore.osc import placement_plan
+from nova_multistore.osc import snapshot_audit
+from nova_multistore.osc import store_drain
+from nova_multistore.osc import store_list
+from nova_multistore.osc import store_map
+from tests import command
+from tests.cloud import glance as cloud_glance
+from tests.functional import connect
+from tests.functional import equal
+from tests.functional import upgrade_check
+
+DATA = os.urandom(64 << 10)
+STORES = {'old': 'file', 'new': 'file', 'third': 'file', 'web': 'http'}
+LOOKED = 'of {} whose stores are not listed'
+
+
+def start(glance, **stores):
+    """Start Glance again, with several stores."""
+    glance.stop()
+    glance.multi_store = True
+    glance.start(stores=stores, default='new')
+
+
+@pytest.fixture(scope='module')
+def upgraded(tmp_path_factory):
+    """A Glance that ran with one store first."""
+    with cloud_glance.Glance(
+        tmp_path_factory.mktemp('glance'),
+        stores={'old': 'file'},
+        default='old',
+        multi_store=False,
+    ) as glance:
+        make(glance)
+        start(glance, **STORES)
+        [image] = glance.images()
+        assert 'stores' not in image
+        glance.clear()
+        yield glance
+
+
+@pytest.fixture
+def glance(upgraded):
+    if upgraded.stores != STORES:
+        start(upgraded, **STORES)
+    yield upgraded
+    if upgraded.stores != STORES:
+        start(upgraded, **STORES)
+    upgraded.clear()
+
+
+def make(glance, *names, name='base', **more):
+    return glance.create_image(
+        DATA, stores=names or ('old',), disk_format='raw', name=name, **more
+    )
+
+
+def forget(glance, image_id, metadata='{}'):
+    """Have an image be as one of before Glance had several stores."""
+    glance.change_database(
+        'UPDATE image_locations SET meta_data = ? WHERE image_id = ?',
+        metadata,
+        image_id,
+    )
+
+
+def act(glance, image_id, action):
+    status, _ = glance.request(
+        'POST', f'/v2/images/{image_id}/actions/{action}', admin=True
+    )
+    assert status == 204
+
+
+@pytest.fixture
+def old(glance):
+    """Images in the old store, of which the list says nothing."""
+    community = make(glance, name='community', project='other')
+    glance.change_image(
+        community,
+        {'op': 'replace', 'path': '/visibility', 'value': 'community'},
+        project='other',
+        admin=True,
+    )
+    found = {
+        'private': make(glance, name='private'),
+        'hidden': make(glance, name='hidden', os_hidden=True),
+        'snapshot': make(glance, name='snapshot', image_type='snapshot'),
+        'community': community,
+    }
+    for image_id in found.values():
+        forget(glance, image_id)
+    return found
+
+
+@pytest.fixture
+def run(glance):
+    """Run a command, as an administrator."""
+    return lambda which, *args: command.run(which, connect(glance.url), *args)
+
+
+def usage(result):
+    return {row['id']: row['images'] for row in result.rows if row['images']}
+
+
+def test_drain(glance, run, old):
+    """A list that names no store is no empty store."""
+    dry = run(store_drain.DrainStore, 'old', '--dry-run')
+    for image_id in old.values():
+        forget(glance, image_id)
+    done = run(store_drain.DrainStore, 'old')
+
+    for result, words in ((dry, 'would leave'), (done, 'left')):
+        assert (result.code, result.rows) == (0, []), result.words
+        assert f'4 images (256.0 KiB) {words} old; 4 ' in result.progress
+    # Community images of others are among them; hidden ones come apart.
+    assert f'3 {LOOKED.format("3 images")}' in done.progress
+    assert f'4 {LOOKED.format("4 images")}' in done.progress
+    for image_id in old.values():
+        equal(glance, image_id, 'new')
+
+
+def test_once(glance, run, old):
+    """Glance writes down what it has looked up."""
+    first = run(store_list.ListStores, '--all-projects')
+    glance.forget_requests()
+    second = run(store_list.ListStores, '--all-projects')
+
+    assert usage(first) == usage(second) == {'old': 4}
+    assert second.progress == ''
+    paths = {request.path for request in glance.requests()}
+    assert not [path for path in paths if path.endswith(old['private'])]
+
+
+def test_metrics_and_map(glance, run, old, tmp_path):
+    path = tmp_path / 'stores.prom'
+    run(store_list.ListStores, '--all-projects', '--metrics', str(path))
+    for image_id in old.values():
+        forget(glance, image_id)
+    drawn = run(
+        store_map.MapStores,
+        *('--output', str(tmp_path / 'map.svg'), '--all-projects'),
+    )
+
+    text = path.read_text()
+    assert 'multistore_store_images{kind="other",store="old"} 3.0' in text
+    assert 'multistore_store_unplaced_images 0.0' in text
+    assert drawn.code == 0, drawn.words
+    assert '4 images in 4 stores, 0 images with a problem:' in drawn.progress
+    assert 'community' in (tmp_path / 'map.svg').read_text()
+
+
+def test_own_images(glance, run, old):
+    """With a filter, the images are still those of one project."""
+    own = command.run(
+        store_list.ListStores, connect(glance.url, cloud_glance.token())
+    )
+    others = run(store_list.ListStores)
+
+    assert usage(own) == {'old': 3}
+    assert usage(others) == {'old': 3}
+
+
+def test_audit(glance, run, old):
+    """A whole backup is no image to delete."""
+    result = run(snapshot_audit.AuditSnapshots, '--all-projects')
+
+    assert (result.code, result.rows) == (0, [])
+    assert 'old: 1 image, 65536 bytes' in result.progress
+    assert f'1 {LOOKED.format("1 image")}' in result.progress
+
+
+def test_image_list(glance, run, old):
+    result = run(image_list.ListImages, '--store', 'old')
+
+    assert [row['id'] for row in result.rows] == [old['snapshot']]
+
+
+def test_placement(glance, run, old, tmp_path):
+    path = tmp_path / 'placements.yaml'
+    path.write_text(
+        'placements: [{name: all, images: all, stores: [old, new]}]'
+    )
+
+    result = run(placement_plan.PlanPlacements, str(path))
+
+    changes = {(row['image_id'], *row['copy_to']) for row in result.rows}
+    assert changes == {(image_id, 'new') for image_id in old.values()}
+    assert f'3 {LOOKED.format("3 images")}' in result.progress
+
+
+def test_upgrade_check(glance, old, tmp_path):
+    """Whether copies may be made is tried with an image that is looked at."""
+    credentials = (
+        f'[nova_multistore]\ncopy_to = new\nauth_type = admin_token\n'
+        f'endpoint = {glance.url}\ntoken = nova:demo:admin,member,reader\n'
+    )
+
+    _code, text = upgrade_check(tmp_path, glance.url, credentials)
+
+    assert 'sees no image to try with' not in text
+
+
+def test_renamed_store(glance, run, old):
+    """The list has the old name until the image is looked at."""
+    for image_id in old.values():
+        glance.stores_of(image_id)
+    directory = glance.directory('old')
+    glance.options['renamed.filesystem_store_datadir'] = directory
+    start(glance, renamed='file', new='file')
+    listed = {image.get('stores') for image in glance.images()}
+    assert listed == {'old'}
+
+    counted = run(store_list.ListStores, '--all-projects')
+    for image_id in old.values():
+        forget(glance, image_id, '{"store": "old"}')
+    drained = run(store_drain.DrainStore, 'renamed')
+
+    assert usage(counted) == {'renamed': 4}
+    assert drained.code == 0, drained.words
+    assert '4 images (256.0 KiB) left renamed' in drained.progress
+    for image_id in old.values():
+        assert glance.stores_of(image_id) == ['new']
+        assert not (directory / image_id).exists()
+
+
+def test_deactivated(glance, run, old):
+    """It stays, and that is said."""
+    act(glance, old['private'], 'deactivate')
+
+    result = run(store_drain.DrainStore, 'old')
+
+    assert result.code == 3
+    [row] = result.rows
+    assert (row['id'], row['stores']) == (old['private'], 'old')
+    assert row['reason'] == 'it is deactivated'
+
+
+def test_deactivated_and_not_told(glance, old, tmp_path, policy_of):
+    """An administrator to whom Glance does not say where the data are."""
+    act(glance, old['private'], 'deactivate')
+    cloud = connect(glance.url, policy_of(glance))
+
+    drained = command.run(store_drain.DrainStore, cloud, 'old', '--dry-run')
+    counted = command.run(store_list.ListStores, cloud)
+    path = tmp_path / 'stores.prom'
+    command.run(store_list.ListStores, cloud, '--metrics', str(path))
+    drawn = command.run(
+        store_map.MapStores, cloud, '--output', str(tmp_path / 'map.svg')
+    )
+
+    reasons = {row['id']: row['reason'] for row in drained.rows}
+    assert reasons[old['private']] == (
+        'it is deactivated, and Glance does not say in which stores it is'
+    )
+    assert usage(counted) == {'old': 2}
+    said = (
+        '1 image (64.0 KiB) not counted in any store: Glance does not say '
+        'where the data are'
+    )
+    assert said in counted.progress
+    assert 'multistore_store_unplaced_images 1.0' in path.read_text()
+    assert 'multistore_store_unplaced_bytes 65536.0' in path.read_text()
+    assert '1 image not drawn (Glance names no store)' in drawn.progress
+
+
+@pytest.fixture
+def policy_of(glance):
+    """Let a role see all tasks, without being Glance's administrator."""
+    path = glance.root / 'etc' / 'policy.yaml'
+    rule = 'role:admin or role:operator'
+    names = 'tasks_api_access', 'get_tasks', 'copy_image', 'stores_info_detail'
+    path.write_text(''.join(f'"{name}": "{rule}"\n' for name in names))
+    glance.options['oslo_policy.policy_file'] = path
+    start(glance, **STORES)
+    yield lambda glance: cloud_glance.token(
+        'demo', ('operator', 'member', 'reader')
+    )
+    del glance.options['oslo_policy.policy_file']
+    start(glance, **STORES)
+
+
+def test_no_store_at_all(glance, run):
+    """Nothing is known of its data: a store that is drained may have them."""
+    image_id = make(glance)
+    forget(glance, image_id)
+    glance.change_database(
+        'UPDATE image_locations SET value = ? WHERE image_id = ?',
+        f'file:///elsewhere/{image_id}',
+        image_id,
+    )
+
+    result = run(store_drain.DrainStore, 'old', '--dry-run')
+
+    assert result.code == 1
+    [row] = result.rows
+    assert row['reason'] == 'Glance does not say in which stores it is'
