@@ -84,6 +84,7 @@ class Source:
         #: How to look up what a judgement depends on.
         self.lookups = audit.Lookups(
             image=functools.lru_cache(CACHED)(self._ask_image),
+            look=self._look,
             server=self._server,
             tasks=lambda image_id: nova_images.patiently(
                 lambda: self._images.tasks(image_id)
@@ -93,6 +94,14 @@ class Source:
     def forget_servers(self) -> None:
         """Ask anew for servers: they may have changed."""
         self._server.cache_clear()
+
+    def _look(self, image_id: str) -> dict[str, Any] | None:
+        try:
+            return nova_images.patiently(lambda: self._images.show(image_id))
+        except exception.GlanceRefused as exc:
+            if exc.status == 404:
+                return None
+            raise
 
     def _ask_image(self, image_id: str) -> dict[str, Any] | None:
         try:

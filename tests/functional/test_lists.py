@@ -302,3 +302,58 @@ def test_no_store_at_all(glance, run):
     assert result.code == 1
     [row] = result.rows
     assert row['reason'] == 'Glance does not say in which stores it is'
+
+
+# What the audit says of an image that is not whole.
+
+
+def test_nothing_is_deleted_for_a_list(glance, run):
+    """Each of these may have data."""
+    nowhere, empty, part = (
+        make(glance, name=name, image_type='snapshot')
+        for name in ('nowhere', 'empty', 'part')
+    )
+    unknown = make(glance, name='unknown', image_type='snapshot')
+    glance.change_database(
+        'DELETE FROM image_locations WHERE image_id = ?', nowhere
+    )
+    for image_id, size in ((empty, 0), (unknown, None), (part, 512)):
+        glance.change_database(
+            'UPDATE images SET size = ? WHERE id = ?', size, image_id
+        )
+
+    result = run(snapshot_audit.AuditSnapshots)
+
+    problems = {row['id']: row['problem'] for row in result.rows}
+    assert problems == {
+        nowhere: 'it is active and is in no store',
+        empty: 'it is active without data',
+        unknown: 'it is active, and Glance does not know its size',
+        part: f'it has 512 bytes of a disk of {len(DATA)}',
+    }
+    for row in result.rows:
+        assert 'delete' not in row['remedy']
+        assert 'another snapshot' in row['remedy']
+        assert f'openstack multistore image show {row["id"]}' in row['remedy']
+
+
+@pytest.mark.parametrize('status', ['queued', 'saving', 'uploading'])
+def test_only_what_is_empty(glance, run, status):
+    """What waits for data has none; anything else may have some."""
+    image_id = glance.create_queued_image(image_type='snapshot')
+    glance.change_database(
+        'UPDATE images SET status = ?, '
+        "updated_at = datetime('now', '-2 hours') WHERE id = ?",
+        status,
+        image_id,
+    )
+    glance.forget_requests()
+
+    result = run(snapshot_audit.AuditSnapshots)
+
+    [row] = result.rows
+    deletion = row['remedy'] == f'openstack image delete {image_id}'
+    assert deletion == (status == 'queued')
+    assert 'delete' not in row['remedy'] or deletion
+    # It was looked at.
+    assert [r for r in glance.requests() if r.path.endswith(image_id)]
