@@ -133,6 +133,9 @@ def judge(
     if found or image['status'] != 'active' or _is_volume_backed(image):
         # An image that is not whole is not worth a copy.
         return found
+    if settings.catalogue.foreign(image):
+        # No copy can be made here, and none moved.
+        return list(_judge_foreign(image, settings))
     written = record.read(image)
     wanted = _wanted(image, written, settings, lookups)
     tasks: Sequence[dict[str, Any]] = ()
@@ -264,6 +267,22 @@ def _end(image: dict[str, Any], shown: bool) -> str:
     else:
         remains = _STAGED
     return f'{_ANOTHER}; look at this one ({remains}): {look}'
+
+
+def _judge_foreign(
+    image: dict[str, Any], settings: Settings
+) -> Iterator[Finding]:
+    """Check that another Glance can read an image that this one cannot."""
+    alone = settings.catalogue.foreign(image)
+    if set(alone) & set(settings.remote):
+        return
+    names = ', '.join(alone)
+    options = ' '.join(f'--remote-store {store}' for store in alone)
+    yield Finding(
+        settings.catalogue.unreadable(image),
+        f'bring {names} back into enabled_backends of this Glance; if it is '
+        f'the store of another site, audit with {options}',
+    )
 
 
 def _judge_data(

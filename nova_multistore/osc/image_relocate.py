@@ -64,6 +64,7 @@ class RelocateImage(base.ListCommand):
         images = self.cloud.images
         image_id = self.cloud.find_image(parsed_args.image)
         before = images.show(image_id)
+        image_copy.check_readable(before, catalogue)
         if parsed_args.dry_run:
             return report.COLUMNS, _plan(before, target, sources, catalogue)
         try:

@@ -35,6 +35,8 @@ class Change:
     delete_from: tuple[str, ...]
     #: Whether a server was started from it.
     in_use: bool
+    #: Why none of that can be done, in words; empty if it can.
+    obstacle: str = ''
 
     @property
     def urgency(self) -> tuple[int, bool, int]:
@@ -165,6 +167,7 @@ class Planner:
             tuple(s for s in wanted if s not in present),
             tuple(s for s in present if s not in wanted),
             image['id'] in self.used,
+            self._catalogue.unreadable(image),
         )
 
 

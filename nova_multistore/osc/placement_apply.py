@@ -137,6 +137,8 @@ class _Application:
         image_id = change.image['id']
         failed = functools.partial(_failed, change)
         rows: list[tuple[Any, ...]] = []
+        if change.obstacle:
+            return failed(rows, change.obstacle)
         try:
             if change.copy_to:
                 rows = report.of_copies(

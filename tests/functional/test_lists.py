@@ -6,7 +6,11 @@ import os
 
 import pytest
 
+from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_list
+from nova_multistore.osc import image_relocate
+from nova_multistore.osc import placement_apply
+from nova_multistore.osc import placement_check
 from nova_multistore.osc import placement_plan
 from nova_multistore.osc import snapshot_audit
 from nova_multistore.osc import store_drain
@@ -304,6 +308,108 @@ def test_no_store_at_all(glance, run):
     assert row['reason'] == 'Glance does not say in which stores it is'
 
 
+# Images in a store that this Glance does not have.
+
+
+@pytest.fixture
+def away(glance):
+    """An image in a store that was taken out of Glance."""
+    image_id = make(glance, name='backup', image_type='backup')
+    start(glance, new='file', web='http')
+    return image_id
+
+
+WORDS = 'it is in old alone, which this Glance does not have'
+
+
+def test_audit_of_a_store_away(glance, run, away):
+    result = run(snapshot_audit.AuditSnapshots)
+    remote = run(snapshot_audit.AuditSnapshots, '--remote-store', 'old')
+
+    assert result.code == 1
+    [row] = result.rows
+    assert (row['id'], row['stores']) == (away, ['old'])
+    assert row['problem'] == WORDS
+    assert row['remedy'] == (
+        'bring old back into enabled_backends of this Glance; if it is the '
+        'store of another site, audit with --remote-store old'
+    )
+    assert (remote.code, remote.rows) == (0, [])
+
+
+def test_no_looks_at_other_sites(glance, run, away):
+    """What is known to be elsewhere costs no request."""
+    glance.forget_requests()
+
+    run(snapshot_audit.AuditSnapshots, '--remote-store', 'old')
+
+    assert not [r for r in glance.requests() if r.path.endswith(away)]
+
+
+def test_map_of_a_store_away(glance, run, away, tmp_path):
+    args = '--output', str(tmp_path / 'map.svg')
+
+    found = run(store_map.MapStores, *args)
+    remote = run(store_map.MapStores, *args, '--remote-store', 'old')
+
+    assert '1 image with a problem' in found.progress
+    assert '0 images with a problem' in remote.progress
+
+
+@pytest.mark.parametrize(
+    ('which', 'args'),
+    [
+        (image_copy.CopyImage, ('--store', 'new')),
+        (image_copy.CopyImage, ('--all-stores', '--wait')),
+        (image_relocate.RelocateImage, ('--to', 'new')),
+        (image_relocate.RelocateImage, ('--to', 'new', '--dry-run')),
+    ],
+)
+def test_copy_of_a_store_away(glance, run, away, which, args):
+    """Nothing is even asked for."""
+    glance.forget_requests()
+
+    result = run(which, away, *args)
+
+    assert (result.code, result.rows) == (1, [])
+    assert result.words == (
+        f'image {away} cannot be read here: {WORDS}; it has new, web'
+    )
+    assert {r.method for r in glance.requests()} == {'GET'}
+
+
+def test_placement_of_a_store_away(glance, run, away, tmp_path):
+    """It is said, and nothing else is put off."""
+    near = make(glance, 'new')
+    path = tmp_path / 'placements.yaml'
+    path.write_text('placements: [{name: all, images: all, stores: [new]}]')
+
+    planned = run(placement_plan.PlanPlacements, str(path))
+    applied = run(placement_apply.ApplyPlacements, str(path))
+
+    assert planned.rows == []
+    assert planned.progress.splitlines()[-2:] == [
+        '0 of 2 images to change',
+        f'cannot be copied ({WORDS}): 1 image',
+    ]
+    assert applied.code == 1
+    assert applied.rows == [
+        {'image_id': away, 'store': 'new', 'state': 'failed', 'reason': WORDS}
+    ]
+    assert glance.stores_of(near) == ['new']
+
+
+def test_drain_beside_a_store_away(glance, run):
+    """A copy that this Glance cannot read is no copy to rely on."""
+    image_id = make(glance, 'old', 'new')
+    start(glance, new='file', third='file')
+
+    result = run(store_drain.DrainStore, 'new', '--to', 'third')
+
+    assert result.code == 0, result.words
+    assert sorted(glance.stores_of(image_id)) == ['old', 'third']
+
+
 # What the audit says of an image that is not whole.
 
 
@@ -357,3 +463,22 @@ def test_only_what_is_empty(glance, run, status):
     assert 'delete' not in row['remedy'] or deletion
     # It was looked at.
     assert [r for r in glance.requests() if r.path.endswith(image_id)]
+
+
+def test_site_that_has_none(glance, run, away, tmp_path):
+    """It says of which stores the site's Glance has none."""
+    path = tmp_path / 'placements.yaml'
+    path.write_text(
+        'placements: [{name: all, images: {in_use: true}, min_copies: 1}]\n'
+        'sites: [{name: here, store: new}]'
+    )
+    cloud = connect(glance.url)
+    cloud.images_in_use = lambda: {away}
+
+    result = command.run(placement_check.CheckPlacements, cloud, str(path))
+
+    [row] = result.rows
+    assert (row['start'], row['reason']) == (
+        'fails',
+        'it is in old, which the Glance of this site does not have',
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import io
 import shlex
@@ -783,6 +784,55 @@ def test_remedies_lead_somewhere(image, settings, base_stores):
             break
     else:
         pytest.fail(f'no end: {found}')
+
+
+def foreign(*named):
+    """Return the problem and the remedy of an image that is not here."""
+    names = ', '.join(named)
+    options = ' '.join(f'--remote-store {name}' for name in named)
+    return audit.Finding(
+        f'it is in {names} alone, which this Glance does not have',
+        f'bring {names} back into enabled_backends of this Glance; if it is '
+        f'the store of another site, audit with {options}',
+    )
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        {copies.PROPERTY: 'central'},
+        {'os_glance_failed_import': 'central'},
+        {record.RULE: 'request', record.STORE: 'dcn1'},
+        {
+            record.RULE: 'move',
+            record.STORE: 'central',
+            record.MOVE_FROM: 'dcn0',
+        },
+    ],
+)
+def test_store_of_another_glance(changes):
+    """It is the only problem: no command of this Glance mends another."""
+    far = snapshot(stores='far', **changes)
+    in_force = settings(copy_to=('central',), store='dcn0')
+
+    assert judge(far, in_force) == [foreign('far')]
+    assert judge({**far, 'stores': 'far,off'}, in_force) == [
+        foreign('far', 'off')
+    ]
+    known = dataclasses.replace(in_force, remote=('far',))
+    assert judge(far, known) == []
+    # Another site can read it.
+    assert judge({**far, 'stores': 'off,far'}, known) == []
+    assert judge({**far, 'stores': 'off'}, known) == [foreign('off')]
+
+
+def test_also_in_a_store_of_another_glance():
+    """It can be read here, so it is judged as others are."""
+    assert judge(snapshot(stores='far,dcn0')) == []
+    image = snapshot(stores='far,dcn0', **WANTED)
+    [finding] = judge(image, audit.Settings(CATALOGUE))
+    assert 'no copy in central, dcn1' in finding.problem
 
 
 @pytest.mark.parametrize(
