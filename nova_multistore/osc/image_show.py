@@ -8,6 +8,7 @@ from typing import Any
 
 from nova_multistore import copies
 from nova_multistore.osc import base
+from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
 from nova_multistore.osc import report
 from nova_multistore.osc import sizes
@@ -113,10 +114,7 @@ def _what_is_missing(follower: copies.Follower) -> str:
     if follower.copies:
         return report.shortfall(image_id, follower.copies)
     if status in sizes.WITH_DATA:
-        return (
-            f'image {image_id} is {status}, and Glance does not say in which '
-            'stores it is'
-        )
+        return f'image {image_id} is {status}, and {nova_images.UNTOLD}'
     if follower.settled:
         return report.left_over(image_id, follower.copies)
     return f'image {image_id} has no data yet; {base.look_again(image_id)}'

@@ -136,10 +136,13 @@ def _check_filter(cloud: Cloud) -> None:
 
 
 def _is_meant(image: dict[str, Any], store: str | None) -> bool:
-    """Tell whether an image has a copy, in a store or at all."""
+    """Tell whether an image has a copy, or may have one, in a store or at all.
+
+    Glance does not always say where the copies are.
+    """
     present = stores.of_image(image)
     return image['status'] in sizes.WITH_DATA and (
-        store in present if store else bool(present)
+        not present or store in (None, *present)
     )
 
 
@@ -217,7 +220,11 @@ class _Verification:
         self._verifier = verification.Verifier(
             command.cloud.images,
             catalogue,
-            lambda store: _listed(command.cloud, catalogue, {}, store),
+            lambda store: (
+                image
+                for image in _listed(command.cloud, catalogue, {}, store)
+                if stores.of_image(image)
+            ),
             self._show,
         )
 
@@ -244,6 +251,9 @@ class _Verification:
     def _verify(
         self, image: dict[str, Any]
     ) -> dict[str, verification.Finding]:
+        if not stores.of_image(image):
+            unread = verification.Finding(State.UNREADABLE, nova_images.UNTOLD)
+            return {'': unread}
         found = self._verifier.verify(image, self._args.store)
         if self._args.fix:
             mended = self._verifier.mend(image, found, self._args.timeout)

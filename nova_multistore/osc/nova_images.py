@@ -27,6 +27,9 @@ T = TypeVar('T')
 
 #: Values of the property ``image_type`` of images that Nova makes.
 TYPES = ('snapshot', 'backup')
+#: What is to be said of an image that has data, and of which Glance names no
+#: store.
+UNTOLD = 'Glance does not say in which stores it is'
 #: The pauses before each retry of a question without an answer, in seconds.
 #: Together they are longer than a restart of Glance.
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -135,7 +138,7 @@ def pages(
                 yield looks.at(images) if catalogue.stores else images
 
 
-def is_placed(image: dict[str, Any], known: Collection[str]) -> bool:
+def _is_placed(image: dict[str, Any], known: Collection[str]) -> bool:
     """Tell whether an image that has data is in known stores alone.
 
     :param image: the image, as Glance's API has it
@@ -170,7 +173,7 @@ class _Looks:
 
         :raises LookupFailed: Glance did not answer
         """
-        unclear = [i for i in images if not is_placed(i, self._known)]
+        unclear = [i for i in images if not _is_placed(i, self._known)]
         if not unclear:
             return images
         self._total += len(unclear)

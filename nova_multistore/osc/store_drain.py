@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from nova_multistore.osc.cloud import Cloud
 
 _COLUMNS = ('id', 'name', 'project_id', 'status', 'size', 'stores', 'reason')
-_UNTOLD = 'Glance does not say in which stores it is'
+# Statuses of images of which a store may have a part of the data already.
+_ARRIVING = ('saving', 'importing')
 # How many images leave at a time.
 _PARALLEL = 8
 
@@ -109,6 +110,8 @@ class _Drain:
         self._kept: set[str] = set()
         # Ids of all images that were in the store.
         self._seen: set[str] = set()
+        # Images whose data may be on the way there, and why, in the last pass.
+        self._arriving: list[tuple[dict[str, Any], str]] = []
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Return a row for each image that stays."""
@@ -116,6 +119,9 @@ class _Drain:
             # Images may arrive meanwhile.
             while (yield from self._pass(said)):
                 pass
+            for image, reason in self._arriving:
+                self._kept.add(image['id'])
+                yield self._row(image, reason)
 
     def _pass(
         self, said: progress.Progress
@@ -157,14 +163,31 @@ class _Drain:
             for image in page
             if image['id'] not in self._kept and self._may_have(image)
         )
+        self._arriving = []
         return bounded.each(self._leave, images, _PARALLEL)
 
     def _may_have(self, image: dict[str, Any]) -> bool:
-        """Tell whether the store has an image, or may have it."""
+        """Tell whether the store has an image, or may have it.
+
+        One whose data may come is remembered.
+        """
         present = stores.of_image(image)
-        if present:
-            return self._store in present
-        return image['status'] in sizes.WITH_DATA
+        if self._store in present:
+            return True
+        coming = any(
+            copy.store == self._store and not copy.settled
+            for copy in copies.read(image)
+        )
+        if coming:
+            self._arriving.append((image, 'Glance is copying it there'))
+        elif not present and (
+            image['status'] in _ARRIVING or copies.is_held(image)
+        ):
+            status = f'it is {image["status"]}'
+            self._arriving.append(
+                (image, f'{status}, and {nova_images.UNTOLD}')
+            )
+        return not present and image['status'] in sizes.WITH_DATA
 
     def _leave(self, image: dict[str, Any]) -> str:
         """Have an image leave.
@@ -174,9 +197,9 @@ class _Drain:
         known = bool(stores.of_image(image))
         if image['status'] != 'active':
             status = f'it is {image["status"]}'
-            return status if known else f'{status}, and {_UNTOLD}'
+            return status if known else f'{status}, and {nova_images.UNTOLD}'
         if not known:
-            return _UNTOLD
+            return nova_images.UNTOLD
         target = self._keeper(image)
         if self._args.dry_run:
             return ''

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 
 import pytest
 
 from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_list
 from nova_multistore.osc import image_relocate
+from nova_multistore.osc import image_verify
 from nova_multistore.osc import placement_apply
 from nova_multistore.osc import placement_check
 from nova_multistore.osc import placement_plan
@@ -42,6 +45,7 @@ def upgraded(tmp_path_factory):
         stores={'old': 'file'},
         default='old',
         multi_store=False,
+        filters=cloud_glance.FILTER,
     ) as glance:
         make(glance)
         start(glance, **STORES)
@@ -306,6 +310,78 @@ def test_no_store_at_all(glance, run):
     assert result.code == 1
     [row] = result.rows
     assert row['reason'] == 'Glance does not say in which stores it is'
+
+
+@pytest.mark.parametrize('status', ['saving', 'uploading', 'queued'])
+def test_drain_while_data_come(glance, run, status):
+    """A store to which an upload goes on is not empty."""
+    image_id = glance.create_queued_image()
+    glance.change_database(
+        'UPDATE images SET status = ? WHERE id = ?', status, image_id
+    )
+
+    result = run(store_drain.DrainStore, 'old')
+
+    if status == 'saving':
+        [row] = result.rows
+        assert (result.code, row['id']) == (1, image_id)
+        assert row['reason'] == (
+            'it is saving, and Glance does not say in which stores it is'
+        )
+    else:
+        # There are no data, or they are in the staging area.
+        assert (result.code, result.rows) == (0, [])
+
+
+def test_drain_while_an_import_goes_on(glance, run):
+    """It is listed at the end, if it has not ended before."""
+    gate = threading.Event()
+    image_id = glance.create_queued_image()
+    body = {
+        'method': {'name': 'web-download', 'uri': glance.serve(DATA, gate)},
+        'stores': ['old'],
+    }
+    glance.request('POST', f'/v2/images/{image_id}/import', body, admin=True)
+    deadline = time.monotonic() + cloud_glance.PATIENCE
+    while glance.image(image_id)['status'] != 'importing':
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    try:
+        result = run(store_drain.DrainStore, 'old')
+    finally:
+        gate.set()
+        glance.finish_tasks(image_id)
+
+    [row] = result.rows
+    assert (result.code, row['id']) == (1, image_id)
+    assert row['reason'] == 'Glance is copying it there'
+    assert '0 images (0 B) left old; 0 (0 B) were copied' in result.progress
+    assert '1 stay' in result.progress
+    again = run(store_drain.DrainStore, 'old')
+    assert again.code == 0, again.words
+    equal(glance, image_id, 'new')
+
+
+def test_verify(glance, run, old):
+    """A copy that Glance does not name is no good one."""
+    glance.change_database(
+        'UPDATE image_locations SET value = ? WHERE image_id = ?',
+        'file:///elsewhere',
+        old['private'],
+    )
+
+    everything = run(image_verify.VerifyImages, '--all')
+    named = run(image_verify.VerifyImages, old['private'], '--store', 'new')
+
+    for result in everything, named:
+        assert result.code == 3
+        [row] = result.rows
+        assert (row['image_id'], row['store']) == (old['private'], '')
+        assert (row['state'], row['reason']) == (
+            'unreadable',
+            'Glance does not say in which stores it is',
+        )
+    assert 'copies: 2 good, 1 unreadable' in everything.progress
 
 
 # Images in a store that this Glance does not have.
