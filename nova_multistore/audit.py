@@ -22,6 +22,9 @@ _TASK_STATE = 'OS-EXT-STS:task_state'
 # Endings of the names of images that Nova makes and deletes itself: for a
 # shelved server, and for a resize to another cell.
 _TEMPORARY = ('-shelved', '-resize-temp')
+# Parts of what to do with an image that is not whole.
+_ANOTHER = 'make another snapshot, if the server still exists'
+_STAGED = "its data may be in Glance's staging area"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Settings:
     ceph_store: str | None = None
     #: The Ceph cluster that has the disks of servers; None if none has.
     cluster: selection.Cluster | None = None
+    #: Stores that only the Glance of another site has.
+    remote: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +56,9 @@ class Lookups:
     #: Returns an image, as Glance's API has it; None if it does not exist or
     #: is not visible.
     image: Callable[[str], dict[str, Any] | None]
+    #: Returns the image that is judged, as it is now, with all that Glance's
+    #: API has; None if it is gone. Raises GlanceRefused if it is not shown.
+    look: Callable[[str], dict[str, Any] | None]
     #: Returns a server, as Nova's API has it; None if it was deleted. What is
     #: not known of it is missing.
     server: Callable[[str], dict[str, Any] | None]
@@ -103,21 +111,31 @@ def judge(
 ) -> list[Finding]:
     """Judge a snapshot or backup.
 
-    :param image: the image, as Glance's API has it
+    What seems broken is looked at by itself before that is said.
+
+    :param image: the image, as Glance's API lists it
     :param settings: what Glance and ``nova.conf`` say
     :param lookups: how to look up the rest
     :param now: when the image was listed, in UTC
     :returns: what is wrong with it
     :raises LookupFailed: the image cannot be read, or a lookup raised it
     """
-    if image['status'] in copies.UNDER_WAY:
-        return list(_judge_progress(image, lookups, now))
-    if image['status'] != 'active' or _is_volume_backed(image):
-        return []
-    found = list(_judge_data(image, settings))
+    found = list(_judge_whole(image, settings, lookups, now))
     if found:
+        try:
+            seen = lookups.look(image['id'])
+        except exception.GlanceRefused:
+            return found
+        if seen is None:
+            return []
+        image = seen
+        found = list(_judge_whole(image, settings, lookups, now, shown=True))
+    if found or image['status'] != 'active' or _is_volume_backed(image):
         # An image that is not whole is not worth a copy.
         return found
+    if settings.catalogue.foreign(image):
+        # No copy can be made here, and none moved.
+        return list(_judge_foreign(image, settings))
     written = record.read(image)
     wanted = _wanted(image, written, settings, lookups)
     tasks: Sequence[dict[str, Any]] = ()
@@ -182,8 +200,29 @@ def _is_volume_backed(image: dict[str, Any]) -> bool:
     return not image.get('size') and bool(image.get('block_device_mapping'))
 
 
+def _judge_whole(
+    image: dict[str, Any],
+    settings: Settings,
+    lookups: Lookups,
+    now: datetime.datetime,
+    shown: bool = False,
+) -> Iterator[Finding]:
+    """Check that an image has all of its data, or will have it.
+
+    :param shown: whether a look at the image itself has just shown it so, not
+        a list
+    """
+    if image['status'] in copies.UNDER_WAY:
+        yield from _judge_progress(image, lookups, now, shown)
+    elif image['status'] == 'active' and not _is_volume_backed(image):
+        yield from _judge_data(image, settings)
+
+
 def _judge_progress(
-    image: dict[str, Any], lookups: Lookups, now: datetime.datetime
+    image: dict[str, Any],
+    lookups: Lookups,
+    now: datetime.datetime,
+    shown: bool,
 ) -> Iterator[Finding]:
     tasks = lookups.tasks(image['id']) if copies.is_held(image) else ()
     since = copies.silent_since(image, tasks, now)
@@ -198,7 +237,52 @@ def _judge_progress(
         return
     yield Finding(
         f'{image["status"]} since {since}, and {why}',
-        f'openstack image delete {image["id"]}',
+        _end(image, shown),
+    )
+
+
+def _end(image: dict[str, Any], shown: bool) -> str:
+    """Return what to do with an image of which nothing more comes.
+
+    Only one that surely has no data may be deleted.
+
+    :param shown: whether the image itself was looked at
+    """
+    image_id = image['id']
+    look = f'openstack multistore image show {image_id}'
+    present = stores.of_image(image)
+    if not shown:
+        remains = 'Glance lists it, and does not show it to you'
+    elif present:
+        remains = f'Glance shows data of it in {", ".join(present)}'
+    elif image.get('locations') or image.get('direct_url'):
+        remains = 'Glance shows a location of data'
+    elif copies.is_held(image):
+        remains = f'an import holds it, and {_STAGED}'
+    elif copies.has_failed(image):
+        remains = f'an import of it failed, and {_STAGED}'
+    elif image['status'] == 'queued':
+        return f'openstack image delete {image_id}'
+    elif image['status'] == 'saving':
+        remains = 'a store may have a part of its data, or all'
+    else:
+        remains = _STAGED
+    return f'{_ANOTHER}; look at this one ({remains}): {look}'
+
+
+def _judge_foreign(
+    image: dict[str, Any], settings: Settings
+) -> Iterator[Finding]:
+    """Check that another Glance can read an image that this one cannot."""
+    alone = settings.catalogue.foreign(image)
+    if set(alone) & set(settings.remote):
+        return
+    names = ', '.join(alone)
+    options = ' '.join(f'--remote-store {store}' for store in alone)
+    yield Finding(
+        settings.catalogue.unreadable(image),
+        f'bring {names} back into enabled_backends of this Glance; if it is '
+        f'the store of another site, audit with {options}',
     )
 
 
@@ -206,21 +290,34 @@ def _judge_data(
     image: dict[str, Any], settings: Settings
 ) -> Iterator[Finding]:
     size, virtual_size = image.get('size'), image.get('virtual_size')
-    if not size:
+    present = stores.of_image(image)
+    several = bool(settings.catalogue.stores)
+    if size is None and present:
+        problem = 'it is active, and Glance does not know its size'
+        remains = f'{", ".join(present)} may have its data'
+    elif not size:
         problem = 'it is active without data'
-    elif settings.catalogue.stores and not stores.of_image(image):
+        where = ', '.join(present) or 'a store'
+        remains = f'{where} may have data of which Glance does not know'
+    elif several and not present:
         problem = 'it is active and is in no store'
+        remains = (
+            'its data may be in a store that Glance had before: its '
+            'enabled_backends and the locations of the image tell'
+        )
     elif (
         image.get('disk_format') == 'raw'
         and virtual_size
         and virtual_size != size
     ):
         problem = f'it has {size} bytes of a disk of {virtual_size}'
+        remains = 'it has a part of the data'
     else:
         return
     yield Finding(
         problem,
-        f'openstack image delete {image["id"]}, once there is another',
+        f'{_ANOTHER}; look at this one ({remains}): openstack multistore '
+        f'image show {image["id"]}',
     )
 
 

@@ -93,6 +93,33 @@ class Catalogue:
         """
         return next((s for s in self.stores if s.id == store), Store(store))
 
+    def foreign(self, image: object) -> tuple[str, ...]:
+        """Return the stores of an image if this Glance has none of them.
+
+        It cannot read the image then.
+
+        :param image: the decoded JSON
+        :returns: store ids; none if this Glance has one of them, and if
+            Glance does not say where the image is
+        :raises LookupFailed: it has another form
+        """
+        present = of_image(image)
+        if not self.stores or set(present) & set(self.ids):
+            return ()
+        return present
+
+    def unreadable(self, image: object) -> str:
+        """Return why this Glance cannot read an image, in words.
+
+        :param image: the decoded JSON
+        :returns: empty if it can, as far as it says where the image is
+        :raises LookupFailed: it has another form
+        """
+        alone = ', '.join(self.foreign(image))
+        return alone and (
+            f'it is in {alone} alone, which this Glance does not have'
+        )
+
     def after(self, earlier: Catalogue | None) -> Catalogue:
         """Fill in places from an earlier catalogue, if this one is unsettled.
 

@@ -15,6 +15,7 @@ from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
 from nova_multistore import exception
+from nova_multistore import image_api
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import selection
@@ -345,7 +346,7 @@ def _try_to_copy() -> Result:
     try:
         images = lookup.images(lookup.service_context(opts.COPY_GROUP))
         found = images.ask('GET', '/images?status=active&limit=20')['images']
-        image = next((i for i in found if stores.of_image(i)), None)
+        image = _in_a_store(images, found)
         if image is None:
             return Result(
                 Code.WARNING,
@@ -417,6 +418,28 @@ def _hashes_locations(glance: ks_adapter.Adapter) -> bool:
         tuple(map(int, version.strip('v').split('.'))) >= _HASHES_LOCATIONS
         for version in versions
     )
+
+
+def _in_a_store(
+    images: image_api.Images, found: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Return an image that is in a store, as far as Glance says.
+
+    Glance's list does not know the stores of images from before Glance had
+    several. When it shows one image, it looks them up.
+
+    :param found: the images, as they were listed
+    :raises LookupFailed: Glance did not answer
+    """
+    for image in found:
+        if stores.of_image(image):
+            return image
+    for image in found:
+        with contextlib.suppress(exception.GlanceRefused):
+            image = images.show(image['id'])
+        if stores.of_image(image):
+            return image
+    return None
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ from nova_multistore.osc import nova_conf
 from nova_multistore.osc import nova_images
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from nova_multistore.osc.cloud import Cloud
@@ -29,11 +30,27 @@ _OF_IMAGE = ('id', 'stores', 'base_image_ref')
 _OF_SERVER = ('name', 'status', 'image', 'OS-EXT-STS:task_state')
 
 
-def settings(cloud: Cloud, files: Sequence[str]) -> audit.Settings:
+def add_remote_stores(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the stores of other sites."""
+    parser.add_argument(
+        '--remote-store',
+        metavar='<store>',
+        action='append',
+        default=[],
+        dest='remote_stores',
+        help="Store that only another site's Glance has: an image that is "
+        'there alone is no problem (repeat for several)',
+    )
+
+
+def settings(
+    cloud: Cloud, files: Sequence[str], remote: Sequence[str]
+) -> audit.Settings:
     """Return what Glance and ``nova.conf`` say of stores.
 
     :param cloud: the cloud
     :param files: paths of ``nova.conf``, none if it is not at hand
+    :param remote: ids of stores that only another Glance has
     :raises UsageError: the configuration cannot be read
     :raises LookupFailed: Glance's answer cannot be read
     """
@@ -47,6 +64,7 @@ def settings(cloud: Cloud, files: Sequence[str]) -> audit.Settings:
         copy_to=tuple(conf.nova_multistore.copy_to),
         ceph_store=nova_conf.ceph_store(conf),
         cluster=nova_conf.cluster(conf, catalogue.places),
+        remote=tuple(remote),
     )
 
 
@@ -66,6 +84,7 @@ class Source:
         #: How to look up what a judgement depends on.
         self.lookups = audit.Lookups(
             image=functools.lru_cache(CACHED)(self._ask_image),
+            look=self._look,
             server=self._server,
             tasks=lambda image_id: nova_images.patiently(
                 lambda: self._images.tasks(image_id)
@@ -75,6 +94,14 @@ class Source:
     def forget_servers(self) -> None:
         """Ask anew for servers: they may have changed."""
         self._server.cache_clear()
+
+    def _look(self, image_id: str) -> dict[str, Any] | None:
+        try:
+            return nova_images.patiently(lambda: self._images.show(image_id))
+        except exception.GlanceRefused as exc:
+            if exc.status == 404:
+                return None
+            raise
 
     def _ask_image(self, image_id: str) -> dict[str, Any] | None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from typing import Any
 
 from osc_lib import exceptions
 
@@ -33,9 +34,11 @@ class CopyImage(base.ListCommand):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
-        wanted = base.chosen(parsed_args, self.cloud.catalogue())
+        catalogue = self.cloud.catalogue()
+        wanted = base.chosen(parsed_args, catalogue)
         image_id = self.cloud.find_image(parsed_args.image)
         try:
+            check_readable(self.cloud.images.show(image_id), catalogue)
             if parsed_args.wait:
                 found = wait(self, image_id, wanted, parsed_args.timeout)
             else:
@@ -45,6 +48,23 @@ class CopyImage(base.ListCommand):
         except exception.CopyInterrupted as exc:
             raise exceptions.CommandError(f'{image_id}: {exc}') from exc
         return report.COLUMNS, report.of_copies(image_id, found)
+
+
+def check_readable(image: dict[str, Any], catalogue: stores.Catalogue) -> None:
+    """Make sure that this Glance has a store from which it can copy an image.
+
+    An image that an import holds may soon be in one.
+
+    :param image: the image, as Glance's API has it
+    :param catalogue: Glance's stores
+    :raises osc_lib.exceptions.CommandError: it has none
+    """
+    reason = catalogue.unreadable(image)
+    if reason and not copies.is_held(image):
+        raise exceptions.CommandError(
+            f'image {image["id"]} cannot be read here: {reason}; it has '
+            f'{", ".join(catalogue.ids)}'
+        )
 
 
 def refusal(exc: exception.GlanceRefused) -> str:

@@ -13,6 +13,7 @@ from osc_lib.cli import format_columns
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import nova_images
+from nova_multistore.osc import progress
 from nova_multistore.osc import report
 from nova_multistore.osc import sizes
 
@@ -66,8 +67,9 @@ class ListImages(base.ListCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
         store, kind = parsed_args.store, parsed_args.kind
+        catalogue = self.cloud.catalogue()
         if store:
-            base.check_known(self.cloud.catalogue(), store)
+            base.check_known(catalogue, store)
         filters = nova_images.owner(self.cloud, parsed_args.all_projects)
         if parsed_args.server:
             server_id = _server_id(self.cloud, parsed_args.server)
@@ -77,7 +79,13 @@ class ListImages(base.ListCommand):
             types = ('backup',) if kind == 'backup' else ('snapshot',)
         return _COLUMNS, (
             _row(image)
-            for page in nova_images.pages(self.cloud, filters, types)
+            for page in nova_images.pages(
+                self.cloud,
+                catalogue,
+                filters,
+                types,
+                progress.passing(self.app.stderr),
+            )
             for image in page
             if (not kind or _kind(image) == kind)
             and (not store or store in stores.of_image(image))

@@ -71,6 +71,7 @@ class RelocateImage(base.ListCommand):
         images = self.cloud.images
         image_id = self.cloud.find_image(parsed_args.image)
         before = images.show(image_id)
+        image_copy.check_readable(before, catalogue)
         users = in_use.InUse(self.cloud, catalogue, parsed_args.even_in_use)
         leaving = relocation.Sources(catalogue, users.why, sources)
         if parsed_args.dry_run:

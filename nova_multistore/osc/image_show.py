@@ -8,6 +8,7 @@ from typing import Any
 
 from nova_multistore import copies
 from nova_multistore.osc import base
+from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
 from nova_multistore.osc import report
 from nova_multistore.osc import sizes
@@ -109,9 +110,11 @@ def _items(followers: Mapping[str, copies.Follower]) -> list[progress.Item]:
 
 def _what_is_missing(follower: copies.Follower) -> str:
     """Return a sentence: what is missing of an image, and what to do."""
-    image_id = follower.image['id']
+    image_id, status = follower.image['id'], follower.image['status']
     if follower.copies:
         return report.shortfall(image_id, follower.copies)
+    if status in sizes.WITH_DATA:
+        return f'image {image_id} is {status}, and {nova_images.UNTOLD}'
     if follower.settled:
         return report.left_over(image_id, follower.copies)
     return f'image {image_id} has no data yet; {base.look_again(image_id)}'

@@ -23,14 +23,13 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
     from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from nova_multistore.osc.cloud import Cloud
 
 _COLUMNS = ('image_id', 'name', 'store', 'state', 'reason')
 # How many images are read at a time.
 _PARALLEL = 4
-# Statuses of images that have data.
-_WITH_DATA = ('active', 'deactivated')
 # States of copies that are not listed unless their image was named.
 _UNLISTED = {State.GOOD, State.GONE}
 
@@ -99,14 +98,20 @@ class VerifyImages(base.TotalsCommand):
         if parsed_args.store:
             base.check_known(catalogue, parsed_args.store)
         _check_filter(self.cloud)
+        self._verification = _Verification(self, catalogue, parsed_args)
         if named:
             images = iter(_named(self.cloud, named, parsed_args.store))
         else:
             filters = nova_images.owner(self.cloud, everyone)
-            images = _listed(self.cloud, filters, parsed_args.store)
+            images = _listed(
+                self.cloud,
+                catalogue,
+                filters,
+                parsed_args.store,
+                lambda items: self._verification.show_looks(items),
+            )
         if parsed_args.sample:
             images = sample(images, parsed_args.sample)
-        self._verification = _Verification(self, catalogue, parsed_args)
         return _COLUMNS, self.until_error(self._verification.rows(images))
 
     def end(self) -> int:
@@ -127,10 +132,13 @@ def _check_filter(cloud: Cloud) -> None:
 
 
 def _is_meant(image: dict[str, Any], store: str | None) -> bool:
-    """Tell whether an image has a copy, in a store or at all."""
+    """Tell whether an image has a copy, or may have one, in a store or at all.
+
+    Glance does not always say where the copies are.
+    """
     present = stores.of_image(image)
-    return image['status'] in _WITH_DATA and (
-        store in present if store else bool(present)
+    return image['status'] in sizes.WITH_DATA and (
+        not present or store in (None, *present)
     )
 
 
@@ -155,12 +163,16 @@ def _named(
 
 
 def _listed(
-    cloud: Cloud, filters: dict[str, str], store: str | None
+    cloud: Cloud,
+    catalogue: stores.Catalogue,
+    filters: dict[str, str],
+    store: str | None,
+    show: progress.Show = progress.nothing,
 ) -> Iterator[dict[str, Any]]:
     """Return all images that have a copy."""
     return (
         image
-        for page in nova_images.pages(cloud, filters, (None,))
+        for page in nova_images.pages(cloud, catalogue, filters, (None,), show)
         for image in page
         if _is_meant(image, store)
     )
@@ -197,6 +209,7 @@ class _Verification:
         self._args = parsed_args
         self._said = progress.start(self._stderr)
         self._lock = threading.Lock()
+        self._looks: tuple[progress.Item, ...] = ()
         # Bytes that were read, and images.
         self._read = self._images = 0
         self._copies: collections.Counter[State] = collections.Counter()
@@ -206,7 +219,11 @@ class _Verification:
             in_use.InUse(
                 command.cloud, catalogue, parsed_args.even_in_use
             ).why,
-            lambda store: _listed(command.cloud, {}, store),
+            lambda store: (
+                image
+                for image in _listed(command.cloud, catalogue, {}, store)
+                if stores.of_image(image)
+            ),
             self._show,
         )
 
@@ -233,6 +250,9 @@ class _Verification:
     def _verify(
         self, image: dict[str, Any]
     ) -> dict[str, verification.Finding]:
+        if not stores.of_image(image):
+            unread = verification.Finding(State.UNREADABLE, nova_images.UNTOLD)
+            return {'': unread}
         found = self._verifier.verify(image, self._args.store)
         if self._args.fix:
             mended = self._verifier.mend(image, found, self._args.timeout)
@@ -243,9 +263,13 @@ class _Verification:
         with self._lock:
             self._read += received
             state = sizes.count(self._images, 'image')
-            self._said.show(
-                [progress.Item('read', state, moving=True, done=self._read)]
-            )
+            read = progress.Item('read', state, moving=True, done=self._read)
+            self._said.show([*self._looks, read])
+
+    def show_looks(self, items: Sequence[progress.Item]) -> None:
+        """Show how far the looks at images are that are to be read."""
+        self._looks = tuple(items)
+        self._show()
 
     def end(self) -> int:
         """Print the totals.

@@ -1,4 +1,4 @@
-"""Images that Nova made, snapshots and backups, page by page."""
+"""Images, page by page: those that Nova made, or all of them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import TypeVar
 
+from nova_multistore import bounded
 from nova_multistore import exception
+from nova_multistore import stores
 from nova_multistore.osc import base
+from nova_multistore.osc import progress
+from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+    from collections.abc import Collection
     from collections.abc import Iterator
 
     from nova_multistore.osc.cloud import Cloud
@@ -22,9 +27,15 @@ T = TypeVar('T')
 
 #: Values of the property ``image_type`` of images that Nova makes.
 TYPES = ('snapshot', 'backup')
+#: What is to be said of an image that has data, and of which Glance names no
+#: store.
+UNTOLD = 'Glance does not say in which stores it is'
 #: The pauses before each retry of a question without an answer, in seconds.
 #: Together they are longer than a restart of Glance.
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+# How many images are looked at by themselves at a time, and after how many it
+# is said how far that is.
+_PARALLEL, _STEP = 8, 100
 
 
 def add_all_projects(parser: argparse._ActionsContainer, verb: str) -> None:
@@ -86,21 +97,37 @@ def check_administrator(cloud: Cloud, what: str) -> None:
 
 def pages(
     cloud: Cloud,
+    catalogue: stores.Catalogue,
     filters: dict[str, str],
     types: tuple[str | None, ...] = TYPES,
+    show: progress.Show = progress.nothing,
+    remote: Collection[str] = (),
 ) -> Iterator[list[dict[str, Any]]]:
     """List images, hidden ones too; each page is asked for when it is needed.
 
+    Glance's list does not know the stores of images from before Glance had
+    several, and has the old name of a store that was renamed. Glance looks
+    them up when it shows one image (``glance.location.ImageRepoProxy.get``),
+    and writes them down. So an image of which the list names no store, or one
+    that Glance does not have, is looked at by itself.
+
     :param cloud: the cloud
+    :param catalogue: Glance's stores; if there are none, nothing is looked at
     :param filters: filters of Glance's API
     :param types: the types of images that are meant; None for all images
+    :param show: called with how far the looks at single images are, and with
+        nothing after the last one
+    :param remote: ids of stores that only another Glance has
     :returns: pages of images, as Glance's API has them
     :raises LookupFailed: Glance did not answer
     :raises GlanceRefused: it will not list them
     """
+    looks = _Looks(cloud, {*catalogue.ids, *remote}, show)
     for image_type in types:
         for hidden in ('false', 'true'):
-            chosen = {**filters, 'os_hidden': hidden}
+            # Otherwise Glance leaves out what others share with everybody as
+            # community images, for administrators too.
+            chosen = {'visibility': 'all', **filters, 'os_hidden': hidden}
             if image_type is not None:
                 chosen['image_type'] = image_type
             before: list[str] = []
@@ -108,7 +135,82 @@ def pages(
             while more:
                 images, more = _page(cloud, before, chosen)
                 before = [image['id'] for image in images]
-                yield images
+                yield looks.at(images) if catalogue.stores else images
+
+
+def _is_placed(image: dict[str, Any], known: Collection[str]) -> bool:
+    """Tell whether an image that has data is in known stores alone.
+
+    :param image: the image, as Glance's API has it
+    :param known: store ids
+    :returns: True of an image that has no data, too
+    """
+    present = stores.of_image(image)
+    return image.get('status') not in sizes.WITH_DATA or (
+        bool(present) and set(present) <= set(known)
+    )
+
+
+class _Looks:
+    """Looks at images of which a list does not know enough.
+
+    :param cloud: the cloud
+    :param known: ids of the stores that need no look
+    :param show: as for :func:`pages`
+    """
+
+    def __init__(
+        self, cloud: Cloud, known: Collection[str], show: progress.Show
+    ) -> None:
+        self._cloud = cloud
+        self._known = known
+        self._show = show
+        # Numbers of images, on all pages so far.
+        self._done = self._total = 0
+
+    def at(self, images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the images of a page, as far as they are still there.
+
+        :raises LookupFailed: Glance did not answer
+        """
+        unclear = [i for i in images if not _is_placed(i, self._known)]
+        if not unclear:
+            return images
+        self._total += len(unclear)
+        seen: dict[str, dict[str, Any] | None] = {}
+        try:
+            for image, now in bounded.each(
+                functools.partial(_look, self._cloud), unclear, _PARALLEL
+            ):
+                seen[image['id']] = now
+                self._done += 1
+                if self._done % _STEP == 0 or len(seen) == len(unclear):
+                    self._show([self._item()])
+        finally:
+            self._show([])
+        looked = (seen.get(image['id'], image) for image in images)
+        return [image for image in looked if image is not None]
+
+    def _item(self) -> progress.Item:
+        total = sizes.count(self._total, 'image')
+        return progress.Item(
+            'looked at',
+            f'{self._done} of {total} whose stores are not listed',
+            moving=True,
+        )
+
+
+def _look(cloud: Cloud, image: dict[str, Any]) -> dict[str, Any] | None:
+    """Return an image as it is now, None if it is gone.
+
+    :param image: the image, as it was listed
+    :returns: the same, if Glance does not show it
+    :raises LookupFailed: Glance did not answer
+    """
+    try:
+        return patiently(functools.partial(cloud.images.show, image['id']))
+    except exception.GlanceRefused as exc:
+        return None if exc.status == 404 else image
 
 
 def patiently(ask: Callable[[], T]) -> T:

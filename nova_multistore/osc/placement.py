@@ -11,6 +11,7 @@ from nova_multistore import exception
 from nova_multistore import stores
 from nova_multistore.osc import nova_images
 from nova_multistore.osc import placement_file
+from nova_multistore.osc import progress
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -34,6 +35,8 @@ class Change:
     delete_from: tuple[str, ...]
     #: Whether a server was started from it.
     in_use: bool
+    #: Why none of that can be done, in words; empty if it can.
+    obstacle: str = ''
 
     @property
     def urgency(self) -> tuple[int, bool, int]:
@@ -55,6 +58,7 @@ class Planner:
     :param cloud: the cloud
     :param catalogue: Glance's stores
     :param placements: the rules
+    :param show: shows how far the looks at single images are
     :raises UsageError: a rule cannot be kept
     :raises openstack.exceptions.SDKException: there is no such project
     """
@@ -64,8 +68,10 @@ class Planner:
         cloud: Cloud,
         catalogue: stores.Catalogue,
         placements: Placements,
+        show: progress.Show = progress.nothing,
     ) -> None:
         self._cloud = cloud
+        self._show = show
         self._catalogue = catalogue
         self._rules = [
             _resolve(rule, cloud, catalogue, placements)
@@ -103,17 +109,20 @@ class Planner:
         wanted = rule.images
         filters = {
             'status': 'active',
-            'visibility': wanted.get('visibility', 'all'),
             **wanted.get('properties', {}),
         }
         filters.update(
-            (key, wanted[key]) for key in ('name', 'owner') if key in wanted
+            (key, wanted[key])
+            for key in ('name', 'owner', 'visibility')
+            if key in wanted
         )
         tags = wanted.get('tags', ())
         if tags:
             # Glance takes several, which the rest of this does not need.
             filters['tag'] = tags[0]
-        for page in nova_images.pages(self._cloud, filters, (None,)):
+        for page in nova_images.pages(
+            self._cloud, self._catalogue, filters, (None,), self._show
+        ):
             for image in page:
                 if set(tags) <= set(image.get('tags') or ()):
                     yield image
@@ -158,6 +167,7 @@ class Planner:
             tuple(s for s in wanted if s not in present),
             tuple(s for s in present if s not in wanted),
             image['id'] in self.used,
+            self._catalogue.unreadable(image),
         )
 
 

@@ -143,6 +143,8 @@ class _Application:
         image_id = change.image['id']
         failed = functools.partial(_failed, change)
         rows: list[tuple[Any, ...]] = []
+        if change.obstacle:
+            return failed(rows, change.obstacle)
         try:
             # What a list says of an image may be old.
             before = self._images.show(image_id)

@@ -12,6 +12,7 @@ from osc_lib.cli import format_columns
 from nova_multistore.osc import base
 from nova_multistore.osc import placement
 from nova_multistore.osc import placement_file
+from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
@@ -67,7 +68,12 @@ def planner(
     catalogue = command.cloud.catalogue()
     base.check_writable(catalogue)
     return (
-        placement.Planner(command.cloud, catalogue, placements),
+        placement.Planner(
+            command.cloud,
+            catalogue,
+            placements,
+            progress.passing(command.app.stderr),
+        ),
         placements,
         catalogue,
     )
@@ -102,7 +108,7 @@ class PlanPlacements(base.TotalsCommand):
     ) -> Iterator[tuple[Any, ...]]:
         for change in plan.changes(prune):
             self._sums.add(change)
-            if change.copy_to or change.delete_from:
+            if not change.obstacle and (change.copy_to or change.delete_from):
                 yield _row(change)
 
 
@@ -135,12 +141,17 @@ class Sums:
         self._number = collections.Counter()
         self._size: collections.Counter[tuple[str, bool]]
         self._size = collections.Counter()
+        # Numbers of images that cannot be copied, by the reason.
+        self._obstacles: collections.Counter[str] = collections.Counter()
         # Bytes by project.
         self._projects: collections.Counter[Any] = collections.Counter()
 
     def add(self, change: placement.Change) -> None:
         """Count what has to change for an image."""
         self._images += 1
+        if change.obstacle and change.copy_to:
+            self._obstacles[change.obstacle] += 1
+            return
         self._changed += bool(change.copy_to or change.delete_from)
         size = change.image.get('size') or 0
         for names, copied in (
@@ -176,3 +187,8 @@ class Sums:
             f'{self._changed} of {sizes.count(self._images, "image")} to '
             'change\n'
         )
+        for reason, number in self._obstacles.items():
+            stream.write(
+                f'cannot be copied ({reason}): '
+                f'{sizes.count(number, "image")}\n'
+            )

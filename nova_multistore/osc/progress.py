@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 import time
 from typing import TYPE_CHECKING
@@ -19,14 +21,15 @@ from nova_multistore import exception
 from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from collections.abc import Iterable
-    from collections.abc import Sequence
     from typing import TextIO
 
 
 # How long a bar is at most, in characters.
 _WIDTH = 30
+
+#: Shows how far things are; with nothing to show, it makes room for others.
+Show = Callable[[Sequence['Item']], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,32 @@ def start(stream: TextIO) -> Progress:
     if stream.isatty() and not console.is_dumb_terminal:
         return Bars(console)
     return Lines(stream)
+
+
+def nothing(items: Sequence[Item]) -> None:
+    """Show nothing."""
+
+
+def passing(stream: TextIO) -> Show:
+    """Return what shows progress now and then.
+
+    :param stream: where to show it; in between, others may write there
+    """
+    said: Progress | None = None
+
+    def show(items: Sequence[Item]) -> None:
+        nonlocal said
+        if said is None and items:
+            said = start(stream)
+            said.__enter__()
+        if said is not None:
+            if items:
+                said.show(items)
+            else:
+                said.__exit__()
+                said = None
+
+    return show
 
 
 class Progress(abc.ABC):

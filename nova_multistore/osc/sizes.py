@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
 
+#: Statuses of images that have data.
+WITH_DATA = ('active', 'deactivated')
+
 _UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB')
 # How long a bar is, in characters.
 _WIDTH = 24
@@ -72,6 +75,8 @@ class Totals:
     def __init__(self, known: Iterable[str]) -> None:
         #: By store id.
         self.usages = {store: Usage() for store in known}
+        #: Images that have data, and of which Glance names no store.
+        self.unplaced = self.unplaced_size = 0
 
     def add(self, image: dict[str, Any]) -> None:
         """Count an image in each store where it is.
@@ -80,6 +85,9 @@ class Totals:
         """
         kind, size = image.get('image_type'), image.get('size') or 0
         holders = stores.of_image(image)
+        if not holders and image.get('status') in WITH_DATA:
+            self.unplaced += 1
+            self.unplaced_size += size
         for store in holders:
             usage = self.usages.setdefault(store, Usage())
             usage.images[kind] += 1
@@ -106,6 +114,7 @@ class Totals:
                 stream.write(
                     f'{store}: {count(number, "image")}, {size} bytes\n'
                 )
+            self.show_unplaced(stream)
             return
         largest = max((size for *_, size in self._sums), default=0)
         grid = table.Table.grid(padding=(0, 2))
@@ -119,3 +128,16 @@ class Totals:
                 words(size),
             )
         console.Console(file=stream, highlight=False).print(grid)
+        self.show_unplaced(stream)
+
+    def show_unplaced(self, stream: TextIO) -> None:
+        """Say how many images Glance names no store of, if there are any.
+
+        :param stream: where to say it
+        """
+        if self.unplaced:
+            number = count(self.unplaced, 'image')
+            stream.write(
+                f'{number} ({words(self.unplaced_size)}) not counted in any '
+                'store: Glance does not say where the data are\n'
+            )

@@ -21,6 +21,7 @@ from nova_multistore.osc import base
 from nova_multistore.osc import in_use
 from nova_multistore.osc import nova_conf
 from nova_multistore.osc import nova_images
+from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class AuditSnapshots(base.TotalsCommand):
         parser = super().get_parser(prog_name)
         nova_images.add_all_projects(parser, 'Audit')
         nova_conf.add_option(parser, 'the compute hosts')
+        audit_source.add_remote_stores(parser)
         parser.add_argument(
             '--fix',
             action='store_true',
@@ -72,7 +74,9 @@ class AuditSnapshots(base.TotalsCommand):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
-        settings = audit_source.settings(self.cloud, parsed_args.config_file)
+        settings = audit_source.settings(
+            self.cloud, parsed_args.config_file, parsed_args.remote_stores
+        )
         self._audit = _Audit(
             self.cloud, settings, parsed_args, self.app.stdout, self.app.stderr
         )
@@ -118,7 +122,13 @@ class _Audit:
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Return a row for each problem, as soon as it is found."""
         try:
-            for page in nova_images.pages(self._cloud, self._filters):
+            for page in nova_images.pages(
+                self._cloud,
+                self._settings.catalogue,
+                self._filters,
+                show=progress.passing(self._stderr),
+                remote=self._settings.remote,
+            ):
                 self._source.forget_servers()
                 # The images of a page are as old as the page.
                 now = datetime.datetime.now(datetime.timezone.utc)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from nova_multistore.osc.cloud import Cloud
 
 _COLUMNS = ('id', 'name', 'project_id', 'status', 'size', 'stores', 'reason')
+# Statuses of images of which a store may have a part of the data already.
+_ARRIVING = ('saving', 'importing')
 # How many images leave at a time.
 _PARALLEL = 8
 
@@ -117,6 +119,8 @@ class _Drain:
         self._kept: set[str] = set()
         # Ids of all images that were in the store.
         self._seen: set[str] = set()
+        # Images whose data may be on the way there, and why, in the last pass.
+        self._arriving: list[tuple[dict[str, Any], str]] = []
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Return a row for each image that stays."""
@@ -124,6 +128,9 @@ class _Drain:
             # Images may arrive meanwhile.
             while (yield from self._pass(said)):
                 pass
+            for image, reason in self._arriving:
+                self._kept.add(image['id'])
+                yield self._row(image, reason)
 
     def _pass(
         self, said: progress.Progress
@@ -133,7 +140,7 @@ class _Drain:
         :returns: whether there was one that had not been seen before
         """
         found = False
-        for image, reason in self._departures():
+        for image, reason in self._departures(said):
             found = found or image['id'] not in self._seen
             if image['id'] in self._seen:
                 reason = reason or 'Glance lists it there still'
@@ -146,19 +153,50 @@ class _Drain:
             said.show([self._item()])
         return found and not self._args.dry_run
 
-    def _departures(self) -> Iterator[tuple[dict[str, Any], str]]:
+    def _departures(
+        self, said: progress.Progress
+    ) -> Iterator[tuple[dict[str, Any], str]]:
         """Have images leave, a few at a time.
 
         :returns: each image, and why it stays
         """
         images = (
             image
-            for page in nova_images.pages(self._cloud, {}, (None,))
+            for page in nova_images.pages(
+                self._cloud,
+                self._catalogue,
+                {},
+                (None,),
+                lambda items: said.show([*items, self._item()]),
+            )
             for image in page
-            if self._store in stores.of_image(image)
-            and image['id'] not in self._kept
+            if image['id'] not in self._kept and self._may_have(image)
         )
+        self._arriving = []
         return bounded.each(self._leave, images, _PARALLEL)
+
+    def _may_have(self, image: dict[str, Any]) -> bool:
+        """Tell whether the store has an image, or may have it.
+
+        One whose data may come is remembered.
+        """
+        present = stores.of_image(image)
+        if self._store in present:
+            return True
+        coming = any(
+            copy.store == self._store and not copy.settled
+            for copy in copies.read(image)
+        )
+        if coming:
+            self._arriving.append((image, 'Glance is copying it there'))
+        elif not present and (
+            image['status'] in _ARRIVING or copies.is_held(image)
+        ):
+            status = f'it is {image["status"]}'
+            self._arriving.append(
+                (image, f'{status}, and {nova_images.UNTOLD}')
+            )
+        return not present and image['status'] in sizes.WITH_DATA
 
     def _leave(self, image: dict[str, Any]) -> str:
         """Have an image leave.
@@ -166,8 +204,12 @@ class _Drain:
         :returns: why it stays, empty if it does not
         """
         images = self._cloud.images
+        known = bool(stores.of_image(image))
         if image['status'] != 'active':
-            return f'it is {image["status"]}'
+            status = f'it is {image["status"]}'
+            return status if known else f'{status}, and {nova_images.UNTOLD}'
+        if not known:
+            return nova_images.UNTOLD
         target = self._keeper(image)
         reason = self._sources.reasons(image, target).get(self._store)
         if reason or self._args.dry_run:

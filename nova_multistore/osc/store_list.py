@@ -9,6 +9,7 @@ from typing import Any
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import nova_images
+from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
@@ -80,12 +81,19 @@ class ListStores(base.ListCommand):
             self.cloud, parsed_args.all_projects, parsed_args.project
         )
         totals = sizes.Totals(catalogue.ids)
-        for page in nova_images.pages(self.cloud, filters, (None,)):
+        for page in nova_images.pages(
+            self.cloud,
+            catalogue,
+            filters,
+            (None,),
+            progress.passing(self.app.stderr),
+        ):
             for image in page:
                 totals.add(image)
         found = totals.usages
         if parsed_args.metrics:
-            _write_metrics(parsed_args.metrics, catalogue, found)
+            _write_metrics(parsed_args.metrics, catalogue, totals)
+        totals.show_unplaced(self.app.stderr)
         return _COLUMNS, (
             # A store that another Glance has is known by its images alone.
             _row(catalogue.named(store_id), usage)
@@ -121,7 +129,7 @@ def _row(store: stores.Store, usage: sizes.Usage) -> tuple[Any, ...]:
 def _write_metrics(
     path: pathlib.Path,
     catalogue: stores.Catalogue,
-    found: dict[str, sizes.Usage],
+    totals: sizes.Totals,
 ) -> None:
     """Write a file that node-exporter reads.
 
@@ -144,13 +152,19 @@ def _write_metrics(
     for store in catalogue.stores:
         place = store.place or stores.Place('')
         info.labels(store.id, place.type, str(store.default).lower()).set(1)
-    for store_id, usage in found.items():
+    for store_id, usage in totals.usages.items():
         for kind, number in _kinds(usage.images).items():
             images.labels(store_id, kind).set(number)
         for kind, total in _kinds(usage.size).items():
             size.labels(store_id, kind).set(total)
         only.labels(store_id).set(usage.only_copies)
         only_size.labels(store_id).set(usage.only_copies_size)
+    gauge('unplaced_images', 'Images whose stores Glance does not say.').set(
+        totals.unplaced
+    )
+    gauge(
+        'unplaced_bytes', 'Size of the images whose stores it does not say.'
+    ).set(totals.unplaced_size)
     gauge('timestamp_seconds', 'When that was counted.').set_to_current_time()
     try:
         prometheus_client.write_to_textfile(str(path), registry)

@@ -17,6 +17,7 @@ from nova_multistore.osc import audit_source
 from nova_multistore.osc import base
 from nova_multistore.osc import nova_conf
 from nova_multistore.osc import nova_images
+from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
 from nova_multistore.osc import treemap
 
@@ -57,6 +58,7 @@ class MapStores(base.Command):
         )
         nova_images.add_all_projects(parser, 'Draw')
         nova_conf.add_option(parser, 'the computes, for the audit')
+        audit_source.add_remote_stores(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -65,11 +67,20 @@ class MapStores(base.Command):
             raise base.UsageError(
                 f'the name of {path} does not end with {" or ".join(_FORMATS)}'
             )
-        settings = audit_source.settings(self.cloud, parsed_args.config_file)
+        settings = audit_source.settings(
+            self.cloud, parsed_args.config_file, parsed_args.remote_stores
+        )
         source = audit_source.Source(self.cloud)
         filters = nova_images.owner(self.cloud, parsed_args.all_projects)
         drawing = Drawing(settings.catalogue)
-        for page in nova_images.pages(self.cloud, filters, (None,)):
+        for page in nova_images.pages(
+            self.cloud,
+            settings.catalogue,
+            filters,
+            (None,),
+            progress.passing(self.app.stderr),
+            settings.remote,
+        ):
             source.forget_servers()
             now = datetime.datetime.now(datetime.timezone.utc)
             for image in page:
@@ -83,6 +94,9 @@ class MapStores(base.Command):
             f'{sizes.count(len(drawing.usages), "store")}, '
             f'{sizes.count(drawing.problems, "image")} with a problem'
         )
+        if drawing.unplaced:
+            unplaced = sizes.count(drawing.unplaced, 'image')
+            title += f', {unplaced} not drawn (Glance names no store)'
         write(path, title, drawing)
         self.app.stderr.write(f'{title}: {path}\n')
 
@@ -105,6 +119,11 @@ class Drawing:
         self._others = collections.defaultdict(dict)
         #: How many images there are, and how many have a problem.
         self.images = self.problems = 0
+
+    @property
+    def unplaced(self) -> int:
+        """How many images have data, in a store that Glance does not name."""
+        return self._totals.unplaced
 
     @property
     def usages(self) -> dict[str, sizes.Usage]:

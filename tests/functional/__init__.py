@@ -63,6 +63,10 @@ class Token(token_endpoint.Token):
         super().__init__(None, token)
         self._endpoints = endpoints
 
+    def get_project_id(self, session: Any) -> str:
+        _user, project, _roles = str(self.token).split(':')
+        return project
+
     def get_endpoint(
         self, session: Any, service_type: Any = None, **_: Any
     ) -> str | None:

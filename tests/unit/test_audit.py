@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import io
 import shlex
@@ -84,10 +85,16 @@ IN_FORCE = settings()
 IDLE = server()
 
 
-def judge(image, settings=IN_FORCE, images=(), owner=IDLE, tasks=()):
-    """Judge an image; what is looked up in vain is not there."""
+def judge(
+    image, settings=IN_FORCE, images=(), owner=IDLE, tasks=(), look=None
+):
+    """Judge an image; what is looked up in vain is not there.
+
+    If it is looked at, it is as it is listed.
+    """
     lookups = audit.Lookups(
         {i['id']: i for i in images or [base()]}.get,
+        look or {image['id']: image}.get,
         {SERVER: owner}.get,
         lambda image_id: tasks,
     )
@@ -121,14 +128,14 @@ def test_nothing_asked(changes):
 
     But for the image that most often is the base image.
     """
-    lookups = audit.Lookups({BASE: base()}.get, unasked, unasked)
+    lookups = audit.Lookups({BASE: base()}.get, unasked, unasked, unasked)
 
     assert audit.judge(snapshot(**changes), settings(), lookups, NOW) == []
 
 
 def test_nothing_asked_about_an_order():
     """Not even that image."""
-    lookups = audit.Lookups(unasked, unasked, unasked)
+    lookups = audit.Lookups(unasked, unasked, unasked, unasked)
 
     found = audit.judge(snapshot(), settings(store='dcn1'), lookups, NOW)
 
@@ -137,6 +144,7 @@ def test_nothing_asked_about_an_order():
 
 # Under way.
 
+DELETE = f'openstack image delete {IMAGE}'
 UNDER_WAY = ['queued', 'saving', 'uploading', 'importing']
 
 
@@ -151,8 +159,76 @@ def test_stuck(status, owner, why):
     )
 
     assert finding.problem.startswith(f'{status} since {LONG_AGO}, and {why}')
-    assert finding.remedy == f'openstack image delete {IMAGE}'
+    # Only an image that waits for data has none for certain.
+    assert (finding.remedy == DELETE) == (status == 'queued')
+    assert 'delete' not in finding.remedy or finding.remedy == DELETE
     assert not finding.copy_to
+
+
+def waiting(**changes):
+    return snapshot(status='queued', size=None, stores=..., **changes)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'stores': 'dcn0'}, 'shows data of it in dcn0'),
+        ({'locations': [{'url': 'file:///x'}]}, 'shows a location of data'),
+        ({'direct_url': 'file:///x'}, 'shows a location of data'),
+        ({'os_glance_import_task': TASK}, 'an import holds it'),
+        ({'os_glance_failed_import': 'dcn0'}, 'an import of it failed'),
+        ({'status': 'saving'}, 'a store may have a part of its data'),
+        ({'status': 'uploading'}, "may be in Glance's staging area"),
+        ({'status': 'importing'}, "may be in Glance's staging area"),
+    ],
+)
+def test_stuck_with_data(changes, words):
+    """It is not deleted, though the list shows nothing of that."""
+    seen = {**waiting(), **changes}
+
+    [finding] = judge(waiting(), look={IMAGE: seen}.get)
+
+    assert words in finding.remedy
+    assert 'delete' not in finding.remedy
+    assert f'openstack multistore image show {IMAGE}' in finding.remedy
+
+
+def refuse(image_id):
+    raise exception.GlanceRefused(403, 'no')
+
+
+@pytest.mark.parametrize(
+    'listed', [waiting(), snapshot(size=0), snapshot(stores='')]
+)
+def test_not_shown(listed):
+    """What the list says is no reason to delete it."""
+    [finding] = judge(listed, look=refuse)
+
+    assert finding.problem
+    assert 'delete' not in finding.remedy
+
+
+@pytest.mark.parametrize(
+    'listed', [waiting(), snapshot(size=0), snapshot(stores='')]
+)
+@pytest.mark.parametrize(
+    'seen',
+    [None, snapshot(), waiting(updated_at=OF_LATE), {'status': 'deactivated'}],
+)
+def test_list_of_before(listed, seen):
+    """The image is gone, whole or busy meanwhile: nothing is wrong."""
+    assert judge(listed, look=lambda image_id: seen) == []
+
+
+def test_judged_as_it_is_seen():
+    """It has become active since it was listed."""
+    seen = snapshot(stores='dcn1')
+
+    [finding] = judge(
+        waiting(), settings(store='dcn0'), look={IMAGE: seen}.get
+    )
+
+    assert finding.problem.startswith('it is in dcn1, not in dcn0')
 
 
 @pytest.mark.parametrize('status', UNDER_WAY)
@@ -221,8 +297,9 @@ def test_stuck_import(tasks, found):
     ('changes', 'words'),
     [
         ({'size': 0}, 'it is active without data'),
-        ({'size': None}, 'it is active without data'),
-        ({'size': ...}, 'it is active without data'),
+        ({'size': None}, 'it is active, and Glance does not know its size'),
+        ({'size': ...}, 'it is active, and Glance does not know its size'),
+        ({'size': None, 'stores': ''}, 'it is active without data'),
         ({'stores': ''}, 'it is active and is in no store'),
         ({'stores': ...}, 'it is active and is in no store'),
         ({'size': 6}, 'it has 6 bytes of a disk of 7'),
@@ -234,7 +311,8 @@ def test_not_whole(changes, words):
     [finding] = judge(snapshot(**changes), settings(copy_to=('central',)))
 
     assert finding.problem == words
-    assert finding.remedy.startswith(f'openstack image delete {IMAGE}')
+    assert 'another snapshot' in finding.remedy
+    assert 'delete' not in finding.remedy
     assert not finding.copy_to
 
 
@@ -646,6 +724,7 @@ def test_promises(image, settings, owner, base_stores, tasks):
         assert image['status'] == 'active'
         assert image['size']
     for finding in found:
+        assert 'delete' not in finding.remedy or image['status'] == 'queued'
         assert finding.problem
         assert finding.remedy
         assert '\n' not in finding.problem
@@ -656,6 +735,8 @@ def applied(command, image):
 
     What can be deleted is deleted, and what can be copied is copied.
     """
+    if not command.startswith('openstack '):
+        return None
     words = shlex.split(command)
     if 'unset' in words:
         return {k: v for k, v in image.items() if k != copies.PROPERTY}
@@ -705,6 +786,55 @@ def test_remedies_lead_somewhere(image, settings, base_stores):
         pytest.fail(f'no end: {found}')
 
 
+def foreign(*named):
+    """Return the problem and the remedy of an image that is not here."""
+    names = ', '.join(named)
+    options = ' '.join(f'--remote-store {name}' for name in named)
+    return audit.Finding(
+        f'it is in {names} alone, which this Glance does not have',
+        f'bring {names} back into enabled_backends of this Glance; if it is '
+        f'the store of another site, audit with {options}',
+    )
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        {copies.PROPERTY: 'central'},
+        {'os_glance_failed_import': 'central'},
+        {record.RULE: 'request', record.STORE: 'dcn1'},
+        {
+            record.RULE: 'move',
+            record.STORE: 'central',
+            record.MOVE_FROM: 'dcn0',
+        },
+    ],
+)
+def test_store_of_another_glance(changes):
+    """It is the only problem: no command of this Glance mends another."""
+    far = snapshot(stores='far', **changes)
+    in_force = settings(copy_to=('central',), store='dcn0')
+
+    assert judge(far, in_force) == [foreign('far')]
+    assert judge({**far, 'stores': 'far,off'}, in_force) == [
+        foreign('far', 'off')
+    ]
+    known = dataclasses.replace(in_force, remote=('far',))
+    assert judge(far, known) == []
+    # Another site can read it.
+    assert judge({**far, 'stores': 'off,far'}, known) == []
+    assert judge({**far, 'stores': 'off'}, known) == [foreign('off')]
+
+
+def test_also_in_a_store_of_another_glance():
+    """It can be read here, so it is judged as others are."""
+    assert judge(snapshot(stores='far,dcn0')) == []
+    image = snapshot(stores='far,dcn0', **WANTED)
+    [finding] = judge(image, audit.Settings(CATALOGUE))
+    assert 'no copy in central, dcn1' in finding.problem
+
+
 @pytest.mark.parametrize(
     'changes',
     [
@@ -751,7 +881,7 @@ class TestRecord:
     )
     def test_order_that_was_met(self, configured):
         """It is right, whatever nova.conf says, and nobody is asked."""
-        lookups = audit.Lookups(None, None, None)
+        lookups = audit.Lookups(None, None, None, None)
 
         image = snapshot(stores='dcn1', **RECORD)
 
@@ -849,6 +979,17 @@ def inquire(images, server_now=unasked):
 
 
 SILENT = exception.LookupFailed('Glance did not answer')
+
+
+def test_look(pauses):
+    """It is never remembered, and a refusal is no absence."""
+    refused = exception.GlanceRefused(403, 'no')
+    gone = exception.GlanceRefused(404, 'no')
+    lookups = inquire(Images(failures=[SILENT, gone, refused])).lookups
+
+    assert lookups.look(IMAGE) is None
+    with pytest.raises(exception.GlanceRefused):
+        lookups.look(IMAGE)
 
 
 @pytest.mark.parametrize('status', [403, 404])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import types
 
 from openstack import exceptions as sdk_exceptions
@@ -12,10 +13,13 @@ from nova_multistore import record
 from nova_multistore import stores
 from nova_multistore.osc import image_list
 from nova_multistore.osc import nova_images
+from nova_multistore.osc import progress
 from tests import command
 
 SERVER = '33333333-3333-4333-8333-333333333333'
 STORES = {'stores': [{'id': 'cheap', 'default': 'true'}, {'id': 'fast'}]}
+#: Glance without several stores.
+ALONE = stores.Catalogue()
 SILENT = exception.LookupFailed('Glance did not answer')
 
 
@@ -28,7 +32,8 @@ class Images:
         self.gone = set()
         self.markers = []
 
-    def page(self, marker=None, *, image_type, os_hidden):
+    def page(self, marker=None, *, image_type, os_hidden, visibility):
+        assert visibility == 'all'
         if os_hidden == 'true':
             return [], False
         self.markers.append(marker)
@@ -42,10 +47,13 @@ class Images:
         return [{'id': name} for name in page], bool(self._pages)
 
 
-def listed(images):
+def listed(images, catalogue=ALONE, **more):
     """List snapshots, but for the pages of hidden ones, which are empty."""
     cloud = types.SimpleNamespace(images=images)
-    return filter(None, nova_images.pages(cloud, {}, ('snapshot',)))
+    return filter(
+        None,
+        nova_images.pages(cloud, catalogue, {}, ('snapshot',), **more),
+    )
 
 
 def test_pages(pauses):
@@ -104,6 +112,137 @@ def test_listing_refused(gone, pauses):
         list(listed(images))
 
 
+# What the list does not know.
+
+TWO = stores.parse(STORES)
+
+
+def one(name, *names, status='active'):
+    found = {'id': name, 'status': status, 'stores': ','.join(names)}
+    return found if names else {'id': name, 'status': status}
+
+
+class Shown(Images):
+    """Glance, whose list knows less than what it shows of an image."""
+
+    def __init__(self, listed, shown=()):
+        super().__init__([[image['id'] for image in listed]])
+        self._listed = {image['id']: image for image in listed}
+        self._shown = dict(shown)
+        self.looks = []
+
+    def page(self, *args, **kwargs):
+        images, more = super().page(*args, **kwargs)
+        return [self._listed[image['id']] for image in images], more
+
+    def show(self, image_id):
+        self.looks.append(image_id)
+        shown = self._shown[image_id]
+        if isinstance(shown, list):
+            shown = shown.pop(0)
+        if isinstance(shown, Exception):
+            raise shown
+        return shown
+
+
+def test_looks():
+    """Those of which the list names no store, or one that is not there."""
+    listing = [
+        one('a', 'fast'),
+        one('b'),
+        one('c', 'cheap', 'gone'),
+        one('d', status='deactivated'),
+        one('e', status='queued'),
+        one('f', 'cheap', 'fast'),
+    ]
+    now = {name: one(name, 'fast', 'cheap') for name in 'bcd'}
+    images = Shown(listing, now)
+
+    [page] = listed(images, TWO)
+
+    assert sorted(images.looks) == ['b', 'c', 'd']
+    assert page == [now.get(image['id'], image) for image in listing]
+
+
+def test_looks_that_tell_nothing(pauses):
+    """One that is gone is left out, one that is refused is as listed."""
+    listing = [one('a'), one('b'), one('c', 'gone')]
+    images = Shown(
+        listing,
+        {
+            'a': exception.GlanceRefused(404, 'no'),
+            'b': exception.GlanceRefused(403, 'no'),
+            'c': [SILENT, SILENT, one('c', 'fast')],
+        },
+    )
+
+    [page] = listed(images, TWO)
+
+    assert page == [one('b'), one('c', 'fast')]
+    assert pauses == [1.0, 2.0]
+
+
+def test_looks_that_fail(pauses):
+    """A Glance that stays away is an error."""
+    shown = []
+    images = Shown([one('a')], {'a': SILENT})
+
+    with pytest.raises(exception.LookupFailed):
+        list(listed(images, TWO, show=shown.append))
+
+    # What shows progress makes room for the error.
+    assert shown == [[]]
+
+
+def test_looks_that_are_not_needed():
+    """A Glance without several stores, and stores of other sites."""
+    images = Shown([one('a'), one('b', 'far')])
+    assert len(next(listed(images))) == 2
+    images = Shown([one('b', 'far'), one('c', 'far', 'fast')])
+    shown = []
+
+    assert len(next(listed(images, TWO, remote=['far'], show=shown.append)))
+
+    assert images.looks == shown == []
+
+
+def test_progress_of_looks():
+    """Every hundred, at the end, and not in between."""
+    names = [str(number) for number in range(250)]
+    images = Shown(
+        [one(name) for name in names],
+        {name: one(name, 'fast') for name in names},
+    )
+    shown = []
+
+    list(listed(images, TWO, show=shown.append))
+
+    assert [[item.state for item in items] for items in shown] == [
+        ['100 of 250 images whose stores are not listed'],
+        ['200 of 250 images whose stores are not listed'],
+        ['250 of 250 images whose stores are not listed'],
+        [],
+    ]
+
+
+@pytest.mark.parametrize('stream', [io.StringIO(), command.Terminal()])
+def test_progress_makes_room(stream):
+    """What comes after it is not drawn over."""
+    show = progress.passing(stream)
+
+    show([])
+    assert stream.getvalue() == ''
+    for number in range(2):
+        show([progress.Item('looked at', f'{number} of 2')])
+    show([])
+    stream.write('next\n')
+    show([progress.Item('looked at', '2 of 2')])
+    show([])
+
+    said = stream.getvalue()
+    assert said.index('1 of 2') < said.index('next\n') < said.index('2 of 2 ')
+
+
 # The command.
 
 
@@ -140,7 +279,11 @@ class Glance:
         self.asked.append(filters)
 
         def has(image, name, value):
-            default = {'owner': 'mine', 'os_hidden': False}.get(name)
+            default = {
+                'owner': 'mine',
+                'os_hidden': False,
+                'visibility': 'all',
+            }.get(name)
             return str(image.get(name, default)).lower() == value
 
         return [
@@ -148,6 +291,10 @@ class Glance:
             for image in ALL
             if all(has(image, *item) for item in filters.items())
         ], False
+
+    def show(self, image_id):
+        [image] = (image for image in ALL if image['id'] == image_id)
+        return image
 
     def ask(self, method, path):
         if not self.administrator:

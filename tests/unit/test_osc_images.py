@@ -553,6 +553,51 @@ def test_glance_that_stays_away():
     assert (result.code, result.words) == (1, 'Glance did not answer')
 
 
+@pytest.mark.parametrize('status', ['active', 'deactivated'])
+def test_stores_that_glance_does_not_tell(status):
+    """The image is not called useless: its data are somewhere."""
+    result = run(
+        image_show.ShowImages, Images(image(status=status)), IMAGE, '--wait'
+    )
+
+    assert result.code == 1
+    assert result.words == (
+        f'image {IMAGE} is {status}, and Glance does not say in which stores '
+        'it is'
+    )
+
+
+@pytest.mark.parametrize(
+    ('which', 'args'),
+    [
+        (image_copy.CopyImage, ('--store', 'a')),
+        (image_copy.CopyImage, ('--all-stores', '--wait')),
+        (image_relocate.RelocateImage, ('--to', 'a')),
+    ],
+)
+def test_only_another_glance_has_it(which, args):
+    """Nothing is asked for that cannot be."""
+    images = Images(image('far,off'))
+
+    result = run(which, images, IMAGE, *args)
+
+    assert (result.code, result.rows, images.asked) == (1, [], [])
+    assert result.words == (
+        f'image {IMAGE} cannot be read here: it is in far, off alone, which '
+        'this Glance does not have; it has a, b, c, web'
+    )
+
+
+def test_another_glance_copies_it():
+    """Then it is here soon, and can be copied on."""
+    held = image('far', **{TASK: 't', IMPORTING: 'a'})
+    images = Images(held, held, held, image('far,a'), image('far,a,b'))
+
+    result = run(image_copy.CopyImage, images, IMAGE, '--store', 'b', '--wait')
+
+    assert result.code == 0, result.words
+
+
 BEFORE = image('b')
 AFTER = image('a,b')
 

@@ -151,7 +151,11 @@ def test_usage():
             'cluster': None,
         },
     ]
-    assert glance.filters[0] == {'owner': 'mine', 'os_hidden': 'false'}
+    assert glance.filters[0] == {
+        'owner': 'mine',
+        'visibility': 'all',
+        'os_hidden': 'false',
+    }
 
 
 @pytest.mark.parametrize(

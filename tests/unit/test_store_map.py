@@ -52,7 +52,7 @@ def draw(monkeypatch, tmp_path):
     def draw(images, suffix='.svg', *args):
         path = tmp_path / f'map{suffix}'
 
-        def pages(cloud, filters, types):
+        def pages(cloud, catalogue, filters, types, show, remote):
             for number in range(0, len(images), 1000):
                 yield images[number : number + 1000]
 

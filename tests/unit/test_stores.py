@@ -419,3 +419,26 @@ def test_hanging_fetch_is_remembered_as_a_failure(clock):
     clock.now += 30
     assert cache.get(fetch) is ONE
     go.set()
+
+
+@pytest.mark.parametrize(
+    ('present', 'alone'),
+    [
+        ('', ()),
+        ('fast', ()),
+        ('far,fast', ()),
+        ('far', ('far',)),
+        ('far,off', ('far', 'off')),
+        # A substring is no store.
+        ('fas', ('fas',)),
+    ],
+)
+def test_foreign(present, alone):
+    """What this Glance cannot read, and why in words."""
+    catalogue = stores.Catalogue((stores.Store('cheap'), stores.Store('fast')))
+    image = {'stores': present}
+
+    assert catalogue.foreign(image) == alone
+    assert bool(catalogue.unreadable(image)) == bool(alone)
+    # Without several stores, Glance names none.
+    assert stores.Catalogue().foreign(image) == ()
