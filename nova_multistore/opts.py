@@ -86,11 +86,17 @@ moves after it was made.
 With disks in Ceph, the snapshot is made as a clone inside Ceph, in this
 compute's own Ceph store: in seconds, without a suspended guest and without a
 file on this host. It can be used at once. In the background, Glance copies it
-to this store. When the copy is proven whole, the snapshot is deleted from the
-first store. As long as that is outstanding, the image has the property
+to this store. When the copy is proven whole, and 30 minutes have passed for
+those who read the first one, the snapshot is deleted from the first store. As
+long as that is outstanding, the image has the property
 ``nova_multistore_move_from``. ``openstack multistore snapshot audit --fix``
 completes what was interrupted. A snapshot that servers were started from stays
-in the first store, too, until Ceph lets it go.
+in the first store, too, while their disks are clones of it.
+
+A copy is proven whole by the hash that Glance had of the clone. If Glance does
+not hash clones (before 2025.1, or with ``[DEFAULT] do_secure_hash = False``),
+both are read and compared, for which Glance needs the package's filter;
+without it, the snapshot stays in both stores.
 
 If the disk is not in Ceph, or Glance does not say which store is in the same
 cluster, the snapshot is uploaded to this store straight away. A request can
