@@ -35,8 +35,9 @@ class ApplyPlacements(base.TotalsCommand):
 
     Those with the fewest copies come first, then those that servers use. With
     --prune, an image also leaves stores, once it is proven that another has it
-    whole, as "image relocate --help" says; so are readers under way. If the
-    command was stopped, run it again: it does what is left to do.
+    whole. "image relocate --help" says what is a proof, and what becomes of
+    downloads that are under way. If the command was stopped, run it again: it
+    does what is left to do.
 
     The exit code is 0 if all is done, 1 if nothing could be done, 3 if a part
     was.

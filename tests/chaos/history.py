@@ -221,6 +221,8 @@ class History:
                     image_relocate.RelocateImage,
                     connect(self._world.proxy.url),
                     *(image_id, '--to', store, '--timeout', TIMEOUT),
+                    # Ceph itself refuses what its clones need.
+                    '--even-in-use',
                 )
 
         self._snapshots(relocate)
@@ -234,6 +236,7 @@ class History:
                 snapshot_audit.AuditSnapshots,
                 connect(self._world.proxy.url),
                 *('--all-projects', '--fix', '--timeout', TIMEOUT),
+                '--even-in-use',
             )
 
         self._snapshots(audit, later)

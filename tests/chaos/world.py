@@ -27,6 +27,7 @@ from nova.image import glance as nova_image
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import record
+from nova_multistore import relocation
 from nova_multistore.compute import background
 from nova_multistore.compute import leftover
 from nova_multistore.compute import location
@@ -145,6 +146,7 @@ class World:
         )
         upload.PAUSE = leftover.PAUSE = 0.1
         leftover.PATIENCE = location.PATIENCE = PATIENCE / 2
+        relocation.GRACE = 0.5
         self.nova.conf(
             **{
                 'glance.api_servers': [self.proxy.url],

@@ -234,17 +234,27 @@ def test_move(cloud: fixture.Cloud, run: Run, member: journey.Server) -> None:
     cloud.run_compute(True, 'rbd', **options)
     checked = status(cloud, 'upgrade', 'check')
     image_id = member.start_snapshot()
-    moved = cloud.tenant('demo').wait_for_image(
-        'the move',
+    # It stays in both for half an hour, for those who read it.
+    both = cloud.tenant('demo').wait_for_image(
+        'the copy',
         image_id,
         lambda image: (
-            image['status'] == 'active' and record.MOVE_FROM not in image
+            image['status'] == 'active'
+            and 'reliable' in image['stores'].split(',')
         ),
     )
     member.wait_for_status('ACTIVE')
     assert '[nova_multistore] move_to' in checked
+    assert both['stores'] == 'fast,reliable'
+    assert member.landing(both).whole
+    assert (both[record.RULE], both[record.MOVE_FROM]) == ('move', 'fast')
+    assert audit(run, '--all-projects')[0].get(image_id) is None
+    # An operator who does not want to wait.
+    member.active(image_id)
+    run('image', 'relocate', image_id, '--to', 'reliable', user='admin')
+    moved = cloud.tenant('demo').image(image_id)
     assert member.landing(moved) == journey.Landing('reliable', whole=True)
-    assert moved[record.RULE] == 'move'
+    assert record.MOVE_FROM not in moved
 
     with replaced(glance.directory(cloud.site, 'reliable')):
         image = member.active(member.start_snapshot())

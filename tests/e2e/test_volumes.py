@@ -259,6 +259,30 @@ def test_store_of_a_volume_backed_snapshot_cannot_be_named(
     volumes.delete(volume_id)
 
 
+def test_image_that_a_volume_was_made_from(
+    run: Run, volumes: Volumes, bases: dict[str, str]
+) -> None:
+    """It stays in Ceph: the volume may be a clone of it."""
+    image_id = bases['fast']
+    volume_id = volumes.create('made', image_id)
+    relocate = 'image', 'relocate', image_id, '--to', 'cheap', '--dry-run'
+
+    found, overruled = (
+        json.loads(run(*relocate, *more, '-f', 'json', user='admin').stdout)
+        for more in ([], ['--even-in-use'])
+    )
+
+    states = [
+        {row['store']: row['state'] for row in f} for f in (found, overruled)
+    ]
+    assert states == [
+        {'cheap': 'to be copied', 'fast': 'kept'},
+        {'cheap': 'to be copied', 'fast': 'to be deleted'},
+    ]
+    assert f'volume {volume_id} was made from it' in found[1]['reason']
+    volumes.delete(volume_id)
+
+
 @pytest.fixture(scope='module')
 def uploads() -> Iterator[table.Table]:
     with table.Table.written(
