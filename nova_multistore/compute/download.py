@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import time
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -15,6 +16,7 @@ from nova import exception as nova_exception
 from oslo_log import log as logging
 
 from nova_multistore import copies
+from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import stores
 
@@ -51,7 +53,7 @@ def download(
         each try
     """
     reading = _Reading(service, context, image_id)
-    before = reading.look()
+    before = reading.look_before()
     at_risk = reading.is_at_risk(before, dst_path)
     if data is None and dst_path is None:
         # The caller reads it.
@@ -103,8 +105,26 @@ class _Reading:
         self._context = context
         self._image_id = image_id
 
+    def look_before(self) -> dict[str, Any] | None:
+        """Return the image, None if Glance does not say soon."""
+        deadline = time.monotonic() + stores.TIMEOUT
+        for _ in range(TRIES):
+            left = deadline - time.monotonic()
+            try:
+                return lookup.show(
+                    self._context, self._image_id, left, self._service._client
+                )
+            except exception.ServiceAway as exc:
+                # The next API server may answer.
+                LOG.debug('Image %s: %s', self._image_id, exc)
+                time.sleep(_PAUSE)
+            except Exception as exc:
+                LOG.debug('Image %s: %s', self._image_id, exc)
+                break
+        return None
+
     def look(self) -> dict[str, Any] | None:
-        """Return the image, None if Glance does not say."""
+        """Return the image after it was read, None if Glance does not say."""
         return lookup.outcome(
             self._context,
             self._service._client,
