@@ -23,7 +23,6 @@ from nova_multistore.glance import readers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from collections.abc import Iterator
 
 CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
@@ -33,10 +32,6 @@ LOG = logging.getLogger(__name__)
 _EXACT = ('cinder', 'file', 'rbd', 's3')
 #: The path after Glance's version negotiation, whatever the client sent.
 PATH = re.compile(r'/v2/stores/([^/]+)/([0-9a-fA-F-]{36})')
-
-
-class OtherLength(Exception):
-    """Raised if data are not as long as was announced."""
 
 
 class Reader:
@@ -117,38 +112,8 @@ class Reader:
                     f"store '{store}' does not say how long the data are, "
                     f'and image {image_id} has no size'
                 )
-        watched = readers.watched(image_id, places[0], data)
         return webob.Response(
-            app_iter=readers.held_back(
-                _exactly(watched, length, image_id, store)
-            ),
+            app_iter=readers.watched(image_id, places[0], data, length),
             content_length=length,
             content_type='application/octet-stream',
         )
-
-
-def _exactly(
-    data: Iterable[bytes], length: int, image_id: str, store: str
-) -> Iterator[bytes]:
-    """Return data; no more than so many bytes, and no fewer.
-
-    :param data: the data
-    :param length: how long they are to be, in bytes
-    :param image_id: the image's UUID
-    :param store: store id
-    :raises OtherLength: while they are read, if they have another length
-    """
-    received = 0
-    for piece in data:
-        received += len(piece)
-        if received > length:
-            break
-        yield piece
-    if received != length:
-        found = 'more' if received > length else f'only {received} bytes'
-        message = (
-            f'Image {image_id} was not read from store {store}: {length} '
-            f'bytes were announced, and the store sent {found}'
-        )
-        LOG.warning('%s', message)
-        raise OtherLength(message)

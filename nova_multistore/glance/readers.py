@@ -1,6 +1,7 @@
 """Reads of a copy that is deleted meanwhile.
 
-Ceph answers reads of a removed image with zeros, and without an error. So the
+Ceph answers reads of a removed image with zeros, and without an error, if the
+image was opened read-only, as glance_store does since 5.4 (2026.1). So the
 last part of what Glance reads is held back until the copy is seen to be still
 there. This covers downloads, and what Glance itself reads: for a copy to
 another store, for a hash, and for its image cache.
@@ -52,8 +53,15 @@ class CopyDeleted(
     """
 
 
+class OtherLength(Exception):
+    """Raised if data are not as long as was announced."""
+
+
 def watched(
-    image_id: str, location: Mapping[str, Any], data: Iterable[bytes]
+    image_id: str,
+    location: Mapping[str, Any],
+    data: Iterable[bytes],
+    length: int | None = None,
 ) -> Iterable[bytes]:
     """Return data, the last part of them only if the copy is still there.
 
@@ -64,18 +72,22 @@ def watched(
     :param image_id: the image's UUID
     :param location: the location of the copy, as Glance's images have it
     :param data: what the store returned
-    :returns: the data; to read them raises :class:`CopyDeleted`
+    :param length: how long they are to be, in bytes; None if that is not
+        looked at
+    :returns: the data; to read them raises :class:`CopyDeleted`, or
+        :class:`OtherLength`
     """
     kind = CONF.enabled_backends.get(_store(location))
-    if kind in _LASTING:
-        return data
     see = functools.partial(_see, image_id, location)
     if kind == 'rbd':
         data = _asking_ceph(data, see)
-    return held_back(
-        data,
-        lambda: see(lambda: _is_in_database(image_id, location)),
-    )
+    if length is not None:
+        data = _exactly(data, length, image_id, _store(location))
+    if kind not in _LASTING:
+        return held_back(
+            data, lambda: see(lambda: _is_in_database(image_id, location))
+        )
+    return data if length is None else held_back(data)
 
 
 def held_back(
@@ -101,6 +113,33 @@ def held_back(
     if held:
         see()
         yield held
+
+
+def _exactly(
+    data: Iterable[bytes], length: int, image_id: str, store: str | None
+) -> Iterator[bytes]:
+    """Return data; no more than so many bytes, and no fewer.
+
+    :param data: the data
+    :param length: how long they are to be, in bytes
+    :param image_id: the image's UUID
+    :param store: store id
+    :raises OtherLength: while they are read, if they have another length
+    """
+    received = 0
+    for piece in data:
+        received += len(piece)
+        if received > length:
+            break
+        yield piece
+    if received != length:
+        found = 'more' if received > length else f'only {received} bytes'
+        message = (
+            f'Image {image_id} was not read from store {store}: {length} '
+            f'bytes were announced, and the store sent {found}'
+        )
+        LOG.warning('%s', message)
+        raise OtherLength(message)
 
 
 def _store(location: Mapping[str, Any]) -> str | None:
