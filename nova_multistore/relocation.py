@@ -27,8 +27,8 @@ SETTLE, PAUSE = 60.0, 0.5
 #: the second one is proven whole, in seconds. Who reads it then, from Ceph
 #: say, would get zeros from its deletion on.
 GRACE = 1800.0
-# What copies are compared by if Glance has no hash of the image.
-_ALGORITHM = 'sha256'
+#: What copies are compared by if Glance has no hash of the image.
+ALGORITHM = 'sha256'
 #: Why copies cannot be compared.
 NO_FILTER = (
     "this glance-api does not have nova-multistore's filter in its pipeline"
@@ -336,7 +336,7 @@ def _compare(
     :raises NotWhole: they are not, or cannot be read
     """
     known = copies.hashes(image)
-    algorithm = next(iter(known), _ALGORITHM)
+    algorithm = next(iter(known), ALGORITHM)
     found: dict[str, str] = {}
     for store in wanted:
         try:

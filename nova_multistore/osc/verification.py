@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 # How many images of a store are tried to see whether it can be read at all.
 _PROBES = 5
-# What copies are compared by if Glance has no hash of the image.
-_ALGORITHM = 'sha256'
 # How much of a hash is shown, in characters.
 _SHOWN = 12
 
@@ -180,7 +178,7 @@ class Verifier:
         if store not in self._catalogue.ids:
             return Finding(State.UNREADABLE, "not one of this Glance's stores")
         algorithm, expected = next(
-            iter(copies.hashes(image).items()), (_ALGORITHM, None)
+            iter(copies.hashes(image).items()), (relocation.ALGORITHM, None)
         )
         digest = hashlib.new(algorithm, usedforsecurity=False)
         size = 0
