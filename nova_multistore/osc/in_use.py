@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nova_multistore.osc.cloud import Cloud
 
 #: How old the answers of Nova and Cinder may be, in seconds.
-FRESH = 60.0
+FRESH = 300.0
 _OPTION = '--even-in-use'
 
 
