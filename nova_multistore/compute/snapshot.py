@@ -87,6 +87,7 @@ def snapshot(
     wanted = copy_to.wanted(operation)
     try:
         with ongoing.enter(image_id) as making:
+            making.server_id = instance.uuid
             facts = gather(
                 context,
                 selection.Facts(
