@@ -107,17 +107,36 @@ def test_image_that_nobody_may_use(glance, image):
         ask(image=image)
 
 
+def refuse():
+    raise nova_exception.ImageNotAuthorized(image_id=IMAGE)
+
+
 def test_without_credentials(store):
     """Nova asks, as the user; a refusal says what to do."""
-
-    def refuse():
-        raise nova_exception.ImageNotAuthorized(image_id=IMAGE)
-
     with pytest.raises(
-        nova_exception.InvalidInput,
+        nova_exception.ImageNotAuthorized,
         match=r'openstack multistore image copy .* --store fast',
     ):
         ask(refuse)
+
+
+@pytest.mark.parametrize(
+    ('host_list', 'left'),
+    [([], {}), (['another'], {'retry': 1}), (None, {'retry': 1})],
+)
+def test_last_host(store, host_list, left):
+    """Nova says why by itself, if it can try no other host."""
+    properties = {'retry': 1}
+
+    with pytest.raises(nova_exception.ImageNotAuthorized):
+        own_copy.build(
+            lambda: ask(refuse),
+            None,
+            filter_properties=properties,
+            host_list=host_list,
+        )
+
+    assert properties == left
 
 
 def test_without_credentials_but_with_rights(store):
