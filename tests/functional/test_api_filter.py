@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import time
+import types
 from unittest import mock
 
 import hypothesis
@@ -796,8 +797,10 @@ class TestNeighbours:
             nova.conf(**{'glance.api_servers': [proxy.url]})
             yield proxy
 
-    def test_unknown_store(self, nova, proxy, act, server):
+    def test_unknown_store(self, nova, proxy, act, server, monkeypatch):
         """Glance is away just when a stranger names one."""
+        # The list counts as old.
+        monkeypatch.setattr(stores, 'REFRESH', 0.0)
         made(nova, act(server, store='reliable'))
         proxy.fail('GET', STORES, cloud_proxy.Answer(503), times=None)
 
@@ -805,6 +808,28 @@ class TestNeighbours:
 
         for store in ('reliable', 'cheap'):
             made(nova, act(server, store=store))
+
+    def test_unknown_store_again_and_again(
+        self, nova, glance, act, server, monkeypatch
+    ):
+        """No worker of nova-api sleeps, and Glance is asked once."""
+
+        def sleep(seconds):
+            pytest.fail(f'a worker sleeps for {seconds} s')
+
+        monkeypatch.setattr(
+            stores,
+            'time',
+            types.SimpleNamespace(monotonic=time.monotonic, sleep=sleep),
+        )
+        monkeypatch.setattr(stores, 'REFRESH', 60.0)
+        glance.forget_requests()
+
+        for store in ('nosuch', 'nosuch', 'other'):
+            assert 'fast' in refused(act(server, store=store), 404)
+
+        asked = [r.path for r in glance.requests()]
+        assert asked.count('/v2/info/stores') == 1
 
     def test_revoked_token(self, nova):
         """Somebody asks again and again with one."""
