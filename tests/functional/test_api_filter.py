@@ -16,6 +16,7 @@ import hypothesis
 from hypothesis import strategies as st
 from nova import context as nova_context
 from nova import policy as nova_policy
+from oslo_log import formatters as log_formatters
 from paste import deploy
 import pytest
 import webob
@@ -232,6 +233,27 @@ def test_decision(nova, act, server):
         'goes to store reliable: the request names it' in line
         for line in nova.log_lines()
     )
+
+
+def test_log(nova, act, server):
+    """The order of a request does not look like the id of a server."""
+    lines = []
+    formatter = log_formatters.ContextFormatter(config=cloud_nova.CONF)
+
+    class Lines(logging.Handler):
+        def emit(self, record):
+            lines.append(formatter.format(record))
+
+    handler = Lines(logging.DEBUG)
+    logging.getLogger().addHandler(handler)
+    try:
+        for action in RULES:
+            made(nova, act(server, action, store='reliable'))
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+    assert any('goes to store reliable' in line for line in lines)
+    assert [line for line in lines if 'multistore_store=' in line] == []
 
 
 def test_backups_rotate(nova, glance, act, server):
@@ -672,7 +694,7 @@ def send(nova, server, monkeypatch):
                 return exc.code
 
         status = api_store.StoreFilter(application)(request.environ, None)
-        assert request.environ['nova.context'].resource_uuid is None
+        assert request.environ['nova.context'].read_only is False
         return status, method.body
 
     return send
