@@ -343,4 +343,5 @@ def filter_factory(
     """
     opts.register_opts(CONF)
     _apply()
+    authorization.prepare()
     return StoreFilter
