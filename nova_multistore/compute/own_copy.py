@@ -7,12 +7,14 @@ of ``[nova_multistore]`` are used, for an image that the user can see and use.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 from typing import TYPE_CHECKING
 from typing import Any
 
 from nova import exception as nova_exception
 import nova.conf
+from oslo_context import context as oslo_context
 from oslo_log import log as logging
 
 from nova_multistore import copies
@@ -22,6 +24,7 @@ from nova_multistore import opts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Iterator
 
     from nova.context import RequestContext
 
@@ -106,10 +109,10 @@ def _denied(image_id: str, store: str) -> nova_exception.ImageNotAuthorized:
     """
     # Nova keeps 255 characters of a fault, and may put 140 before these.
     reason = (
-        f"Image {image_id} is not in '{store}': Glance's policy copy_image "
-        'denies this user the copy. An operator can make it (openstack '
-        f'multistore image copy {image_id} --store {store}), or give '
-        '[nova_multistore] in nova.conf credentials.'
+        f"Image {image_id} needs a copy in '{store}': Glance's policy "
+        'copy_image denies this user that. An operator can make the copy '
+        f'(openstack multistore image copy {image_id} --store {store}), or '
+        'give [nova_multistore] in nova.conf credentials.'
     )
     LOG.warning(reason)
     if last_try := _last_try.get():
@@ -145,11 +148,27 @@ def _copy(image_id: str, store: str) -> copies.Copy:
                 )
 
     LOG.info('Asking Glance to copy image %s to store %s', image_id, store)
-    [found] = copies.copy(
-        lookup.images(lookup.service_context(opts.COPY_GROUP)),
-        image_id,
-        [store],
-        CONF.libvirt.images_rbd_glance_copy_timeout,
-        report,
-    )
+    with _own_context():
+        [found] = copies.copy(
+            lookup.images(lookup.service_context(opts.COPY_GROUP)),
+            image_id,
+            [store],
+            CONF.libvirt.images_rbd_glance_copy_timeout,
+            report,
+        )
     return found
+
+
+@contextlib.contextmanager
+def _own_context() -> Iterator[None]:
+    """Give the thread its own context back afterwards.
+
+    Whoever asks Glance with another context leaves that one in the thread. The
+    lines that Nova logs later would lack the id of the request.
+    """
+    before = oslo_context.get_current()
+    try:
+        yield
+    finally:
+        if before is not None:
+            before.update_store()

@@ -135,8 +135,8 @@ def test_without_credentials(near, image):
     assert near.glance.stores_of(image) == ['cheap']
     fault = near.nova.server(server)['fault']['message']
     assert fault.startswith(
-        f"Image {image} is not in 'fast': Glance's policy copy_image denies "
-        'this user'
+        f"Image {image} needs a copy in 'fast': Glance's policy copy_image "
+        'denies this user'
     )
     near.nova.wait_for_line('or give [nova_multistore] in nova.conf', 30)
     near.nova.delete_server(server)
@@ -187,7 +187,7 @@ def test_without_credentials_on_both_hosts(near, image):
     said = [
         line
         for line in near.nova.log_lines(30)
-        if line.startswith(f'Image {image} is not in')
+        if line.startswith(f'Image {image} needs a copy in')
     ]
     assert len(said) == 2
 

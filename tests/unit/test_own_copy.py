@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 
 from keystoneauth1 import loading
+from nova import context as nova_context
 from nova import exception as nova_exception
+from oslo_context import context as oslo_context
 import pytest
 
 from nova_multistore import copies
@@ -75,6 +77,20 @@ def test_progress(glance, caplog):
         f'Image {IMAGE}, store fast: done',
         f'Image {IMAGE} has a copy in store fast',
     ]
+
+
+def test_context_of_the_thread(glance, context, monkeypatch):
+    """It is the request's, also after the service's was used."""
+    service = nova_context.RequestContext(overwrite=False)
+    monkeypatch.setattr(
+        own_copy.lookup, 'images', lambda _: service.update_store()
+    )
+    context.update_store()
+    glance.append(copies.Copy('fast', copies.State.DONE))
+
+    ask(context=context)
+
+    assert oslo_context.get_current() is context
 
 
 @pytest.mark.parametrize(
