@@ -224,8 +224,7 @@ def main() -> None:
     has_ceph = shutil.which('ceph-mon') and importlib.util.find_spec('rbd')
     what = arguments.what or [
         'uploads',
-        'near',
-        *(['ceph', 'move'] if has_ceph else []),
+        *(['near', 'ceph', 'move'] if has_ceph else []),
         'filter',
         'audit',
         'lists',

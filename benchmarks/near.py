@@ -1,4 +1,4 @@
-"""Servers started from an image in a far store and in a near one."""
+"""Servers started from an image in a far store and in the own Ceph."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import time
 from typing import ClassVar
 
 from benchmarks import become
-from nova_multistore import opts
 from nova_multistore.compute import patch
+from tests.ceph import cloud as ceph_cloud
+from tests.cloud import ceph as cloud_ceph
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
 from tests.cloud import server as cloud_server
@@ -73,20 +74,24 @@ def compare(root: pathlib.Path, pairs: int) -> list[tuple[str, ...]]:
     :param root: a directory for all that it writes
     :returns: rows of the table
     """
-    for name in ('glance', 'nova'):
+    for name in ('ceph', 'glance', 'nova'):
         (root / name).mkdir()
     found: dict[bool, list[tuple[float, int]]] = {False: [], True: []}
     try:
         with (
             cloud_server.Server(_Slow) as far,
+            cloud_ceph.Ceph(
+                root / 'ceph', (ceph_cloud.DISKS, 'images'), size=4 << 30
+            ) as ceph,
             _Glance(
                 root / 'glance',
-                stores={FAR: 'http', NEAR: 'file'},
+                stores={FAR: 'http', NEAR: 'rbd'},
                 default=NEAR,
                 **{
+                    **ceph.store(NEAR, 'images'),
                     'import_filtering_opts.allowed_ports': (
                         f'[{far.url.rpartition(":")[2]}]'
-                    )
+                    ),
                 },
             ) as glance,
         ):
@@ -95,9 +100,21 @@ def compare(root: pathlib.Path, pairs: int) -> list[tuple[str, ...]]:
                 os.urandom(SIZE), [FAR, NEAR], disk_format='raw'
             )
             assert glance.stores_of(image) == [FAR, NEAR]
-            with cloud_nova.Nova(root / 'nova', glance) as nova:
-                opts.register_opts(cloud_nova.CONF)
-                nova.conf(**{'glance.store': NEAR})
+            cloud_nova.register_credentials('service_user')
+            with cloud_nova.Nova(
+                root / 'nova',
+                glance,
+                small_disks=True,
+                **{
+                    'libvirt.images_type': 'rbd',
+                    'libvirt.images_rbd_ceph_conf': str(ceph.configuration),
+                    'libvirt.images_rbd_pool': ceph_cloud.DISKS,
+                    'service_user.send_service_user_token': True,
+                    **cloud_nova.credentials(
+                        'service_user', glance.url, ceph_cloud.SERVICE
+                    ),
+                },
+            ) as nova:
                 for number in range(pairs):
                     for is_patched in (
                         (False, True) if number % 2 else (True, False)
@@ -114,7 +131,7 @@ def compare(root: pathlib.Path, pairs: int) -> list[tuple[str, ...]]:
     ]
     return [
         (
-            f'{SIZE // MIB} MiB in a far and a near store: a start',
+            f'{SIZE // MIB} MiB in a far store and in the own Ceph: a start',
             f'{stock:.2f} s',
             f'{patched:.2f} s',
             f'{patched / stock:.3f}',
@@ -125,7 +142,7 @@ def compare(root: pathlib.Path, pairs: int) -> list[tuple[str, ...]]:
                 *(f'{each} MiB' for each in reads),
                 '-',
             )
-            for name, reads in (('far', far_reads), ('near', near_reads))
+            for name, reads in (('far', far_reads), ('own', near_reads))
         ),
     ]
 

@@ -218,12 +218,14 @@ def catalogue(
     context: RequestContext,
     timeout: float = stores.TIMEOUT,
     stale: stores.Catalogue | None = None,
+    patient: bool = True,
 ) -> stores.Catalogue:
     """Return the stores of the configured Glance.
 
     :param context: whose token is sent if Glance must be asked
     :param timeout: in seconds
     :param stale: a catalogue that proved wrong: ask for a newer one
+    :param patient: as for :meth:`.stores.Cache.get`
     :returns: the catalogue, empty if Glance does not have several stores
     :raises LookupFailed: Glance did not say
     """
@@ -243,7 +245,7 @@ def catalogue(
         return found
 
     try:
-        return _memory.catalogue.get(fetch, timeout, stale)
+        return _memory.catalogue.get(fetch, timeout, stale, patient)
     except Exception as exc:
         raise exception.LookupFailed(
             f"Glance's stores are unknown ({_one_line(exc)})"
@@ -251,13 +253,17 @@ def catalogue(
 
 
 def catalogue_for(
-    context: RequestContext, store: str, timeout: float = stores.TIMEOUT
+    context: RequestContext,
+    store: str,
+    timeout: float = stores.TIMEOUT,
+    patient: bool = True,
 ) -> stores.Catalogue:
     """Return the stores, asked for anew if a certain one is missing.
 
     :param context: whose token is sent if Glance must be asked
     :param store: id of that store
     :param timeout: in seconds
+    :param patient: as for :meth:`.stores.Cache.get`
     :returns: the catalogue, with the store only if Glance has it now
     :raises LookupFailed: Glance did not say
     """
@@ -265,7 +271,7 @@ def catalogue_for(
     found = catalogue(context, timeout)
     if store in found.writable:
         return found
-    return catalogue(context, deadline - time.monotonic(), stale=found)
+    return catalogue(context, deadline - time.monotonic(), found, patient)
 
 
 def _with_places(

@@ -1,8 +1,8 @@
 """The store that a request names, on its way from nova-api to nova-compute.
 
 It travels in a field of the request's context that Nova sends over RPC and
-does not use. Only nova-api's filter writes the field, after all checks; no
-user can.
+that neither Nova nor oslo's libraries use or log: `read_only`. Only nova-api's
+filter writes the field, after all checks; no user can.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ def named(context: RequestContext, store: str) -> Iterator[None]:
     :param context: of the request
     :param store: store id
     """
-    before = context.resource_uuid
-    context.resource_uuid = f'{_PREFIX}{store}'
+    before = context.read_only
+    # Nova copies the context for each cell, and each copy has it. So it may
+    # be no field that oslo.log writes in each line.
+    context.read_only = f'{_PREFIX}{store}'
     try:
         yield
     finally:
-        context.resource_uuid = before
+        context.read_only = before
 
 
 def take(context: RequestContext) -> str | None:
     """Return the store that a request names, and remove it from the context.
 
-    If it stayed there, oslo.log would show it as the id of a server.
-
     :param context: of the request
     :returns: store id, None if the request names none
     """
-    value = context.resource_uuid
+    value = context.read_only
     if not isinstance(value, str) or not value.startswith(_PREFIX):
         return None
-    context.resource_uuid = None
+    context.read_only = False
     return value[len(_PREFIX) :]

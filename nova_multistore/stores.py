@@ -267,6 +267,7 @@ class Cache:
         fetch: Callable[[], Catalogue],
         timeout: float = TIMEOUT,
         stale: Catalogue | None = None,
+        patient: bool = True,
     ) -> Catalogue:
         """Return the catalogue, asking for it if the last one is too old.
 
@@ -277,6 +278,8 @@ class Cache:
         :param timeout: how long to wait for the answer, in seconds
         :param stale: a catalogue in which the caller misses something: get a
             newer one; if it was asked for a moment ago, after a pause
+        :param patient: whether the caller can wait for that pause. If not, a
+            catalogue that was asked for a moment ago is new enough.
         :returns: the catalogue
         :raises LookupFailed: Glance does not answer, now or a moment ago, and
             the last good one is older than an hour or is ``stale``
@@ -288,6 +291,8 @@ class Cache:
             with self._lock:
                 if self._good and self._is_fresh(stale):
                     return self._good
+                if self._good and not patient and self._is_new():
+                    return self._good
                 question, wait = self._question, 0.0
                 own = question is None or not question.serves(stale, before)
                 if question is None:
@@ -298,7 +303,7 @@ class Cache:
                     if wait <= 0:
                         question = self._ask(fetch, stale)
             if wait > 0:
-                if time.monotonic() + wait > deadline:
+                if not patient or time.monotonic() + wait > deadline:
                     raise exception.LookupFailed('it was asked a moment ago')
                 time.sleep(wait)
                 continue
@@ -318,6 +323,9 @@ class Cache:
         settled = self._good and not self._good.unsettled
         limit = FRESH if settled else FAILED
         return self._good is not stale and self._age() < limit
+
+    def _is_new(self) -> bool:
+        return time.monotonic() - self._asked < REFRESH
 
     def _is_kept(self, stale: Catalogue | None) -> bool:
         return self._good is not stale and self._age() < KEPT

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from nova import policy as nova_policy
+from oslo_log import log as logging
 
 from nova_multistore import policies
 
@@ -14,7 +15,21 @@ if TYPE_CHECKING:
 
     from nova_multistore.selection import Operation
 
+LOG = logging.getLogger(__name__)
+
 _lock = threading.Lock()
+
+
+def prepare() -> None:
+    """Register the rules before the first request.
+
+    While they are registered, other requests cannot be checked.
+    """
+    try:
+        _register()
+    except Exception as exc:
+        # Without the filter, nova-api would start, and refuse requests.
+        LOG.warning("Nova's policy cannot be read: %s", exc)
 
 
 def authorize(
@@ -33,9 +48,9 @@ def authorize(
 
 def _register() -> None:
     """Register the rules, as Nova may have made a new enforcer."""
-    nova_policy.init()
-    enforcer = nova_policy._ENFORCER
     with _lock:
+        nova_policy.init()
+        enforcer = nova_policy._ENFORCER
         for rule in policies.list_rules():
             if rule.name not in enforcer.registered_rules:
                 enforcer.register_default(rule)

@@ -267,7 +267,9 @@ def _look_up(context: Any, store: str) -> None:
     :raises StoreRefused: it does not
     :raises LookupFailed: Glance did not say
     """
-    lookup.catalogue_for(context, store).check_writable(store)
+    # Few workers serve all users: none of them sleeps for one.
+    found = lookup.catalogue_for(context, store, patient=False)
+    found.check_writable(store)
 
 
 def _said(error: exception.StoreRefused) -> str:
@@ -341,4 +343,5 @@ def filter_factory(
     """
     opts.register_opts(CONF)
     _apply()
+    authorization.prepare()
     return StoreFilter

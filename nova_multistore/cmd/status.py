@@ -260,8 +260,8 @@ class Checks(upgradecheck.UpgradeCommands):
         if not near.has_near_store():
             return Result(
                 Code.SUCCESS,
-                'This compute has no store of its own: Glance chooses the '
-                'store that an image is read from.',
+                'This compute has no Ceph store of its own: Glance chooses '
+                'the store that an image is read from.',
             )
         if not near.can_prefer():
             return Result(

@@ -16,6 +16,7 @@ from oslo_log import log as logging
 from nova_multistore import copies
 from nova_multistore import lookup
 from nova_multistore import stores
+from nova_multistore.compute import guest
 from nova_multistore.compute import ongoing
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def add_location(
 
     :returns: the image, as glanceclient returns it
     :raises nova.exception.ImageUnacceptable: Glance does not take the clone;
-        Nova is to make a full copy
+        Nova is to make a full copy, and the guest is as it has to be for that
+    :raises Exception: the guest cannot be suspended for that
     """
     snapshot = ongoing.get(image_id)
     if snapshot is None:
@@ -74,6 +76,7 @@ def add_location(
         image = _register(proceed, registration)
     except nova_exception.ImageUnacceptable as exc:
         snapshot.differences.append(f'no direct snapshot: {exc}')
+        guest.put_to_rest(snapshot)
         raise
     registration.check(image)
     return image

@@ -13,7 +13,7 @@ from typing import Any
 
 import glanceclient.exc
 from glanceclient.v2 import images as glanceclient_images
-import nova.conf
+from nova import exception as nova_exception
 from oslo_log import log as logging
 
 from nova_multistore import lookup
@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 
     from nova.context import RequestContext
 
-CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-# How Glance refuses the preference: its policy download_from_store, a store
-# that this API server does not have, or a single store.
-_REFUSED = (glanceclient.exc.HTTPBadRequest, glanceclient.exc.HTTPForbidden)
+# Whatever Glance says against a download with a preference, it may not say
+# against one without: its policy download_from_store refuses, this API server
+# does not have the store, or the user's quota is full. Glance checks the quota
+# when it puts the locations in another order, and answers 500. Nova's own
+# error is for the answer 503.
+_REFUSED = (
+    glanceclient.exc.HTTPException,
+    nova_exception.GlanceConnectionFailed,
+)
 
 
 def download(
@@ -65,8 +70,7 @@ def download(
 def nearest(context: RequestContext, image_id: str) -> str | None:
     """Return the store from which to download an image.
 
-    It is this compute's own Ceph store, or the store that ``[glance] store``
-    names, if the image is there.
+    It is this compute's own Ceph store, if the image is there.
 
     :param context: whose token is sent
     :param image_id: the image's UUID
@@ -86,15 +90,17 @@ def nearest(context: RequestContext, image_id: str) -> str | None:
     catalogue = facts.catalogue
     if catalogue is None or len(stores) < 2:
         return None
-    for store in (facts.own_store, CONF.glance.store):
-        if store in stores and store in catalogue.ids:
-            return str(store)
-    return None
+    store = facts.own_store
+    return store if store in stores and store in catalogue.ids else None
 
 
 def has_near_store() -> bool:
-    """Tell whether there may be a store that is near to this compute."""
-    return lookup.disks_in_ceph() or bool(CONF.glance.store)
+    """Tell whether there may be a store that is near to this compute.
+
+    That is its own Ceph store alone. ``[glance] store`` says where snapshots
+    go, which may be a far archive.
+    """
+    return lookup.disks_in_ceph()
 
 
 def can_prefer() -> bool:

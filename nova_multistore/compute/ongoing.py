@@ -26,6 +26,11 @@ class Snapshot:
     properties: dict[str, str] = dataclasses.field(default_factory=dict)
     #: Where the snapshot goes. Nothing uses it before it is decided.
     selection: Selection = UNDECIDED
+    #: UUID of the server; None until it is decided where the snapshot goes.
+    server_id: str | None = None
+    #: Suspends the guest again, if Nova suspended it for the snapshot and has
+    #: resumed it.
+    suspend_again: Callable[[], object] | None = None
     #: How the snapshot came to be another than was decided, in words.
     differences: list[str] = dataclasses.field(default_factory=list)
     #: Whether Glance was given the location of a clone that was deleted
@@ -60,6 +65,19 @@ def get(image_id: str) -> Snapshot | None:
         that nova-compute uploads for another reason
     """
     return _snapshots.get(image_id)
+
+
+def of_server(server_id: str) -> Snapshot | None:
+    """Return the snapshot of a server that is being made.
+
+    Nova makes one of a server at a time.
+
+    :param server_id: the server's UUID
+    """
+    for snapshot in tuple(_snapshots.values()):
+        if snapshot.server_id == server_id:
+            return snapshot
+    return None
 
 
 @contextlib.contextmanager

@@ -7,11 +7,14 @@ of ``[nova_multistore]`` are used, for an image that the user can see and use.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 from typing import TYPE_CHECKING
 from typing import Any
 
 from nova import exception as nova_exception
 import nova.conf
+from oslo_context import context as oslo_context
 from oslo_log import log as logging
 
 from nova_multistore import copies
@@ -21,11 +24,38 @@ from nova_multistore import opts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Iterator
 
     from nova.context import RequestContext
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
+
+# How Nova goes on if it cannot start a server here; None if it can try another
+# host. Of this, `retry` has it ask for another one.
+_last_try: contextvars.ContextVar[dict[str, Any] | None] = (
+    contextvars.ContextVar('last_try', default=None)
+)
+
+
+def build(
+    proceed: Callable[..., Any],
+    _manager: Any,
+    /,
+    filter_properties: dict[str, Any] | None = None,
+    host_list: list[Any] | None = None,
+    **_rest: Any,
+) -> Any:
+    """Build a server, and keep in mind whether this is the last host for it.
+
+    Wraps ``nova.compute.manager.ComputeManager._do_build_and_run_instance``.
+    """
+    is_last = host_list is not None and not host_list
+    token = _last_try.set(filter_properties if is_last else None)
+    try:
+        return proceed()
+    finally:
+        _last_try.reset(token)
 
 
 def copy_to_store(
@@ -42,8 +72,9 @@ def copy_to_store(
 
     :raises nova.exception.ImageUnacceptable: there is no copy; Nova then
         downloads the image, unless it is told never to
-    :raises nova.exception.InvalidInput: there are no credentials, and the user
-        may not copy images; Nova shows the user why, and tries no other host
+    :raises nova.exception.ImageNotAuthorized: there are no credentials, and
+        the user may not copy images; Nova then tries another host, which may
+        have the image
     """
     image_id = image_meta['id']
     store = CONF.libvirt.images_rbd_glance_store_name
@@ -51,14 +82,7 @@ def copy_to_store(
         try:
             return proceed()
         except nova_exception.ImageNotAuthorized as exc:
-            raise nova_exception.InvalidInput(
-                # Nova keeps 255 characters, and puts 65 before these.
-                f"Image {image_id} has to be copied to store '{store}' first, "
-                "which Glance's policy copy_image denies this user. Ask an "
-                'operator to copy it (openstack multistore image copy '
-                f'{image_id} --store {store}), or to give [nova_multistore] '
-                'in nova.conf credentials.'
-            ) from exc
+            raise _denied(image_id, store) from exc
     if image_meta.get('status') != 'active':
         raise nova_exception.ImageUnacceptable(
             image_id=image_id, reason=f'it is {image_meta.get("status")}'
@@ -76,6 +100,26 @@ def copy_to_store(
         )
     LOG.info('Image %s has a copy in store %s', image_id, store)
     return None
+
+
+def _denied(image_id: str, store: str) -> nova_exception.ImageNotAuthorized:
+    """Return the error for a user who may not copy images.
+
+    It is the one that stock Nova raises, so that Nova goes on as it does.
+    """
+    # Nova keeps 255 characters of a fault, and may put 140 before these.
+    reason = (
+        f"Image {image_id} needs a copy in '{store}': Glance's policy "
+        'copy_image denies this user that. An operator can make the copy '
+        f'(openstack multistore image copy {image_id} --store {store}), or '
+        'give [nova_multistore] in nova.conf credentials.'
+    )
+    LOG.warning(reason)
+    if last_try := _last_try.get():
+        # Where there is no host left, nova-conductor would say only that in
+        # the server's fault. Without this, nova-compute gives the reason.
+        last_try.pop('retry', None)
+    return nova_exception.ImageNotAuthorized(reason)
 
 
 def _copy(image_id: str, store: str) -> copies.Copy:
@@ -104,11 +148,27 @@ def _copy(image_id: str, store: str) -> copies.Copy:
                 )
 
     LOG.info('Asking Glance to copy image %s to store %s', image_id, store)
-    [found] = copies.copy(
-        lookup.images(lookup.service_context(opts.COPY_GROUP)),
-        image_id,
-        [store],
-        CONF.libvirt.images_rbd_glance_copy_timeout,
-        report,
-    )
+    with _own_context():
+        [found] = copies.copy(
+            lookup.images(lookup.service_context(opts.COPY_GROUP)),
+            image_id,
+            [store],
+            CONF.libvirt.images_rbd_glance_copy_timeout,
+            report,
+        )
     return found
+
+
+@contextlib.contextmanager
+def _own_context() -> Iterator[None]:
+    """Give the thread its own context back afterwards.
+
+    Whoever asks Glance with another context leaves that one in the thread. The
+    lines that Nova logs later would lack the id of the request.
+    """
+    before = oslo_context.get_current()
+    try:
+        yield
+    finally:
+        if before is not None:
+            before.update_store()

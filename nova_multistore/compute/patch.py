@@ -19,6 +19,7 @@ from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore.compute import ceph
 from nova_multistore.compute import download
+from nova_multistore.compute import guest
 from nova_multistore.compute import location
 from nova_multistore.compute import own_copy
 from nova_multistore.compute import ping
@@ -91,6 +92,28 @@ _SEAMS = (
         'ComputeManager._snapshot_instance',
         ('self', 'context', 'image_id', 'instance', 'expected_task_state'),
         snapshot.snapshot_instance,
+    ),
+    Seam(
+        'nova.compute.manager',
+        'ComputeManager._do_build_and_run_instance',
+        (
+            'self',
+            'context',
+            'instance',
+            'image',
+            'request_spec',
+            'filter_properties',
+            'admin_password',
+            'injected_files',
+            'requested_networks',
+            'security_groups',
+            'block_device_mapping',
+            'node',
+            'limits',
+            'host_list',
+            'accel_uuids',
+        ),
+        own_copy.build,
     ),
     Seam(
         'nova.image.glance',
@@ -199,6 +222,30 @@ _CEPH_SEAMS = (
         ('self', 'driver', 'name', 'pool', 'snapshot', 'read_only'),
     ),
     Seam('nova.storage.rbd_utils', 'RBDDriver.parse_url', ('self', 'url')),
+    Seam(
+        'nova.virt.libvirt.driver',
+        'LibvirtDriver._resume_guest_after_snapshot',
+        (
+            'self',
+            'context',
+            'live_snapshot',
+            'original_power_state',
+            'instance',
+            'guest',
+        ),
+        guest.resume_after_snapshot,
+    ),
+    Seam(
+        'nova.virt.libvirt.driver',
+        'LibvirtDriver._suspend_guest_for_snapshot',
+        (
+            'self',
+            'context',
+            'live_snapshot',
+            'current_power_state',
+            'instance',
+        ),
+    ),
     Seam('nova.virt.libvirt.host', 'Host.get_guest', ('self', 'instance')),
     Seam('nova.virt.libvirt.utils', 'find_disk', ('guest',)),
     Seam('nova.virt.libvirt.utils', 'get_disk_type_from_path', ('path',)),

@@ -87,6 +87,7 @@ def snapshot(
     wanted = copy_to.wanted(operation)
     try:
         with ongoing.enter(image_id) as making:
+            making.server_id = instance.uuid
             facts = gather(
                 context,
                 selection.Facts(
@@ -226,9 +227,13 @@ def gather(
         facts = dataclasses.replace(facts, catalogue=catalogue)
         if catalogue.stores and _needs_image(facts, catalogue, in_ceph):
             image = lookup.base_image(context, facts.base_image_ref, left())
-            facts = dataclasses.replace(
-                facts, base_stores=stores.of_image(image)
-            )
+            found = stores.of_image(image)
+            if not found and image.get('status') == 'deactivated':
+                raise exception.LookupFailed(
+                    'the base image is deactivated, and Glance does not show '
+                    'its stores'
+                )
+            facts = dataclasses.replace(facts, base_stores=found)
     except exception.LookupFailed as exc:
         facts = dataclasses.replace(facts, unknown=str(exc))
     if in_ceph:

@@ -130,8 +130,8 @@ def how(
         return f'copied to {site.ceph} first', f'it is not in {site.ceph}'
     else:
         reason = f'it is not in {site.ceph}' if site.ceph else ''
-    for near in (site.ceph, site.store):
-        if near in [store.id for store in within]:
-            return f'download from {near}', reason
+    if site.ceph in [store.id for store in within]:
+        return f'download from {site.ceph}', reason
+    # Glance goes by the weights of its stores, nova-compute has no say.
     first = max(within, key=lambda store: store.weight or 0)
     return f'download from {first.id}', reason

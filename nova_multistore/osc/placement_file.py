@@ -105,7 +105,7 @@ class Site:
     name: str
     #: Id of the store that is in the same Ceph cluster as the disks.
     ceph: str | None
-    #: Id of the store that ``[glance] store`` names.
+    #: Id of the store that ``[glance] store`` names, for snapshots.
     store: str | None
     #: Ids of the stores that the Glance of the site has; empty for all.
     stores: tuple[str, ...]

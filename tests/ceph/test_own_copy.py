@@ -6,6 +6,8 @@ import hashlib
 import os
 import subprocess
 
+from nova import exception as nova_exception
+from nova.virt.libvirt import imagebackend
 import pytest
 
 from nova_multistore import opts
@@ -132,9 +134,62 @@ def test_without_credentials(near, image):
     assert near.nova.server(server)['status'] == 'ERROR'
     assert near.glance.stores_of(image) == ['cheap']
     fault = near.nova.server(server)['fault']['message']
-    assert fault.startswith(f'Build of instance {server} aborted: Image ')
-    assert "Glance's policy copy_image denies this user" in fault
+    assert fault.startswith(
+        f"Image {image} needs a copy in 'fast': Glance's policy copy_image "
+        'denies this user'
+    )
+    near.nova.wait_for_line('or give [nova_multistore] in nova.conf', 30)
     near.nova.delete_server(server)
+
+
+@pytest.fixture
+def refusals(near, monkeypatch):
+    """The hosts on which Glance refuses to copy an image.
+
+    After the first refusal, nova.conf has no store in Ceph: so it is on the
+    next host.
+    """
+    hosts = []
+    original = imagebackend.IMAGE_API.copy_image_to_store
+
+    def copy(*args, **kwargs):
+        try:
+            return original(*args, **kwargs)
+        except nova_exception.ImageNotAuthorized:
+            hosts.append(len(hosts))
+            near.nova.conf(**{'libvirt.images_rbd_glance_store_name': ''})
+            raise
+
+    monkeypatch.setattr(imagebackend.IMAGE_API, 'copy_image_to_store', copy)
+    return hosts
+
+
+def test_without_credentials_on_one_of_two_hosts(near, image, refusals):
+    """Nova tries the other, which downloads the image."""
+    with near.nova.second_compute():
+        [server] = started(near, image)
+
+        near.nova.delete_server(server)
+    assert len(refusals) == 1
+    near.nova.wait_for_line('copy_image denies this user', 30)
+
+
+def test_without_credentials_on_both_hosts(near, image):
+    """The last one says why."""
+    with near.nova.second_compute():
+        server = near.nova.create_server(image, wait=False)
+        with pytest.raises(cloud_nova.NovaFailed):
+            near.nova.wait(server, 'ACTIVE')
+        fault = near.nova.server(server)['fault']['message']
+        near.nova.delete_server(server)
+
+    assert 'copy_image denies this user' in fault
+    said = [
+        line
+        for line in near.nova.log_lines(30)
+        if line.startswith(f'Image {image} needs a copy in')
+    ]
+    assert len(said) == 2
 
 
 def test_image_of_somebody_else(privileged):

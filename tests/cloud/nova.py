@@ -257,6 +257,24 @@ class Nova(fixtures.Fixture):
         self.before_compute()
         self._case.start_compute(HOST, cell_name=cell, connection=connection)
 
+    @contextlib.contextmanager
+    def second_compute(self, host: str = 'compute2') -> Iterator[str]:
+        """Have another nova-compute for a while; they share `nova.conf`.
+
+        :returns: its host
+        """
+        self._case.start_compute(host)
+        admin = self._case.admin_api
+        [service] = admin.get_services(host=host, binary='nova-compute')
+        admin.put_service(service['id'], {'status': 'enabled'})
+        try:
+            yield host
+        finally:
+            # Else the scheduler takes it until it counts as down.
+            admin.put_service(service['id'], {'status': 'disabled'})
+            self._case.computes.pop(host).stop()
+            del self._case.compute_rp_uuids[host]
+
     @property
     def driver(self) -> Any:
         """What `nova.virt.driver.load_compute_driver` gave nova-compute."""

@@ -9,12 +9,14 @@ import logging
 import os
 import threading
 import time
+import types
 from unittest import mock
 
 import hypothesis
 from hypothesis import strategies as st
 from nova import context as nova_context
 from nova import policy as nova_policy
+from oslo_log import formatters as log_formatters
 from paste import deploy
 import pytest
 import webob
@@ -231,6 +233,27 @@ def test_decision(nova, act, server):
         'goes to store reliable: the request names it' in line
         for line in nova.log_lines()
     )
+
+
+def test_log(nova, act, server):
+    """The order of a request does not look like the id of a server."""
+    lines = []
+    formatter = log_formatters.ContextFormatter(config=cloud_nova.CONF)
+
+    class Lines(logging.Handler):
+        def emit(self, record):
+            lines.append(formatter.format(record))
+
+    handler = Lines(logging.DEBUG)
+    logging.getLogger().addHandler(handler)
+    try:
+        for action in RULES:
+            made(nova, act(server, action, store='reliable'))
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+    assert any('goes to store reliable' in line for line in lines)
+    assert [line for line in lines if 'multistore_store=' in line] == []
 
 
 def test_backups_rotate(nova, glance, act, server):
@@ -671,7 +694,7 @@ def send(nova, server, monkeypatch):
                 return exc.code
 
         status = api_store.StoreFilter(application)(request.environ, None)
-        assert request.environ['nova.context'].resource_uuid is None
+        assert request.environ['nova.context'].read_only is False
         return status, method.body
 
     return send
@@ -796,8 +819,10 @@ class TestNeighbours:
             nova.conf(**{'glance.api_servers': [proxy.url]})
             yield proxy
 
-    def test_unknown_store(self, nova, proxy, act, server):
+    def test_unknown_store(self, nova, proxy, act, server, monkeypatch):
         """Glance is away just when a stranger names one."""
+        # The list counts as old.
+        monkeypatch.setattr(stores, 'REFRESH', 0.0)
         made(nova, act(server, store='reliable'))
         proxy.fail('GET', STORES, cloud_proxy.Answer(503), times=None)
 
@@ -805,6 +830,28 @@ class TestNeighbours:
 
         for store in ('reliable', 'cheap'):
             made(nova, act(server, store=store))
+
+    def test_unknown_store_again_and_again(
+        self, nova, glance, act, server, monkeypatch
+    ):
+        """No worker of nova-api sleeps, and Glance is asked once."""
+
+        def sleep(seconds):
+            pytest.fail(f'a worker sleeps for {seconds} s')
+
+        monkeypatch.setattr(
+            stores,
+            'time',
+            types.SimpleNamespace(monotonic=time.monotonic, sleep=sleep),
+        )
+        monkeypatch.setattr(stores, 'REFRESH', 60.0)
+        glance.forget_requests()
+
+        for store in ('nosuch', 'nosuch', 'other'):
+            assert 'fast' in refused(act(server, store=store), 404)
+
+        asked = [r.path for r in glance.requests()]
+        assert asked.count('/v2/info/stores') == 1
 
     def test_revoked_token(self, nova):
         """Somebody asks again and again with one."""

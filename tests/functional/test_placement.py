@@ -436,7 +436,14 @@ def test_check(glance, used, check):
         ('used', 'shop'): ('download from dcn1', ''),
     }
     glance.copy_image(golden, ['dcn1'])
-    assert check(CHECKED).code == 0
+    result = check(CHECKED)
+    assert result.code == 0
+    # Where snapshots go has no part in it: Glance reads its first copy.
+    assert [
+        row['start']
+        for row in result.rows
+        if (row['name'], row['site']) == ('golden', 'branch')
+    ] == ['download from dcn0']
 
 
 def test_check_without_sites(glance, check):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 
 from keystoneauth1 import loading
+from nova import context as nova_context
 from nova import exception as nova_exception
+from oslo_context import context as oslo_context
 import pytest
 
 from nova_multistore import copies
@@ -77,6 +79,20 @@ def test_progress(glance, caplog):
     ]
 
 
+def test_context_of_the_thread(glance, context, monkeypatch):
+    """It is the request's, also after the service's was used."""
+    service = nova_context.RequestContext(overwrite=False)
+    monkeypatch.setattr(
+        own_copy.lookup, 'images', lambda _: service.update_store()
+    )
+    context.update_store()
+    glance.append(copies.Copy('fast', copies.State.DONE))
+
+    ask(context=context)
+
+    assert oslo_context.get_current() is context
+
+
 @pytest.mark.parametrize(
     ('end', 'words'),
     [
@@ -107,17 +123,36 @@ def test_image_that_nobody_may_use(glance, image):
         ask(image=image)
 
 
+def refuse():
+    raise nova_exception.ImageNotAuthorized(image_id=IMAGE)
+
+
 def test_without_credentials(store):
     """Nova asks, as the user; a refusal says what to do."""
-
-    def refuse():
-        raise nova_exception.ImageNotAuthorized(image_id=IMAGE)
-
     with pytest.raises(
-        nova_exception.InvalidInput,
+        nova_exception.ImageNotAuthorized,
         match=r'openstack multistore image copy .* --store fast',
     ):
         ask(refuse)
+
+
+@pytest.mark.parametrize(
+    ('host_list', 'left'),
+    [([], {}), (['another'], {'retry': 1}), (None, {'retry': 1})],
+)
+def test_last_host(store, host_list, left):
+    """Nova says why by itself, if it can try no other host."""
+    properties = {'retry': 1}
+
+    with pytest.raises(nova_exception.ImageNotAuthorized):
+        own_copy.build(
+            lambda: ask(refuse),
+            None,
+            filter_properties=properties,
+            host_list=host_list,
+        )
+
+    assert properties == left
 
 
 def test_without_credentials_but_with_rights(store):

@@ -11,6 +11,7 @@ import yaml
 
 from nova_multistore import policies
 from nova_multistore.api import authorization
+from nova_multistore.api import store
 from nova_multistore.selection import Operation
 
 SNAPSHOT = 'os_compute_api:servers:create_image'
@@ -48,6 +49,30 @@ def allowed(context):
         return found
 
     return allowed
+
+
+def test_before_the_first_request(rules, context, monkeypatch):
+    """Nothing is registered while other requests are checked."""
+    rules()
+    context.roles = ['member']
+    store.filter_factory({})
+
+    def register(*_arguments):
+        pytest.fail('a rule is registered during a request')
+
+    monkeypatch.setattr(nova_policy._ENFORCER, 'register_default', register)
+    for operation in ACTIONS:
+        authorization.authorize(context, operation, context.project_id)
+
+
+def test_file_that_cannot_be_read(rules, conf, tmp_path, caplog):
+    """nova-api starts, as without the filter."""
+    rules()
+    (tmp_path / 'policy.yaml').write_text('{')
+
+    store.filter_factory({})
+
+    assert 'policy' in caplog.text
 
 
 def test_entry_point():

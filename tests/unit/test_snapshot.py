@@ -228,6 +228,11 @@ def test_one_store(take, glance, own_requests):
         (stub.Answer(200, b'nothing'), 'the base image could not be'),
         (stub.Answer(200, {'stores': [1]}), 'the base image could not be'),
         (stub.Answer(200, {}), 'the base image is in no store'),
+        (
+            stub.Answer(200, {'status': 'deactivated'}),
+            'the base image is deactivated, and Glance does not show its '
+            'stores',
+        ),
     ],
 )
 def test_base_image_that_cannot_tell(take, glance, base, answer, reason):

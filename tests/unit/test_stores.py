@@ -281,6 +281,41 @@ def test_missing_store_is_asked_for_now_and_then(clock, answer):
         cache.get(fetch, stale=TWO, timeout=1)
 
 
+def test_impatient_caller_never_sleeps(clock):
+    """A list that was asked for a moment ago is new enough to refuse."""
+    fetch = Fetches(ONE, ONE, TWO)
+    cache = stores.Cache()
+    begin, stale = clock.now, cache.get(fetch)
+
+    for _ in range(3):
+        assert cache.get(fetch, stale=stale, patient=False) is ONE
+    assert (fetch.count, clock.now) == (1, begin)
+
+    clock.now += 3
+    for _ in range(3):
+        assert cache.get(fetch, stale=stale, patient=False) is ONE
+    assert (fetch.count, clock.now) == (2, begin + 3)
+    clock.now += 3
+    assert cache.get(fetch, stale=stale, patient=False) is TWO
+
+
+def test_impatient_caller_after_a_failure(clock):
+    """It is refused at once, and the others have what is kept."""
+    fetch = Fetches(ONE, AWAY, TWO)
+    cache = stores.Cache()
+    stale = cache.get(fetch)
+    clock.now += 3
+    begin = clock.now
+
+    for _ in range(2):
+        with pytest.raises(exception.LookupFailed):
+            cache.get(fetch, stale=stale, patient=False)
+    assert (fetch.count, clock.now) == (2, begin)
+    assert cache.get(fetch) is ONE
+    clock.now += 3
+    assert cache.get(fetch, stale=stale, patient=False) is TWO
+
+
 def test_waiting_caller_asks_with_its_own_token():
     """Another one's may have expired."""
     cache, asked, go = stores.Cache(), threading.Event(), threading.Event()
