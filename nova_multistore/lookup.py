@@ -6,11 +6,15 @@ have. What was learned is kept for the whole process.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools
+import random
 import time
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import Generic
+from typing import TypeVar
 
 from keystoneauth1 import adapter as ks_adapter
 from keystoneauth1 import exceptions as auth_exceptions
@@ -33,7 +37,14 @@ if TYPE_CHECKING:
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
+T = TypeVar('T')
 
+#: How often an API server is asked, if its answers are of no use.
+ROUNDS = 4
+#: The pause before the second round, in seconds; it doubles each time.
+PAUSE = 0.25
+#: How long Glance is asked if it did not answer a moment ago, in seconds.
+SHORT = 2.0
 #: Statuses of an image that was deleted; :func:`outcome` returns the first of
 #: them for one that is not there.
 GONE = ('deleted', 'pending_delete')
@@ -41,6 +52,8 @@ GONE = ('deleted', 'pending_delete')
 _LONGEST_PAUSE = 1.0
 # Statuses of answers that are due to the credentials of the caller.
 _DENIED = (401, 403)
+# Statuses of refusals that may pass: Glance, or a proxy, is too busy.
+_BUSY = (408, 425, 429)
 # Answers to a question for places which the next question gets, too: 403 by
 # policy, 404 by a Glance that does not know the question yet.
 _PLACES_DENIED = (403, 404)
@@ -50,9 +63,14 @@ class _Memory:
     """What is known of Glance, and of the disks for which it is asked."""
 
     def __init__(self, disks_in_ceph: bool = False) -> None:
-        self.catalogue = stores.Cache()
-        #: Until when no base image is looked up, on the monotonic clock.
+        # Without a catalogue, each snapshot asks, if only for a short time:
+        # it would go to the wrong store.
+        self.catalogue = stores.Cache(failed=0.0)
+        #: Until when Glance is asked for a short time only, on the monotonic
+        #: clock.
         self.silent_until = 0.0
+        #: When API servers gave no answer, on the monotonic clock, by URL.
+        self.troubles: dict[str | None, float] = {}
         #: Whether a disk was found in Ceph, whatever ``nova.conf`` says of
         #: new ones.
         self.disks_in_ceph = disks_in_ceph
@@ -83,15 +101,57 @@ def found_disk_in_ceph() -> None:
         _memory = _Memory(disks_in_ceph=True)
 
 
+def servers(
+    client: glance.GlanceClientWrapper | None = None,
+) -> list[str | None]:
+    """Return the API servers, in the order in which to ask them.
+
+    First comes the one that answered Nova's client last, then the others at
+    random, and those that gave no answer a moment ago come last. Nova's own
+    client takes the next server at each call, so whoever uses that for a
+    question takes the turn of the upload that follows. Nova also shuffles the
+    list of ``nova.conf`` itself, so this is a copy.
+
+    :param client: Nova's client, if there is one
+    :returns: their URLs; None alone where there is nothing to choose
+    """
+    configured = CONF.glance.api_servers
+    if not configured or (client and client.client):
+        return [None]
+    last = getattr(client, 'api_server', None)
+    recent = time.monotonic() - stores.FAILED
+    troubles = dict(_memory.troubles)
+
+    def place(server: str) -> tuple[float, bool]:
+        since = troubles.get(server, 0.0)
+        return (since if since > recent else 0.0, server != last)
+
+    return sorted(random.sample(configured, len(configured)), key=place)
+
+
+def in_trouble(server: str | None) -> None:
+    """Note that an API server gave no answer: others come first for a while.
+
+    :param server: its URL, as :func:`servers` returns it
+    """
+    _memory.troubles[server] = time.monotonic()
+
+
 def connect(
-    client: glance.GlanceClientWrapper, context: RequestContext
+    client: glance.GlanceClientWrapper,
+    context: RequestContext,
+    server: str | None = None,
 ) -> Any:
-    """Return the glanceclient for one request, to the next API server.
+    """Return the glanceclient for one request.
 
     :param client: Nova's client
     :param context: whose token is sent
+    :param server: URL of the API server, None for the one that Nova's client
+        goes to
     """
-    return client.client or client._create_onetime_client(context, 2)
+    if client.client or server is None:
+        return client.client or client._create_onetime_client(context, 2)
+    return glance.GlanceClientWrapper(context, endpoint=server).client
 
 
 def adapter(
@@ -108,10 +168,13 @@ def adapter(
     :param context: whose token is sent
     :param timeout: how long Keystone may take to answer, in seconds
     :param client: Nova's client, if it was made for a certain server
-    :param server: URL of the API server, None for the next one
+    :param server: URL of the API server, None for the first of
+        :func:`servers`
     """
     context.update_store()
-    http = connect(client or glance.GlanceClientWrapper(), context).http_client
+    server = server or servers(client)[0]
+    client = client or glance.GlanceClientWrapper()
+    http = connect(client, context, server).http_client
     # Nova's own session waits for Keystone without a limit. This one shares
     # its connections.
     session = ks_session.Session(
@@ -129,6 +192,62 @@ def adapter(
     )
 
 
+class _Server(image_api.Images):
+    """The image API of one API server; what has become of it is noted."""
+
+    def __init__(
+        self,
+        context: RequestContext,
+        timeout: float,
+        client: glance.GlanceClientWrapper | None,
+        server: str | None,
+    ) -> None:
+        super().__init__(
+            functools.partial(adapter, context, timeout, client, server),
+            timeout,
+        )
+        self._server = server
+
+    def _request(self, method: str, path: str, **how: Any) -> Any:
+        try:
+            answer = super()._request(method, path, **how)
+        except exception.ServiceAway as exc:
+            if exc.status is None:
+                in_trouble(self._server)
+            raise
+        _memory.troubles.pop(self._server, None)
+        return answer
+
+
+class _Servers(image_api.Images):
+    """The image API of all API servers: what one cannot say, the next may.
+
+    A request that changes something is sent once. Its answer may be lost.
+    """
+
+    def __init__(
+        self,
+        context: RequestContext,
+        timeout: float,
+        client: glance.GlanceClientWrapper | None,
+    ) -> None:
+        super().__init__(
+            functools.partial(adapter, context, timeout, client), timeout
+        )
+        self._client = client
+        self._server = functools.partial(_Server, context, timeout, client)
+
+    def _request(self, method: str, path: str, **how: Any) -> Any:
+        first, *others = servers(self._client)
+        order = [first, *others] if method == 'GET' else [first]
+        for server in order[:-1]:
+            try:
+                return self._server(server)._request(method, path, **how)
+            except exception.ServiceAway as exc:
+                LOG.debug('%s: %s', server, exc)
+        return self._server(order[-1])._request(method, path, **how)
+
+
 def images(
     context: RequestContext,
     timeout: float = stores.TIMEOUT,
@@ -141,11 +260,148 @@ def images(
     :param timeout: how long Glance may take to answer, in seconds, and how
         long Keystone may
     :param client: as for :func:`adapter`
-    :param server: as for :func:`adapter`
+    :param server: URL of the only API server to ask; None for all of them
     """
-    return image_api.Images(
-        functools.partial(adapter, context, timeout, client, server), timeout
+    if server is not None:
+        return _Server(context, timeout, client, server)
+    return _Servers(context, timeout, client)
+
+
+class _Asking(Generic[T]):
+    """A question that goes to one API server after the other.
+
+    Each is asked in a thread of its own, as what it waits for may hang. One
+    that is silent is waited for while the next one is asked.
+
+    :param ask: asks the image API of one server
+    :param timeout: for all of it, in seconds
+    """
+
+    def __init__(
+        self,
+        context: RequestContext,
+        ask: Callable[[image_api.Images], T],
+        timeout: float,
+        client: glance.GlanceClientWrapper | None,
+    ) -> None:
+        self._context = context
+        self._ask = ask
+        self._client = client
+        self._deadline = time.monotonic() + timeout
+        self._silent: dict[concurrent.futures.Future[T], str | None] = {}
+        self._error: Exception | None = None
+
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def answer(self, rounds: int) -> T:
+        """Return the first answer that is of use.
+
+        :param rounds: how often each server is asked at most
+        :raises LookupFailed: there is none in that time
+        :raises Exception: what a server answers, if others would, too
+        """
+        order = servers(self._client)
+        for number in range(rounds):
+            if number:
+                pause = PAUSE * 2 ** (number - 1)
+                time.sleep(max(0.0, min(pause, self._left())))
+            ready = [s for s in order if s not in self._silent.values()]
+            for place, server in enumerate(ready):
+                if self._left() <= 0:
+                    break
+                self._begin(server)
+                if found := self._wait(self._left() / (len(ready) - place)):
+                    return found.result()
+        if found := self._wait(self._left()):
+            return found.result()
+        raise self._error or exception.ServiceAway('no answer came in time')
+
+    def _begin(self, server: str | None) -> None:
+        asked = _Server(self._context, self._left(), self._client, server)
+        future = bounded.start(functools.partial(self._ask, asked))
+        self._silent[future] = server
+
+    def _wait(self, timeout: float) -> concurrent.futures.Future[T] | None:
+        """Wait until the last server that was asked has answered.
+
+        :param timeout: how long at most, in seconds
+        :returns: an answer that is of use, from any server
+        :raises Exception: a server answered what others would, too
+        """
+        until = time.monotonic() + timeout
+        while self._silent and (left := until - time.monotonic()) > 0:
+            last = next(reversed(self._silent))
+            done, _ = concurrent.futures.wait(
+                self._silent,
+                left,
+                return_when=concurrent.futures.FIRST_COMPLETED,
+            )
+            for future in done:
+                server = self._silent.pop(future)
+                error = future.exception()
+                if not isinstance(error, Exception):
+                    return future
+                if not _may_pass(error):
+                    raise error
+                LOG.debug('%s: %s', server, error)
+                self._error = error
+            if last in done:
+                return None
+        if self._silent:
+            in_trouble(next(reversed(self._silent.values())))
+        return None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether another server may answer, or this one a moment later."""
+    if isinstance(error, exception.GlanceRefused):
+        return error.status in _BUSY
+    return isinstance(error, exception.LookupFailed) and not isinstance(
+        error, exception.AuthenticationFailed
     )
+
+
+def _answer(
+    context: RequestContext,
+    ask: Callable[[image_api.Images], T],
+    timeout: float,
+    client: glance.GlanceClientWrapper | None = None,
+    rounds: int = 1,
+) -> T:
+    """Ask the API servers one after the other, until one can say.
+
+    :param context: whose token is sent
+    :param ask: asks the image API of one server
+    :param timeout: for all of it, in seconds
+    :param client: as for :func:`adapter`
+    :param rounds: how often each server is asked at most
+    :raises LookupFailed: Glance did not say in that time
+    :raises GlanceRefused: it will not
+    """
+    return _Asking(context, ask, timeout, client).answer(rounds)
+
+
+def _insist(
+    context: RequestContext,
+    ask: Callable[[image_api.Images], T],
+    timeout: float,
+) -> T:
+    """Ask again and again; only once if Glance did not answer a moment ago.
+
+    The arguments and errors are those of :func:`_answer`.
+    """
+    rounds = ROUNDS
+    if time.monotonic() < _memory.silent_until:
+        timeout, rounds = min(timeout, SHORT), 1
+    try:
+        found = _answer(context, ask, timeout, rounds=rounds)
+    except exception.ServiceAway as exc:
+        if exc.status is None:
+            _memory.silent_until = time.monotonic() + stores.FAILED
+        raise
+    _memory.silent_until = 0.0
+    return found
 
 
 def show(
@@ -164,8 +420,7 @@ def show(
     :raises LookupFailed: Glance did not say in that time
     :raises GlanceRefused: it is not there or not to be seen
     """
-    asked = images(context, timeout, client)
-    return bounded.call(functools.partial(asked.show, image_id), timeout)
+    return _answer(context, lambda i: i.show(image_id), timeout, client)
 
 
 def outcome(
@@ -228,10 +483,13 @@ def catalogue(
     :raises LookupFailed: Glance did not say
     """
 
+    def ask(asked: image_api.Images) -> stores.Catalogue:
+        return stores.parse(asked.ask('GET', '/info/stores'))
+
     def fetch() -> stores.Catalogue:
         deadline = time.monotonic() + stores.TIMEOUT
         try:
-            found = stores.parse(images(context).ask('GET', '/info/stores'))
+            found = _insist(context, ask, stores.TIMEOUT)
         except exception.GlanceRefused as exc:
             if exc.status == 404:
                 return stores.Catalogue()
@@ -294,11 +552,11 @@ def _with_places(
             LOG.debug("Details of Glance's stores: %s", exc)
             continue
         timeout = (deadline - time.monotonic()) / 2
-        asked = images(asker, timeout)
         try:
             return stores.parse(
-                bounded.call(
-                    functools.partial(asked.ask, 'GET', '/info/stores/detail'),
+                _answer(
+                    asker,
+                    lambda asked: asked.ask('GET', '/info/stores/detail'),
                     timeout,
                 )
             )
@@ -318,34 +576,30 @@ def base_image(
 ) -> dict[str, Any]:
     """Return a base image, as Glance's API has it.
 
-    If Glance did not answer a moment ago, it is not asked.
-
     :param context: whose token is sent; what that may not see is not there
     :param image_id: the image's UUID, None if it has none
     :param timeout: in seconds
-    :raises LookupFailed: the image is not there, or Glance did not say
+    :raises ImageGone: the image is not there
+    :raises LookupFailed: Glance did not say
     """
     if image_id is None:
-        raise exception.LookupFailed("the base image's id is not a UUID")
-    if time.monotonic() < _memory.silent_until:
-        raise exception.LookupFailed(
-            'the base image could not be looked up (Glance did not answer a '
-            'moment ago)'
-        )
+        raise exception.ImageGone("the base image's id is not a UUID")
+
+    def ask(asked: image_api.Images) -> dict[str, Any]:
+        image = asked.show(image_id)
+        stores.of_image(image)
+        return image
+
     try:
-        found = show(context, image_id, timeout)
-        stores.of_image(found)
+        return _insist(context, ask, timeout)
     except Exception as exc:
         if isinstance(exc, exception.GlanceRefused) and exc.status == 404:
-            raise exception.LookupFailed(
+            raise exception.ImageGone(
                 'the base image is deleted or not visible'
             ) from exc
-        if isinstance(exc, exception.ServiceAway) and exc.status is None:
-            _memory.silent_until = time.monotonic() + stores.FAILED
         raise exception.LookupFailed(
             f'the base image could not be looked up ({_one_line(exc)})'
         ) from exc
-    return found
 
 
 def _one_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import time
 from typing import TYPE_CHECKING
 from typing import Any
@@ -104,6 +105,9 @@ class _Upload:
             self._snapshot.selection if self._snapshot else _NO_SELECTION
         )
         self._store = self._selection.store
+        self._servers = itertools.cycle(lookup.servers(client))
+        #: The API server that got the last try; None for the only one.
+        self._server: str | None = None
 
     def run(self) -> Any:
         tries = 0
@@ -133,13 +137,20 @@ class _Upload:
         headers = self._selection.headers(self._store)
         if self._body.size is not None:
             headers[SIZE_HEADER] = str(self._body.size)
-        _native(_put)(
-            self._client,
-            self._context,
-            self._image_id,
-            self._body.rewind(),
-            headers,
-        )
+        self._server = next(self._servers)
+        try:
+            _native(_put)(
+                functools.partial(
+                    lookup.connect, self._client, self._context, self._server
+                ),
+                self._image_id,
+                self._body.rewind(),
+                headers,
+            )
+        except Exception as exc:
+            if not isinstance(exc, glanceclient.exc.HTTPException):
+                lookup.in_trouble(self._server)
+            raise
 
     def _settle(self, error: Exception) -> bool:
         """Find out what became of the image after a failure.
@@ -149,7 +160,7 @@ class _Upload:
         """
         image = self._outcome(_SAVING)
         if image is None:
-            raise _translated(self._client, error)
+            raise self._translated(error)
         status = image.get('status')
         if status in lookup.GONE:
             raise nova_exception.ImageNotFound(
@@ -164,7 +175,7 @@ class _Upload:
                 ) from error
             return True
         if status != 'queued' or not self._body.rewindable:
-            raise _translated(self._client, error)
+            raise self._translated(error)
         return False
 
     def _outcome(self, under_way: tuple[str, ...]) -> dict[str, Any] | None:
@@ -191,7 +202,7 @@ class _Upload:
             self._check_store(error)
         fallback = self._selection.fallback
         if fallback is None or self._store == fallback:
-            raise _translated(self._client, error)
+            raise self._translated(error)
         LOG.warning(
             'Store %(store)s did not take image %(image)s (%(error)s), it '
             'goes to the default store %(fallback)s',
@@ -261,20 +272,36 @@ class _Upload:
             image_id=self._image_id, reason=reason
         )
 
+    def _translated(self, error: Exception) -> Exception:
+        """Return the error that stock Nova raises after its last try."""
+        if isinstance(error, _UNREACHABLE):
+            server = self._server or self._client.api_server
+            error = nova_exception.GlanceConnectionFailed(
+                server=str(server), reason=str(error)
+            )
+        return error
+
     def _show(self) -> Any:
+        """Return the image, from the server that took it if possible."""
+        if self._server is not None:
+            try:
+                return lookup.connect(
+                    self._client, self._context, self._server
+                ).images.get(self._image_id)
+            except Exception as exc:
+                LOG.debug('%s: %s', self._server, exc)
         return self._client.call(
             self._context, 2, 'get', args=(self._image_id,)
         )
 
 
 def _put(
-    client: GlanceClientWrapper,
-    context: RequestContext,
+    connect: Callable[[], Any],
     image_id: str,
     data: Any,
     headers: dict[str, str],
 ) -> None:
-    http = lookup.connect(client, context).http_client
+    http = connect().http_client
     # Nova keeps a client that it made for one image, so its headers are put
     # back. Unlike other headers, these are sent without quoting.
     before = http.additional_headers
@@ -311,12 +338,3 @@ def _is_worth_a_retry(error: Exception) -> bool:
     return isinstance(error, _WORTH_A_RETRY) or not isinstance(
         error, glanceclient.exc.HTTPException
     )
-
-
-def _translated(client: GlanceClientWrapper, error: Exception) -> Exception:
-    """Return the error that stock Nova raises after its last try."""
-    if isinstance(error, _UNREACHABLE):
-        error = nova_exception.GlanceConnectionFailed(
-            server=str(client.api_server), reason=str(error)
-        )
-    return error

@@ -262,22 +262,50 @@ def test_hanging_glance(monkeypatch, conf, take, glance, base, path):
     assert spent < 5
 
 
-def test_silence_about_base_images_is_remembered(
-    monkeypatch, take, glance, base, own_requests
-):
-    """The next snapshot does not wait, whatever its base image."""
-    take()
-    monkeypatch.setattr('nova_multistore.stores.TIMEOUT', 0.5)
+@pytest.mark.parametrize('path', ['/v2/info/stores', '/v2/images/BASE'])
+def test_silence_is_remembered(monkeypatch, take, glance, base, path):
+    """The next snapshot asks, and does not wait for long."""
+    monkeypatch.setattr('nova_multistore.stores.TIMEOUT', 2.0)
+    monkeypatch.setattr('nova_multistore.lookup.SHORT', 0.2)
     go = threading.Event()
-    path = f'/v2/images/{base["id"]}'
-    glance.answers['GET', path] = stub.Answer(200, lambda: go.wait(30))
-    take()
-    glance.requests.clear()
+    path = ('GET', path.replace('BASE', base['id']))
+    known = glance.answers.get(path) or stub.Answer(200, base)
+    glance.answers[path] = stub.Answer(200, lambda: go.wait(30))
 
-    assert 'a moment ago' in take().reason
-
+    begin = time.monotonic()
+    assert take().store is None
+    first = time.monotonic() - begin
+    begin = time.monotonic()
+    assert take().store is None
+    second = time.monotonic() - begin
     go.set()
-    assert own_requests() == []
+    glance.answers[path] = known
+
+    assert second + 1 < first
+    assert take().store == 'fast'
+
+
+BLIPS = [
+    stub.Answer(429),
+    stub.Answer(500),
+    stub.Answer(502),
+    stub.Answer(503),
+    stub.Answer(504),
+    stub.Answer(200, b'<html>'),
+]
+
+
+@pytest.mark.parametrize('path', ['/v2/info/stores', '/v2/images/BASE'])
+@pytest.mark.parametrize('answer', BLIPS)
+@pytest.mark.parametrize('times', [1, 3])
+def test_blip(take, glance, base, path, answer, times):
+    """Glance is asked again, and the snapshot goes where it should."""
+    path = ('GET', path.replace('BASE', base['id']))
+    known = glance.answers.get(path) or stub.Answer(200, base)
+    blips = [answer] * times
+    glance.answers[path] = lambda: blips.pop() if blips else known
+
+    assert take().store == 'fast'
 
 
 @pytest.mark.parametrize('status', [401, 403])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import random
 import uuid
 
 import glanceclient.exc
@@ -11,6 +12,7 @@ from keystoneauth1 import service_token
 from keystoneauth1 import session
 from keystoneauth1 import token_endpoint
 from nova import exception as nova_exception
+from nova import service_auth
 from nova.image import glance as nova_glance
 import pytest
 
@@ -25,6 +27,8 @@ from tests.unit import stub
 
 DATA = bytes(range(256)) * 16
 BASE = 'b8b2c6f7-7345-4e2f-afa2-eedaba9cbbe3'
+#: URL of an API server that is away.
+DEAD = 'http://127.0.0.1:9'
 CATALOGUE = stores.parse(stub.STORES)
 HEADERS = (
     'x-openstack-base-image-ref',
@@ -239,6 +243,86 @@ def test_store_that_refuses(glance, select, send, status, caplog):
         (BASE, 'cheap'),
     ]
     assert 'goes to the default store cheap' in caplog.text
+
+
+@pytest.fixture
+def api_servers(conf, glance, hanging, monkeypatch):
+    """Let Nova have API servers, and ask them in this order."""
+    monkeypatch.setattr(random, 'shuffle', lambda items: None)
+    monkeypatch.setattr(random, 'sample', lambda items, _number: [*items])
+    urls = {'dead': DEAD, 'hanging': hanging, 'live': glance.url}
+
+    def api_servers(words):
+        servers = [urls[word] for word in words.split()]
+        conf.config(group='glance', api_servers=servers)
+        lookup.forget()
+
+    return api_servers
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        'dead live',
+        'live dead',
+        'dead live dead live',
+        'dead live live dead',
+        'dead dead live',
+        'dead dead dead live',
+    ],
+)
+def test_dead_api_servers(api_servers, glance, image, select, send, words):
+    """The data reaches the one that lives, as often as with stock Nova."""
+    select('fast')
+    api_servers(words)
+
+    send()
+
+    [put] = glance.made('PUT')
+    assert (sent(put)[1], put.body) == ('fast', DATA)
+
+
+@pytest.mark.parametrize('words', ['hanging live', 'live hanging'])
+def test_hanging_api_server(conf, api_servers, glance, send, words):
+    """The next try goes to the other one."""
+    conf.config(group='glance', timeout=1)
+    service_auth.reset_globals()
+    api_servers(words)
+
+    send()
+
+    service_auth.reset_globals()
+    [put] = glance.made('PUT')
+    assert put.body == DATA
+
+
+def test_questions_leave_the_turn_to_the_uploads(api_servers, glance, context):
+    """Nova's own list, which it shuffles in place, is not touched either."""
+    client = nova_glance.GlanceClientWrapper()
+    api_servers('live live live')
+    client._create_onetime_client(context, 2)
+    before = [*nova_glance.CONF.glance.api_servers]
+    turn = client.api_servers
+
+    lookup.images(context, client=client).ask('GET', '/info/stores')
+    lookup.catalogue(context)
+
+    assert client.api_servers is turn
+    assert nova_glance.CONF.glance.api_servers == before
+
+
+def test_api_server_that_answered_nova_is_first(
+    api_servers, glance, context, image
+):
+    """Nova has just updated the image there."""
+    api_servers('dead live')
+    service = nova_glance.GlanceImageServiceV2()
+    service._client.call(context, 2, 'get', args=(image['id'],))
+
+    service._upload_data(context, image['id'], DATA)
+
+    assert lookup.servers(service._client) == [glance.url, DEAD]
+    assert lookup._memory.troubles == {}
 
 
 def test_store_that_is_never_reached(conf, glance, select, send):
@@ -538,7 +622,7 @@ def test_stream_is_not_sent_twice(glance, context, image):
 
 
 def test_stream_that_was_not_read_is_sent_again(
-    conf, glance, context, image, monkeypatch
+    api_servers, glance, context, image
 ):
     """Glance was away when it was to be sent."""
     pieces = [DATA, b'']
@@ -548,11 +632,7 @@ def test_stream_that_was_not_read_is_sent_again(
             return pieces.pop(0)
 
     service = nova_glance.GlanceImageServiceV2()
-    monkeypatch.setattr(
-        nova_glance,
-        'get_api_servers',
-        lambda context: iter(['http://127.0.0.1:9', *[glance.url] * 9]),
-    )
+    api_servers('dead live')
 
     service._upload_data(context, image['id'], Stream())
 
