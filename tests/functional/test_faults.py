@@ -15,6 +15,7 @@ import time
 import pytest
 
 from nova_multistore import lookup
+from nova_multistore import record
 from nova_multistore.compute import leftover
 from nova_multistore.compute import upload
 from tests.cloud import glance as cloud_glance
@@ -322,6 +323,52 @@ def test_broken_discovery(nova, proxy, server, whole, fault):
     # And there is no third one that goes to the wrong store.
     proxy.heal()
     whole(nova.snapshot(server))
+
+
+@pytest.fixture
+def base_image(nova, server):
+    """What a question for the base image is."""
+    return ('GET', f'/v2/images/{nova.server(server)["image"]["id"]}$')
+
+
+@pytest.mark.parametrize(
+    'fault',
+    [
+        cloud_proxy.Answer(429),
+        cloud_proxy.Answer(502),
+        cloud_proxy.Answer(503),
+        cloud_proxy.LoseAnswer(),
+    ],
+    ids=['429', '502', '503', 'lost'],
+)
+def test_base_image_at_the_second_try(
+    nova, glance, proxy, server, whole, base_image, fault
+):
+    """The snapshot goes where it should, and has no difference."""
+    proxy.fail(*base_image, fault)
+
+    image_id = nova.snapshot(server)
+
+    whole(image_id)
+    assert proxy.met == 1
+    assert record.DIFFERENCE not in glance.image(image_id)
+
+
+def test_base_image_that_is_never_told(
+    nova, glance, proxy, server, whole, base_image
+):
+    """The image says why it is in the default store, and so does the log."""
+    proxy.fail(*base_image, cloud_proxy.Answer(502), times=None)
+
+    image_id = nova.snapshot(server)
+
+    whole(image_id, 'cheap')
+    difference = glance.image(image_id)[record.DIFFERENCE]
+    assert difference.startswith(record.UNASKED)
+    assert any(
+        "goes to Glance's default store" in line
+        for line in nova.log_lines(logging.WARNING)
+    )
 
 
 def test_discovery_not_found(nova, proxy, server, whole):
