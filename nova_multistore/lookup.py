@@ -137,6 +137,16 @@ def in_trouble(server: str | None) -> None:
     _memory.troubles[server] = time.monotonic()
 
 
+def named(client: glance.GlanceClientWrapper) -> str:
+    """Return the API server that Nova's client asked last, for an error.
+
+    :param client: Nova's client
+    :returns: its URL; those of all API servers if it has not asked yet
+    """
+    configured = CONF.glance.api_servers or ['Glance']
+    return str(getattr(client, 'api_server', ', '.join(configured)))
+
+
 def connect(
     client: glance.GlanceClientWrapper,
     context: RequestContext,
@@ -265,6 +275,14 @@ def images(
     if server is not None:
         return _Server(context, timeout, client, server)
     return _Servers(context, timeout, client)
+
+
+class _NoStore(exception.LookupFailed):
+    """Raised if an API server shows an image, and no store of it."""
+
+    def __init__(self, image: dict[str, Any]) -> None:
+        super().__init__('Glance names no store of the image')
+        self.image = image
 
 
 class _Asking(Generic[T]):
@@ -423,6 +441,31 @@ def show(
     return _answer(context, lambda i: i.show(image_id), timeout, client)
 
 
+def stores_of(
+    context: RequestContext, client: glance.GlanceClientWrapper, image_id: str
+) -> tuple[str, ...]:
+    """Return the stores of an image, from whichever API server tells them.
+
+    :param context: whose token is sent
+    :param client: as for :func:`adapter`
+    :param image_id: the image's UUID
+    :returns: store ids, in Glance's order; none if Glance does not say
+    """
+
+    def ask(asked: image_api.Images) -> tuple[str, ...]:
+        image = asked.show(image_id)
+        found = stores.of_image(image)
+        if not found:
+            raise _NoStore(image)
+        return found
+
+    try:
+        return _answer(context, ask, stores.TIMEOUT, client, ROUNDS)
+    except Exception as exc:
+        LOG.debug('Image %s: %s', image_id, exc)
+        return ()
+
+
 def outcome(
     context: RequestContext,
     client: glance.GlanceClientWrapper,
@@ -492,7 +535,7 @@ def catalogue(
             found = _insist(context, ask, stores.TIMEOUT)
         except exception.GlanceRefused as exc:
             if exc.status == 404:
-                return stores.Catalogue()
+                return _of_several(context, ask)
             if exc.status in _DENIED:
                 raise
             raise exception.LookupFailed(str(exc)) from exc
@@ -506,6 +549,25 @@ def catalogue(
         raise exception.LookupFailed(
             f"Glance's stores are unknown ({_one_line(exc)})"
         ) from exc
+
+
+def _of_several(
+    context: RequestContext,
+    ask: Callable[[image_api.Images], stores.Catalogue],
+) -> stores.Catalogue:
+    """Ask each API server for its stores, after one had not several.
+
+    It may be the one whose configuration is not like that of the others.
+
+    :returns: the first catalogue; an empty one if there is none
+    """
+    order = servers()
+    for server in order if len(order) > 1 else ():
+        try:
+            return ask(_Server(context, SHORT, None, server))
+        except Exception as exc:
+            LOG.debug('%s: %s', server, exc)
+    return stores.Catalogue()
 
 
 def catalogue_for(
@@ -587,11 +649,15 @@ def base_image(
 
     def ask(asked: image_api.Images) -> dict[str, Any]:
         image = asked.show(image_id)
-        stores.of_image(image)
+        if not stores.of_image(image):
+            # Another API server may know of stores.
+            raise _NoStore(image)
         return image
 
     try:
         return _insist(context, ask, timeout)
+    except _NoStore as exc:
+        return exc.image
     except Exception as exc:
         if isinstance(exc, exception.GlanceRefused) and exc.status == 404:
             raise exception.ImageGone(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import subprocess
 import threading
 import time
@@ -205,6 +206,75 @@ def test_unavailable_once(nova, proxy, server, whole):
     whole(nova.snapshot(server))
 
     assert proxy.met == 1
+
+
+@pytest.mark.parametrize('status', [408, 429, 502, 504])
+@pytest.mark.parametrize('order', [None, 'reliable'])
+def test_gateway_in_trouble_once(nova, proxy, server, whole, status, order):
+    """It is not the store that said so: it gets the data then."""
+    nova.conf(**{'glance.store': order})
+    proxy.fail(*UPLOAD, cloud_proxy.Answer(status))
+
+    whole(nova.snapshot(server), order or 'fast')
+
+    assert proxy.met == 1
+
+
+@pytest.mark.parametrize('option', ['image_size_cap', 'user_storage_quota'])
+def test_image_too_large(nova, glance, proxy, server, option):
+    """It is in any store: the data are sent once, as stock Nova does."""
+    with glance.configured(**{option: 100_000}):
+        glance.forget_requests()
+        image_id = nova.snapshot(server)
+        uploads = [r for r in glance.requests() if r.is_upload]
+
+    assert [r.status for r in uploads] == [413]
+    assert glance.image(image_id) is None
+    assert 'HTTP 413' in nova.faults(server)[0]
+
+
+@pytest.fixture
+def odd(tmp_path, glance):
+    """An API server of the same Glance, configured without its stores."""
+    tmp_path.chmod(0o755)
+    database = f'sqlite:///{glance.root / "glance.sqlite"}?timeout=30'
+    with cloud_glance.Glance(
+        tmp_path,
+        multi_store=False,
+        **{
+            'database.connection': database,
+            'glance_store.filesystem_store_datadir': glance.directory('cheap'),
+        },
+    ) as odd:
+        yield odd
+
+
+@pytest.mark.parametrize('order', [None, 'reliable'])
+def test_api_server_without_the_stores(
+    nova, glance, proxy, odd, server, digest, monkeypatch, order
+):
+    """It takes the data and puts them elsewhere: log and image say so."""
+    # Whatever is asked, it is the first one.
+    monkeypatch.setattr(random, 'shuffle', lambda servers: None)
+    monkeypatch.setattr(random, 'sample', lambda servers, _number: [*servers])
+    nova.conf(**{'glance.store': order})
+    nova.conf(**{'glance.api_servers': [odd.url, proxy.url]})
+    lookup.forget()
+
+    image_id = nova.snapshot(server)
+
+    store = order or 'fast'
+    image = glance.image(image_id)
+    assert glance.stores_of(image_id) == ['cheap']
+    assert glance.sha256(image_id) == {'cheap': digest}
+    assert image[record.STORE] == store
+    assert image[record.DIFFERENCE] == (
+        f'{record.ELSEWHERE}in cheap instead of {store}'
+    )
+    assert any(
+        'Glance has it in cheap' in line
+        for line in nova.log_lines(logging.WARNING)
+    )
 
 
 def test_store_full(nova, proxy, server, whole):
