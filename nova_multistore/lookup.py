@@ -6,14 +6,12 @@ have. What was learned is kept for the whole process.
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import functools
 import random
 import time
 from typing import TYPE_CHECKING
 from typing import Any
-from typing import Generic
 from typing import TypeVar
 
 from keystoneauth1 import adapter as ks_adapter
@@ -25,8 +23,8 @@ import nova.conf
 from nova.image import glance
 from oslo_log import log as logging
 
-from nova_multistore import bounded
 from nova_multistore import exception
+from nova_multistore import failover
 from nova_multistore import image_api
 from nova_multistore import stores
 
@@ -52,8 +50,6 @@ GONE = ('deleted', 'pending_delete')
 _LONGEST_PAUSE = 1.0
 # Statuses of answers that are due to the credentials of the caller.
 _DENIED = (401, 403)
-# Statuses of refusals that may pass: Glance, or a proxy, is too busy.
-_BUSY = (408, 425, 429)
 # Answers to a question for places which the next question gets, too: 403 by
 # policy, 404 by a Glance that does not know the question yet.
 _PLACES_DENIED = (403, 404)
@@ -285,101 +281,6 @@ class _NoStore(exception.LookupFailed):
         self.image = image
 
 
-class _Asking(Generic[T]):
-    """A question that goes to one API server after the other.
-
-    Each is asked in a thread of its own, as what it waits for may hang. One
-    that is silent is waited for while the next one is asked.
-
-    :param ask: asks the image API of one server
-    :param timeout: for all of it, in seconds
-    """
-
-    def __init__(
-        self,
-        context: RequestContext,
-        ask: Callable[[image_api.Images], T],
-        timeout: float,
-        client: glance.GlanceClientWrapper | None,
-    ) -> None:
-        self._context = context
-        self._ask = ask
-        self._client = client
-        self._deadline = time.monotonic() + timeout
-        self._silent: dict[concurrent.futures.Future[T], str | None] = {}
-        self._error: Exception | None = None
-
-    def _left(self) -> float:
-        return self._deadline - time.monotonic()
-
-    def answer(self, rounds: int) -> T:
-        """Return the first answer that is of use.
-
-        :param rounds: how often each server is asked at most
-        :raises LookupFailed: there is none in that time
-        :raises Exception: what a server answers, if others would, too
-        """
-        order = servers(self._client)
-        for number in range(rounds):
-            if number:
-                pause = PAUSE * 2 ** (number - 1)
-                time.sleep(max(0.0, min(pause, self._left())))
-            ready = [s for s in order if s not in self._silent.values()]
-            for place, server in enumerate(ready):
-                if self._left() <= 0:
-                    break
-                self._begin(server)
-                if found := self._wait(self._left() / (len(ready) - place)):
-                    return found.result()
-        if found := self._wait(self._left()):
-            return found.result()
-        raise self._error or exception.ServiceAway('no answer came in time')
-
-    def _begin(self, server: str | None) -> None:
-        asked = _Server(self._context, self._left(), self._client, server)
-        future = bounded.start(functools.partial(self._ask, asked))
-        self._silent[future] = server
-
-    def _wait(self, timeout: float) -> concurrent.futures.Future[T] | None:
-        """Wait until the last server that was asked has answered.
-
-        :param timeout: how long at most, in seconds
-        :returns: an answer that is of use, from any server
-        :raises Exception: a server answered what others would, too
-        """
-        until = time.monotonic() + timeout
-        while self._silent and (left := until - time.monotonic()) > 0:
-            last = next(reversed(self._silent))
-            done, _ = concurrent.futures.wait(
-                self._silent,
-                left,
-                return_when=concurrent.futures.FIRST_COMPLETED,
-            )
-            for future in done:
-                server = self._silent.pop(future)
-                error = future.exception()
-                if not isinstance(error, Exception):
-                    return future
-                if not _may_pass(error):
-                    raise error
-                LOG.debug('%s: %s', server, error)
-                self._error = error
-            if last in done:
-                return None
-        if self._silent:
-            in_trouble(next(reversed(self._silent.values())))
-        return None
-
-
-def _may_pass(error: Exception) -> bool:
-    """Tell whether another server may answer, or this one a moment later."""
-    if isinstance(error, exception.GlanceRefused):
-        return error.status in _BUSY
-    return isinstance(error, exception.LookupFailed) and not isinstance(
-        error, exception.AuthenticationFailed
-    )
-
-
 def _answer(
     context: RequestContext,
     ask: Callable[[image_api.Images], T],
@@ -397,7 +298,12 @@ def _answer(
     :raises LookupFailed: Glance did not say in that time
     :raises GlanceRefused: it will not
     """
-    return _Asking(context, ask, timeout, client).answer(rounds)
+
+    def ask_one(server: str | None, left: float) -> T:
+        return ask(_Server(context, left, client, server))
+
+    asking = failover.Asking(servers(client), ask_one, timeout, in_trouble)
+    return asking.answer(rounds, PAUSE)
 
 
 def _insist(
