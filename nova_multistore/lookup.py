@@ -468,6 +468,10 @@ def _of_several(
     :returns: the first catalogue; an empty one if there is none
     """
     order = servers()
+    before = _memory.catalogue.last
+    if before and before.stores:
+        # There may be more servers than URLs, behind a balancer.
+        order *= ROUNDS
     for server in order if len(order) > 1 else ():
         try:
             return ask(_Server(context, SHORT, None, server))

@@ -318,6 +318,11 @@ class Cache:
                 if own or not _concerns_caller(exc):
                     raise
 
+    @property
+    def last(self) -> Catalogue | None:
+        """The last good catalogue, however old; None if there was none."""
+        return self._good
+
     def _age(self) -> float:
         return time.monotonic() - self._arrived
 

@@ -104,3 +104,49 @@ def test_clock_that_is_set_back(glance, image, monkeypatch):
 
     assert images.show(image['id'])['id'] == image['id']
     assert all(seconds < 1 for seconds in slept)
+
+
+NO_STORES = stub.Answer(404)
+
+
+def test_api_server_with_one_store(conf, glance, token):
+    """The others are asked, and the stores that they have count."""
+    with stub.Glance() as odd:
+        odd.answers['GET', '/v2/info/stores'] = NO_STORES
+        conf.config(group='glance', api_servers=[odd.url, glance.url])
+        for _ in range(6):
+            lookup.forget()
+            assert lookup.catalogue(token).ids == ('cheap', 'fast', 'web')
+            assert len(odd.requests) <= 2
+            odd.requests.clear()
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_api_server_with_one_store_behind_a_balancer(glance, token, known):
+    """It is asked again where several stores were known before."""
+    lookup.forget()
+    path = ('GET', '/v2/info/stores')
+    before = lookup.catalogue(token) if known else None
+    answers = [NO_STORES, NO_STORES]
+    glance.answers[path] = lambda: (
+        answers.pop() if answers else stub.Answer(200, stub.STORES)
+    )
+
+    found = lookup.catalogue(token, stale=before)
+
+    assert bool(found.stores) is known
+
+
+def test_base_image_without_stores(conf, glance, base, token):
+    """The API server may be the one that knows of none."""
+    with stub.Glance() as odd:
+        image = {k: v for k, v in base.items() if k != 'stores'}
+        odd.images[base['id']] = image
+        conf.config(group='glance', api_servers=[odd.url, glance.url])
+        for _ in range(6):
+            lookup.forget()
+            assert lookup.base_image(token, base['id'], 5.0) == base
+
+        conf.config(group='glance', api_servers=[odd.url])
+        lookup.forget()
+        assert lookup.base_image(token, base['id'], 5.0) == image
