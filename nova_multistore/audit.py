@@ -331,6 +331,9 @@ def _judge_store(
     """Check that the right store has the image."""
     if not settings.catalogue.stores:
         return
+    if written and written.is_unasked:
+        yield from _judge_unasked(image, written, settings, lookups, wanted)
+        return
     if written:
         yield from _judge_record(image, written, settings, wanted)
         return
@@ -355,13 +358,49 @@ def _judge_record(
     store = written.store or settings.catalogue.default
     # A store that Glance does not have any more is nobody's to mend.
     if (
-        written.difference
+        written.is_excused
         or store not in settings.catalogue.writable
         or store in stores.of_image(image)
     ):
         return
     reason = f'it was decided so (rule {written.rule.value})'
     yield _relocation(image, store, settings, wanted, reason)
+
+
+def _judge_unasked(
+    image: dict[str, Any],
+    written: record.Record,
+    settings: Settings,
+    lookups: Lookups,
+    wanted: Wanted,
+) -> Iterator[Finding]:
+    """Check that the image is where the base image, which is known now, tells.
+
+    Nobody had ordered a store. Without a ``nova.conf``, it is not known which
+    is the compute's own Ceph store.
+    """
+    if settings.configured:
+        yield from _judge_choice(image, settings, lookups, wanted)
+        return
+    ancestor = _ancestor(image, lookups)
+    present = stores.of_image(image)
+    if ancestor and not set(present) & set(stores.of_image(ancestor)):
+        yield Finding(
+            f'it is in {", ".join(present)}: {written.difference}',
+            'openstack multistore snapshot audit --config-file FILE, with '
+            'the nova.conf of the computes, tells where it belongs',
+        )
+
+
+def _ancestor(
+    image: dict[str, Any], lookups: Lookups
+) -> dict[str, Any] | None:
+    """Return the first ancestor of an image, None if it is not known.
+
+    In most cases that is the base image.
+    """
+    ancestor_id = _uuid(image.get('base_image_ref'))
+    return lookups.image(ancestor_id) if ancestor_id else None
 
 
 def _judge_order(
@@ -386,10 +425,9 @@ def _judge_choice(
     image: dict[str, Any], settings: Settings, lookups: Lookups, wanted: Wanted
 ) -> Iterator[Finding]:
     present = set(stores.of_image(image))
-    # The first ancestor of the image. In most cases that is the base image,
-    # and the snapshot is right: then Nova need not be asked for the server.
-    ancestor_id = _uuid(image.get('base_image_ref'))
-    ancestor = lookups.image(ancestor_id) if ancestor_id else None
+    # In most cases the snapshot is right: then Nova need not be asked for the
+    # server.
+    ancestor = _ancestor(image, lookups)
     if ancestor and present & set(stores.of_image(ancestor)):
         return
     base = _base_image(image, lookups)

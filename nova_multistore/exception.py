@@ -30,6 +30,10 @@ class ServiceAway(LookupFailed):
         self.status = status
 
 
+class ImageGone(LookupFailed):
+    """Raised if an image is deleted, or not visible to the caller."""
+
+
 class AuthenticationFailed(LookupFailed):
     """Raised if Keystone does not give the caller a token."""
 

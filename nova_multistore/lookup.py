@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import random
 import time
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import TypeVar
 
 from keystoneauth1 import adapter as ks_adapter
 from keystoneauth1 import exceptions as auth_exceptions
@@ -21,8 +23,8 @@ import nova.conf
 from nova.image import glance
 from oslo_log import log as logging
 
-from nova_multistore import bounded
 from nova_multistore import exception
+from nova_multistore import failover
 from nova_multistore import image_api
 from nova_multistore import stores
 
@@ -33,7 +35,14 @@ if TYPE_CHECKING:
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
+T = TypeVar('T')
 
+#: How often an API server is asked, if its answers are of no use.
+ROUNDS = 4
+#: The pause before the second round, in seconds; it doubles each time.
+PAUSE = 0.25
+#: How long Glance is asked if it did not answer a moment ago, in seconds.
+SHORT = 2.0
 #: Statuses of an image that was deleted; :func:`outcome` returns the first of
 #: them for one that is not there.
 GONE = ('deleted', 'pending_delete')
@@ -50,9 +59,14 @@ class _Memory:
     """What is known of Glance, and of the disks for which it is asked."""
 
     def __init__(self, disks_in_ceph: bool = False) -> None:
-        self.catalogue = stores.Cache()
-        #: Until when no base image is looked up, on the monotonic clock.
+        # Without a catalogue, each snapshot asks, if only for a short time:
+        # it would go to the wrong store.
+        self.catalogue = stores.Cache(failed=0.0)
+        #: Until when Glance is asked for a short time only, on the monotonic
+        #: clock.
         self.silent_until = 0.0
+        #: When API servers gave no answer, on the monotonic clock, by URL.
+        self.troubles: dict[str | None, float] = {}
         #: Whether a disk was found in Ceph, whatever ``nova.conf`` says of
         #: new ones.
         self.disks_in_ceph = disks_in_ceph
@@ -83,15 +97,67 @@ def found_disk_in_ceph() -> None:
         _memory = _Memory(disks_in_ceph=True)
 
 
+def servers(
+    client: glance.GlanceClientWrapper | None = None,
+) -> list[str | None]:
+    """Return the API servers, in the order in which to ask them.
+
+    First comes the one that answered Nova's client last, then the others at
+    random, and those that gave no answer a moment ago come last. Nova's own
+    client takes the next server at each call, so whoever uses that for a
+    question takes the turn of the upload that follows. Nova also shuffles the
+    list of ``nova.conf`` itself, so this is a copy.
+
+    :param client: Nova's client, if there is one
+    :returns: their URLs; None alone where there is nothing to choose
+    """
+    configured = CONF.glance.api_servers
+    if not configured or (client and client.client):
+        return [None]
+    last = getattr(client, 'api_server', None)
+    recent = time.monotonic() - stores.FAILED
+    troubles = dict(_memory.troubles)
+
+    def place(server: str) -> tuple[float, bool]:
+        since = troubles.get(server, 0.0)
+        return (since if since > recent else 0.0, server != last)
+
+    return sorted(random.sample(configured, len(configured)), key=place)
+
+
+def in_trouble(server: str | None) -> None:
+    """Note that an API server gave no answer: others come first for a while.
+
+    :param server: its URL, as :func:`servers` returns it
+    """
+    _memory.troubles[server] = time.monotonic()
+
+
+def named(client: glance.GlanceClientWrapper) -> str:
+    """Return the API server that Nova's client asked last, for an error.
+
+    :param client: Nova's client
+    :returns: its URL; those of all API servers if it has not asked yet
+    """
+    configured = CONF.glance.api_servers or ['Glance']
+    return str(getattr(client, 'api_server', ', '.join(configured)))
+
+
 def connect(
-    client: glance.GlanceClientWrapper, context: RequestContext
+    client: glance.GlanceClientWrapper,
+    context: RequestContext,
+    server: str | None = None,
 ) -> Any:
-    """Return the glanceclient for one request, to the next API server.
+    """Return the glanceclient for one request.
 
     :param client: Nova's client
     :param context: whose token is sent
+    :param server: URL of the API server, None for the one that Nova's client
+        goes to
     """
-    return client.client or client._create_onetime_client(context, 2)
+    if client.client or server is None:
+        return client.client or client._create_onetime_client(context, 2)
+    return glance.GlanceClientWrapper(context, endpoint=server).client
 
 
 def adapter(
@@ -108,10 +174,13 @@ def adapter(
     :param context: whose token is sent
     :param timeout: how long Keystone may take to answer, in seconds
     :param client: Nova's client, if it was made for a certain server
-    :param server: URL of the API server, None for the next one
+    :param server: URL of the API server, None for the first of
+        :func:`servers`
     """
     context.update_store()
-    http = connect(client or glance.GlanceClientWrapper(), context).http_client
+    server = server or servers(client)[0]
+    client = client or glance.GlanceClientWrapper()
+    http = connect(client, context, server).http_client
     # Nova's own session waits for Keystone without a limit. This one shares
     # its connections.
     session = ks_session.Session(
@@ -129,6 +198,62 @@ def adapter(
     )
 
 
+class _Server(image_api.Images):
+    """The image API of one API server; what has become of it is noted."""
+
+    def __init__(
+        self,
+        context: RequestContext,
+        timeout: float,
+        client: glance.GlanceClientWrapper | None,
+        server: str | None,
+    ) -> None:
+        super().__init__(
+            functools.partial(adapter, context, timeout, client, server),
+            timeout,
+        )
+        self._server = server
+
+    def _request(self, method: str, path: str, **how: Any) -> Any:
+        try:
+            answer = super()._request(method, path, **how)
+        except exception.ServiceAway as exc:
+            if exc.status is None:
+                in_trouble(self._server)
+            raise
+        _memory.troubles.pop(self._server, None)
+        return answer
+
+
+class _Servers(image_api.Images):
+    """The image API of all API servers: what one cannot say, the next may.
+
+    A request that changes something is sent once. Its answer may be lost.
+    """
+
+    def __init__(
+        self,
+        context: RequestContext,
+        timeout: float,
+        client: glance.GlanceClientWrapper | None,
+    ) -> None:
+        super().__init__(
+            functools.partial(adapter, context, timeout, client), timeout
+        )
+        self._client = client
+        self._server = functools.partial(_Server, context, timeout, client)
+
+    def _request(self, method: str, path: str, **how: Any) -> Any:
+        first, *others = servers(self._client)
+        order = [first, *others] if method == 'GET' else [first]
+        for server in order[:-1]:
+            try:
+                return self._server(server)._request(method, path, **how)
+            except exception.ServiceAway as exc:
+                LOG.debug('%s: %s', server, exc)
+        return self._server(order[-1])._request(method, path, **how)
+
+
 def images(
     context: RequestContext,
     timeout: float = stores.TIMEOUT,
@@ -141,11 +266,66 @@ def images(
     :param timeout: how long Glance may take to answer, in seconds, and how
         long Keystone may
     :param client: as for :func:`adapter`
-    :param server: as for :func:`adapter`
+    :param server: URL of the only API server to ask; None for all of them
     """
-    return image_api.Images(
-        functools.partial(adapter, context, timeout, client, server), timeout
-    )
+    if server is not None:
+        return _Server(context, timeout, client, server)
+    return _Servers(context, timeout, client)
+
+
+class _NoStore(exception.LookupFailed):
+    """Raised if an API server shows an image, and no store of it."""
+
+    def __init__(self, image: dict[str, Any]) -> None:
+        super().__init__('Glance names no store of the image')
+        self.image = image
+
+
+def _answer(
+    context: RequestContext,
+    ask: Callable[[image_api.Images], T],
+    timeout: float,
+    client: glance.GlanceClientWrapper | None = None,
+    rounds: int = 1,
+) -> T:
+    """Ask the API servers one after the other, until one can say.
+
+    :param context: whose token is sent
+    :param ask: asks the image API of one server
+    :param timeout: for all of it, in seconds
+    :param client: as for :func:`adapter`
+    :param rounds: how often each server is asked at most
+    :raises LookupFailed: Glance did not say in that time
+    :raises GlanceRefused: it will not
+    """
+
+    def ask_one(server: str | None, left: float) -> T:
+        return ask(_Server(context, left, client, server))
+
+    asking = failover.Asking(servers(client), ask_one, timeout, in_trouble)
+    return asking.answer(rounds, PAUSE)
+
+
+def _insist(
+    context: RequestContext,
+    ask: Callable[[image_api.Images], T],
+    timeout: float,
+) -> T:
+    """Ask again and again; only once if Glance did not answer a moment ago.
+
+    The arguments and errors are those of :func:`_answer`.
+    """
+    rounds = ROUNDS
+    if time.monotonic() < _memory.silent_until:
+        timeout, rounds = min(timeout, SHORT), 1
+    try:
+        found = _answer(context, ask, timeout, rounds=rounds)
+    except exception.ServiceAway as exc:
+        if exc.status is None:
+            _memory.silent_until = time.monotonic() + stores.FAILED
+        raise
+    _memory.silent_until = 0.0
+    return found
 
 
 def show(
@@ -164,8 +344,32 @@ def show(
     :raises LookupFailed: Glance did not say in that time
     :raises GlanceRefused: it is not there or not to be seen
     """
-    asked = images(context, timeout, client)
-    return bounded.call(functools.partial(asked.show, image_id), timeout)
+    return _answer(context, lambda i: i.show(image_id), timeout, client)
+
+
+def stores_of(
+    context: RequestContext, client: glance.GlanceClientWrapper, image_id: str
+) -> tuple[str, ...]:
+    """Return the stores of an image, from whichever API server tells them.
+
+    :param context: whose token is sent
+    :param client: as for :func:`adapter`
+    :param image_id: the image's UUID
+    :returns: store ids, in Glance's order; none if Glance does not say
+    """
+
+    def ask(asked: image_api.Images) -> tuple[str, ...]:
+        image = asked.show(image_id)
+        found = stores.of_image(image)
+        if not found:
+            raise _NoStore(image)
+        return found
+
+    try:
+        return _answer(context, ask, stores.TIMEOUT, client, ROUNDS)
+    except Exception as exc:
+        LOG.debug('Image %s: %s', image_id, exc)
+        return ()
 
 
 def outcome(
@@ -230,13 +434,16 @@ def catalogue(
     :raises LookupFailed: Glance did not say
     """
 
+    def ask(asked: image_api.Images) -> stores.Catalogue:
+        return stores.parse(asked.ask('GET', '/info/stores'))
+
     def fetch() -> stores.Catalogue:
         deadline = time.monotonic() + stores.TIMEOUT
         try:
-            found = stores.parse(images(context).ask('GET', '/info/stores'))
+            found = _insist(context, ask, stores.TIMEOUT)
         except exception.GlanceRefused as exc:
             if exc.status == 404:
-                return stores.Catalogue()
+                return _of_several(context, ask)
             if exc.status in _DENIED:
                 raise
             raise exception.LookupFailed(str(exc)) from exc
@@ -250,6 +457,29 @@ def catalogue(
         raise exception.LookupFailed(
             f"Glance's stores are unknown ({_one_line(exc)})"
         ) from exc
+
+
+def _of_several(
+    context: RequestContext,
+    ask: Callable[[image_api.Images], stores.Catalogue],
+) -> stores.Catalogue:
+    """Ask each API server for its stores, after one had not several.
+
+    It may be the one whose configuration is not like that of the others.
+
+    :returns: the first catalogue; an empty one if there is none
+    """
+    order = servers()
+    before = _memory.catalogue.last
+    if before and before.stores:
+        # There may be more servers than URLs, behind a balancer.
+        order *= ROUNDS
+    for server in order if len(order) > 1 else ():
+        try:
+            return ask(_Server(context, SHORT, None, server))
+        except Exception as exc:
+            LOG.debug('%s: %s', server, exc)
+    return stores.Catalogue()
 
 
 def catalogue_for(
@@ -300,11 +530,11 @@ def _with_places(
             LOG.debug("Details of Glance's stores: %s", exc)
             continue
         timeout = (deadline - time.monotonic()) / 2
-        asked = images(asker, timeout)
         try:
             return stores.parse(
-                bounded.call(
-                    functools.partial(asked.ask, 'GET', '/info/stores/detail'),
+                _answer(
+                    asker,
+                    lambda asked: asked.ask('GET', '/info/stores/detail'),
                     timeout,
                 )
             )
@@ -324,34 +554,34 @@ def base_image(
 ) -> dict[str, Any]:
     """Return a base image, as Glance's API has it.
 
-    If Glance did not answer a moment ago, it is not asked.
-
     :param context: whose token is sent; what that may not see is not there
     :param image_id: the image's UUID, None if it has none
     :param timeout: in seconds
-    :raises LookupFailed: the image is not there, or Glance did not say
+    :raises ImageGone: the image is not there
+    :raises LookupFailed: Glance did not say
     """
     if image_id is None:
-        raise exception.LookupFailed("the base image's id is not a UUID")
-    if time.monotonic() < _memory.silent_until:
-        raise exception.LookupFailed(
-            'the base image could not be looked up (Glance did not answer a '
-            'moment ago)'
-        )
+        raise exception.ImageGone("the base image's id is not a UUID")
+
+    def ask(asked: image_api.Images) -> dict[str, Any]:
+        image = asked.show(image_id)
+        if not stores.of_image(image):
+            # Another API server may know of stores.
+            raise _NoStore(image)
+        return image
+
     try:
-        found = show(context, image_id, timeout)
-        stores.of_image(found)
+        return _insist(context, ask, timeout)
+    except _NoStore as exc:
+        return exc.image
     except Exception as exc:
         if isinstance(exc, exception.GlanceRefused) and exc.status == 404:
-            raise exception.LookupFailed(
+            raise exception.ImageGone(
                 'the base image is deleted or not visible'
             ) from exc
-        if isinstance(exc, exception.ServiceAway) and exc.status is None:
-            _memory.silent_until = time.monotonic() + stores.FAILED
         raise exception.LookupFailed(
             f'the base image could not be looked up ({_one_line(exc)})'
         ) from exc
-    return found
 
 
 def _one_line(error: Exception) -> str:

@@ -30,6 +30,14 @@ MOVE_FROM = 'nova_multistore_move_from'
 PROPERTIES = (STORE, RULE, DIFFERENCE, MOVE_FROM, copies.PROPERTY)
 #: How long a difference may be, in characters.
 LONGEST = 255
+#: Beginning of a difference: nobody knows whether the store is the right one,
+#: as Glance did not say what the decision depends on.
+UNASKED = 'Glance could not be asked: '
+#: Beginning of a difference: Glance took the data, and put it in another store
+#: than the upload named.
+ELSEWHERE = 'Glance put it elsewhere: '
+# What is between two differences.
+_BETWEEN = '; '
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +52,41 @@ class Record:
     #: Id of the store that it is to leave; None if it stays where it is.
     move_from: str | None = None
 
+    @property
+    def is_unasked(self) -> bool:
+        """Whether Glance could not be asked where the snapshot belongs."""
+        return self._says(UNASKED)
+
+    @property
+    def is_excused(self) -> bool:
+        """Whether the difference is a reason to be in another store."""
+        return bool(self.difference) and not self._says(ELSEWHERE)
+
+    def _says(self, beginning: str) -> bool:
+        return any(
+            words.startswith(beginning)
+            for words in (self.difference or '').split(_BETWEEN)
+        )
+
+
+def join(differences: Sequence[str]) -> str:
+    """Return differences as the image has them.
+
+    :param differences: in words
+    """
+    return _BETWEEN.join(differences)[:LONGEST]
+
 
 def write(
-    selected: selection.Selection, copy_to: Sequence[str]
+    selected: selection.Selection,
+    copy_to: Sequence[str],
+    differences: Sequence[str] = (),
 ) -> dict[str, str]:
     """Return the properties for the image of a snapshot.
 
     :param selected: what was decided
     :param copy_to: ids of the stores that are to have a copy
+    :param differences: those that are known already, in words
     :returns: properties by name; none if Glance does not have several stores
     """
     catalogue = selected.catalogue
@@ -65,6 +100,8 @@ def write(
         properties[MOVE_FROM] = selected.move_from
     if copy_to:
         properties[copies.PROPERTY] = ','.join(copy_to)
+    if differences:
+        properties[DIFFERENCE] = join(differences)
     return properties
 
 

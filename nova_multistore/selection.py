@@ -123,6 +123,8 @@ class Facts:
     base_stores: tuple[str, ...] | None = None
     #: Why the catalogue or the base image's stores are unknown, in words.
     unknown: str = 'it was not looked at'
+    #: Whether Glance could not be asked for them.
+    unasked: bool = False
     #: Store that the request names.
     requested: str | None = None
     #: Store of ``[glance] store``.

@@ -252,10 +252,14 @@ class Cache:
 
     The last good one is used until a newer one has arrived. An error that
     concerns one caller does not concern the others.
+
+    :param failed: how long nobody asks again after a failure if there is no
+        good one that can be used instead, in seconds
     """
 
-    def __init__(self) -> None:
+    def __init__(self, failed: float = FAILED) -> None:
         self._lock = threading.Lock()
+        self._failed = failed
         #: The last question, answered or not.
         self._question: _Question | None = None
         #: The last good catalogue; when it was asked for, and when it came.
@@ -272,7 +276,7 @@ class Cache:
         """Return the catalogue, asking for it if the last one is too old.
 
         :param fetch: asks Glance; called in a thread of its own. If it
-            raises a LookupFailed, no caller asks again for 30 seconds. Any
+            raises a LookupFailed, no caller asks again for a while. Any
             other error, and an AuthenticationFailed, concerns this caller
             alone.
         :param timeout: how long to wait for the answer, in seconds
@@ -294,7 +298,10 @@ class Cache:
                 if self._good and not patient and self._is_new():
                     return self._good
                 question, wait = self._question, 0.0
-                own = question is None or not question.serves(stale, before)
+                kept = self._good and self._is_kept(stale)
+                own = question is None or not question.serves(
+                    stale, before, FAILED if kept else self._failed
+                )
                 if question is None:
                     question = self._ask(fetch, stale)
                 elif own:
@@ -315,6 +322,11 @@ class Cache:
                         return self._good
                 if own or not _concerns_caller(exc):
                     raise
+
+    @property
+    def last(self) -> Catalogue | None:
+        """The last good catalogue, however old; None if there was none."""
+        return self._good
 
     def _age(self) -> float:
         return time.monotonic() - self._arrived
@@ -392,7 +404,10 @@ class _Question:
         return self._began + (REFRESH if waits else 0.0)
 
     def serves(
-        self, stale: Catalogue | None, before: _Question | None
+        self,
+        stale: Catalogue | None,
+        before: _Question | None,
+        silence: float,
     ) -> bool:
         """Tell whether a caller can use its answer, or its failure.
 
@@ -400,6 +415,7 @@ class _Question:
 
         :param stale: the catalogue that is wrong
         :param before: the last question when the caller came
+        :param silence: how long nobody asks again after a failure
         """
         if not self._answer.done():
             return time.monotonic() - self._began < TIMEOUT + FAILED
@@ -408,7 +424,7 @@ class _Question:
         if stale is not None:
             return self is not before
         failed = self._answer.exception() is not None
-        return failed and time.monotonic() - self._ended < FAILED
+        return failed and time.monotonic() - self._ended < silence
 
     def answer(self, deadline: float) -> Catalogue:
         """Wait for the catalogue.

@@ -32,6 +32,11 @@ class Body:
         return self._read if self._ended else None
 
     @property
+    def ended(self) -> bool:
+        """Whether the data were read to their end since they were rewound."""
+        return self._ended
+
+    @property
     def rewindable(self) -> bool:
         """Whether the data can be sent from the first byte, now or again."""
         return self._start is not None or not self._read

@@ -175,7 +175,7 @@ class _Reading:
     def failure(self) -> Exception:
         """Return the error for an image that could not be read."""
         error: Exception = nova_exception.GlanceConnectionFailed(
-            server=str(self._service._client.api_server),
+            server=lookup.named(self._service._client),
             reason=f'copies of image {self._image_id} were deleted while it '
             'was read',
         )

@@ -152,7 +152,7 @@ class _Registration:
         if image is None:
             self._keep_clone()
             raise nova_exception.GlanceConnectionFailed(
-                server=str(self._client.api_server),
+                server=lookup.named(self._client),
                 reason='it does not say whether it took a location',
             )
         if image['status'] in _TAKEN:

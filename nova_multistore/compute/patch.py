@@ -162,6 +162,11 @@ _SEAMS = (
     ),
     Seam(
         'nova.image.glance',
+        'GlanceClientWrapper.__init__',
+        ('self', 'context', 'endpoint'),
+    ),
+    Seam(
+        'nova.image.glance',
         'GlanceClientWrapper._create_onetime_client',
         ('self', 'context', 'version'),
     ),

@@ -5,6 +5,7 @@ It is taken once, before anything touches the disk.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
+# How often a difference is written, and the pause between, in seconds.
+_TRIES, _PAUSE = 3, 0.5
 # What a snapshot is for, by the task state of the server when Nova calls the
 # driver: nova.compute.manager, _snapshot_instance, shelve_instance and the
 # cross-cell resize.
@@ -100,9 +103,12 @@ def snapshot(
                 ceph.has_disk(driver, instance),
             )
             making.selection = _decide(facts, instance, image_id)
-            making.properties = record.write(making.selection, wanted)
+            if facts.unasked and not making.selection.ordered:
+                making.differences.append(record.UNASKED + facts.unknown)
+            known = [*making.differences]
+            making.properties = record.write(making.selection, wanted, known)
             result = proceed()
-            if making.differences:
+            if making.differences != known:
                 _note(context, instance, image_id, making.differences)
     except Exception:
         with excutils.save_and_reraise_exception():
@@ -123,12 +129,18 @@ def _note(
     differences: list[str],
 ) -> None:
     """Write on the image how it came to be another than was decided."""
+    images, text = lookup.images(context), record.join(differences)
+
+    def write() -> None:
+        images.set_property(image_id, record.DIFFERENCE, text)
+
     try:
-        lookup.images(context).set_property(
-            image_id,
-            record.DIFFERENCE,
-            '; '.join(differences)[: record.LONGEST],
-        )
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(exception.ServiceAway):
+                write()
+                return
+            time.sleep(_PAUSE)
+        write()
     except Exception as exc:
         LOG.warning(
             'The property %(name)s of image %(image)s is not written: '
@@ -155,10 +167,14 @@ def _decide(
             instance=server,
         )
         raise nova_exception.InvalidConfiguration(str(exc)) from exc
-    # Somebody asked for a store, and may not get it.
-    in_doubt = selected.ordered and (
-        facts.catalogue is None or selected.direct is selection.Direct.SEARCH
-    )
+    if selected.ordered:
+        # Somebody asked for a store, and may not get it.
+        in_doubt = (
+            facts.catalogue is None
+            or selected.direct is selection.Direct.SEARCH
+        )
+    else:
+        in_doubt = facts.unasked
     LOG.log(
         logging.WARNING if in_doubt else logging.INFO,
         'Image %(image)s (%(operation)s) goes to %(store)s: %(reason)s '
@@ -235,7 +251,11 @@ def gather(
                 )
             facts = dataclasses.replace(facts, base_stores=found)
     except exception.LookupFailed as exc:
-        facts = dataclasses.replace(facts, unknown=str(exc))
+        facts = dataclasses.replace(
+            facts,
+            unknown=str(exc),
+            unasked=not isinstance(exc, exception.ImageGone),
+        )
     if in_ceph:
         facts = dataclasses.replace(
             facts, cluster=_cluster(facts.catalogue, image)

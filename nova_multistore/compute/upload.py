@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import time
 from typing import TYPE_CHECKING
 from typing import Any
@@ -19,7 +20,9 @@ from oslo_log import log as logging
 
 from nova_multistore import exception
 from nova_multistore import lookup
+from nova_multistore import record
 from nova_multistore import selection
+from nova_multistore import stores
 from nova_multistore.compute import body
 from nova_multistore.compute import ongoing
 
@@ -47,15 +50,25 @@ _UNREACHABLE = (
     glanceclient.exc.CommunicationError,
     OSError,
 )
-# Answers that are not about the store, so that it may take the data next time:
-# a gateway whose Glance is away, an image that an earlier try still holds, a
-# service token that had expired and was renewed by the question for the image.
-_WORTH_A_RETRY = (
-    glanceclient.exc.HTTPServiceUnavailable,
-    glanceclient.exc.HTTPBadGateway,
-    glanceclient.exc.HTTPConflict,
-    glanceclient.exc.HTTPUnauthorized,
+# Statuses of answers that are not about the store, so that it may take the
+# data next time: a gateway whose Glance is away, slow or busy, an image that
+# an earlier try still holds, a service token that had expired and was renewed
+# by the question for the image.
+_WORTH_A_RETRY = frozenset((401, 408, 409, 425, 429, 502, 503, 504))
+# Statuses of a gateway, or a server, that has waited for too long.
+_TIMED_OUT = (408, 504)
+# What Glance says with 413 if the image is too large for the project, whatever
+# the store (``glance.api.v2.image_data``): image_size_cap, user_storage_quota
+# and the limits of Keystone.
+_TOO_LARGE = (
+    'incoming image is too large',
+    'exceeds the storage quota',
+    'is over a limit',
 )
+# The same for the only one to which Glance adds the size that is announced.
+_SIZE_LIMIT = 'image_size_total'
+# What Glance says with 413 if it is the store.
+_FULL = 'storage media is full'
 # Statuses of an image whose data are on their way, and of one without data.
 _SAVING = ('saving', 'uploading', 'importing')
 _INCOMPLETE = ('queued', *_SAVING)
@@ -104,6 +117,11 @@ class _Upload:
             self._snapshot.selection if self._snapshot else _NO_SELECTION
         )
         self._store = self._selection.store
+        #: Whether the size is announced.
+        self._announced = self._body.size is not None
+        self._servers = itertools.cycle(lookup.servers(client))
+        #: The API server that got the last try; None for the only one.
+        self._server: str | None = None
 
     def run(self) -> Any:
         tries = 0
@@ -114,7 +132,10 @@ class _Upload:
             except Exception as exc:
                 if self._settle(exc):
                     break
-                if tries <= CONF.glance.num_retries and _is_worth_a_retry(exc):
+                left = CONF.glance.num_retries + 1 - tries
+                if left > 0 and _is_worth_a_retry(exc):
+                    if (_timed_out(exc) or left == 1) and self._body.ended:
+                        self._announced = False
                     LOG.warning(
                         'Upload of image %(image)s failed (%(error)s), '
                         'sending it again from its first byte',
@@ -131,15 +152,22 @@ class _Upload:
     def _send(self) -> None:
         """Send the data once; under eventlet, in a native thread."""
         headers = self._selection.headers(self._store)
-        if self._body.size is not None:
+        if self._announced:
             headers[SIZE_HEADER] = str(self._body.size)
-        _native(_put)(
-            self._client,
-            self._context,
-            self._image_id,
-            self._body.rewind(),
-            headers,
-        )
+        self._server = next(self._servers)
+        try:
+            _native(_put)(
+                functools.partial(
+                    lookup.connect, self._client, self._context, self._server
+                ),
+                self._image_id,
+                self._body.rewind(),
+                headers,
+            )
+        except Exception as exc:
+            if not isinstance(exc, glanceclient.exc.HTTPException):
+                lookup.in_trouble(self._server)
+            raise
 
     def _settle(self, error: Exception) -> bool:
         """Find out what became of the image after a failure.
@@ -149,7 +177,7 @@ class _Upload:
         """
         image = self._outcome(_SAVING)
         if image is None:
-            raise _translated(self._client, error)
+            raise self._translated(error)
         status = image.get('status')
         if status in lookup.GONE:
             raise nova_exception.ImageNotFound(
@@ -164,7 +192,7 @@ class _Upload:
                 ) from error
             return True
         if status != 'queued' or not self._body.rewindable:
-            raise _translated(self._client, error)
+            raise self._translated(error)
         return False
 
     def _outcome(self, under_way: tuple[str, ...]) -> dict[str, Any] | None:
@@ -183,15 +211,92 @@ class _Upload:
         )
 
     def _refused(self, error: Exception) -> None:
-        """Switch to the store that takes what the selected one refused.
+        """Choose what is sent next, after Glance refused the data.
 
-        :raises Exception: there is no such store
+        :raises Exception: there is nothing left to try
         """
-        if self._store and isinstance(error, glanceclient.exc.HTTPBadRequest):
+        if self._store and _status(error) == 400:
             self._check_store(error)
+        if not self._is_too_large(error) and (
+            self._sends_no_size(error)
+            or self._falls_back(error)
+            or self._sends_less(error)
+        ):
+            return
+        raise self._translated(error)
+
+    def _is_too_large(self, error: Exception) -> bool:
+        """Tell whether the image is too large for the project, in any store.
+
+        The size that was announced may have counted twice.
+        """
+        twice = self._announced and _says(error, _SIZE_LIMIT)
+        return (
+            _status(error) == 413 and _says(error, *_TOO_LARGE) and not twice
+        )
+
+    def _sends_no_size(self, error: Exception) -> bool:
+        """Leave the size out, if it may be the reason, and keep the store.
+
+        glance_store 5.2 waits for too much data then, if it writes a large
+        object to Swift. Glance adds the size to the usage of the project.
+
+        :returns: whether that makes a difference
+        """
+        doubtful = (
+            _status(error) == 500
+            or (_status(error) == 413 and _says(error, _SIZE_LIMIT))
+            or (_timed_out(error) and self._body.ended)
+        )
+        if not self._announced or not doubtful:
+            return False
+        self._announced = False
+        self._warn_of_less(error)
+        return True
+
+    def _sends_less(self, error: Exception) -> bool:
+        """Leave out at last what stock Nova does not send, but for an order.
+
+        :returns: whether that makes a difference
+        """
+        status = _status(error)
+        if status not in (400, 413) or _says(error, _FULL):
+            return False
+        derived = status == 400 and bool(
+            self._store and not self._selection.ordered
+        )
+        if not self._announced and not derived:
+            return False
+        self._announced = False
+        if derived:
+            self._differs(f'it was sent without store {self._store} ({error})')
+            # Nor with its base image: by that, the filter in Glance would
+            # choose a store again.
+            self._store, self._selection = None, _NO_SELECTION
+        self._warn_of_less(error)
+        return True
+
+    def _warn_of_less(self, error: Exception) -> None:
+        LOG.warning(
+            'Glance did not take image %(image)s (%(error)s), sending it '
+            'again without its size, to %(store)s',
+            {
+                'image': self._image_id,
+                'error': error,
+                'store': f'store {self._store}'
+                if self._store
+                else 'no certain store',
+            },
+        )
+
+    def _falls_back(self, error: Exception) -> bool:
+        """Switch to the default store, if that may take the data.
+
+        :returns: whether there is such a store
+        """
         fallback = self._selection.fallback
         if fallback is None or self._store == fallback:
-            raise _translated(self._client, error)
+            return False
         LOG.warning(
             'Store %(store)s did not take image %(image)s (%(error)s), it '
             'goes to the default store %(fallback)s',
@@ -202,12 +307,16 @@ class _Upload:
                 'fallback': fallback,
             },
         )
-        if self._snapshot:
-            self._snapshot.differences.append(
-                f'store {self._store} did not take it, it went to {fallback}'
-                f' ({error})'
-            )
+        self._differs(
+            f'store {self._store} did not take it, it went to {fallback}'
+            f' ({error})'
+        )
         self._store = fallback
+        return True
+
+    def _differs(self, difference: str) -> None:
+        if self._snapshot:
+            self._snapshot.differences.append(difference)
 
     def _check_store(self, error: Exception) -> None:
         """Ask which stores Glance has now, as the one named may be gone.
@@ -242,6 +351,7 @@ class _Upload:
             known = self._outcome(_INCOMPLETE) or {}
         status, size = known.get('status'), known.get('size')
         if size == self._body.sent and status not in _INCOMPLETE:
+            self._check_place(known)
             return image
         reason = (
             f'{self._body.sent} bytes were sent, Glance has {size} and says '
@@ -261,20 +371,62 @@ class _Upload:
             image_id=self._image_id, reason=reason
         )
 
+    def _check_place(self, image: Any) -> None:
+        """Say if Glance has the image elsewhere than the upload named.
+
+        An API server with another configuration than the others does that.
+        """
+        if not self._store:
+            return
+        found = stores.of_image(image) or lookup.stores_of(
+            self._context, self._client, self._image_id
+        )
+        if self._store in found:
+            return
+        where = ', '.join(found) or 'a store that it does not name'
+        LOG.warning(
+            'Image %(image)s was sent to store %(store)s, and Glance has it '
+            'in %(found)s. Do all API servers of Glance have the same '
+            'enabled_backends?',
+            {'image': self._image_id, 'store': self._store, 'found': where},
+        )
+        self._differs(f'{record.ELSEWHERE}in {where} instead of {self._store}')
+
+    def _translated(self, error: Exception) -> Exception:
+        """Return the error that stock Nova raises after its last try."""
+        if isinstance(error, _UNREACHABLE):
+            error = nova_exception.GlanceConnectionFailed(
+                server=self._server or lookup.named(self._client),
+                reason=str(error),
+            )
+        return error
+
     def _show(self) -> Any:
+        """Return the image, from the server that took it if possible."""
+        if self._server is not None:
+            try:
+                return lookup.connect(
+                    self._client, self._context, self._server
+                ).images.get(self._image_id)
+            except Exception as exc:
+                LOG.debug('%s: %s', self._server, exc)
         return self._client.call(
             self._context, 2, 'get', args=(self._image_id,)
         )
 
 
 def _put(
-    client: GlanceClientWrapper,
-    context: RequestContext,
+    connect: Callable[[], Any],
     image_id: str,
     data: Any,
     headers: dict[str, str],
 ) -> None:
-    http = lookup.connect(client, context).http_client
+    http = connect().http_client
+    statuses: list[int] = []
+
+    def note(response: Any, *_args: Any, **_options: Any) -> None:
+        statuses.append(response.status_code)
+
     # Nova keeps a client that it made for one image, so its headers are put
     # back. Unlike other headers, these are sent without quoting.
     before = http.additional_headers
@@ -286,7 +438,12 @@ def _put(
             headers={'Content-Type': 'application/octet-stream'},
             data=data,
             allow_reauth=False,
+            hooks={'response': note},
         )
+    except glanceclient.exc.HTTPException as exc:
+        # glanceclient has no class, and no number then, for some.
+        exc.code = statuses[-1]
+        raise
     finally:
         http.additional_headers = before
 
@@ -303,20 +460,29 @@ def _native(func: Callable[..., Any]) -> Callable[..., Any]:
     return func
 
 
+def _status(error: Exception) -> int | None:
+    """Return the status of an answer, None if the error is another one."""
+    if isinstance(error, glanceclient.exc.HTTPException):
+        return int(error.code)
+    return None
+
+
 def _is_worth_a_retry(error: Exception) -> bool:
     """Tell whether the same store may take the data next time.
 
     An error that is not Glance's answer arose on the way to Glance.
     """
-    return isinstance(error, _WORTH_A_RETRY) or not isinstance(
-        error, glanceclient.exc.HTTPException
+    return _status(error) in (None, *_WORTH_A_RETRY)
+
+
+def _timed_out(error: Exception) -> bool:
+    """Tell whether somebody has waited for too long."""
+    # So glanceclient calls a time-out.
+    return _status(error) in _TIMED_OUT or isinstance(
+        error, glanceclient.exc.InvalidEndpoint
     )
 
 
-def _translated(client: GlanceClientWrapper, error: Exception) -> Exception:
-    """Return the error that stock Nova raises after its last try."""
-    if isinstance(error, _UNREACHABLE):
-        error = nova_exception.GlanceConnectionFailed(
-            server=str(client.api_server), reason=str(error)
-        )
-    return error
+def _says(error: Exception, *phrases: str) -> bool:
+    """Tell whether Glance's answer has one of some phrases."""
+    return any(phrase in str(error) for phrase in phrases)

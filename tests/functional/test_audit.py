@@ -566,6 +566,7 @@ def proxy(glance):
         yield proxy
 
 
+AWAY = cloud_proxy.Answer(502)
 LISTING = ('GET', r'/v2/images\?.*marker=')
 
 
@@ -714,6 +715,28 @@ def test_recorded(nova, problems, conf, server):
     for in_force in ((conf(),), (conf(store='dcn2'),), ()):
         assert problems(right, *in_force) == []
         assert problems(ordered, *in_force) == []
+
+
+def test_glance_that_could_not_be_asked(
+    nova, base, problems, conf, server, proxy
+):
+    """Once it says where the base image is, so does the audit."""
+    proxy.fail('GET', f'/v2/images/{base("dcn0")}$', AWAY, times=None)
+    nova.conf(**{'glance.api_servers': [proxy.url]})
+
+    image_id = nova.snapshot(server)
+
+    reason = 'the base image is in it'
+    assert problems(image_id, conf()) == [
+        (
+            f'it is in central, not in dcn0: {reason}',
+            f'openstack multistore image relocate {image_id} --to dcn0 '
+            '--from central',
+        )
+    ]
+    [(problem, remedy)] = problems(image_id)
+    assert problem.startswith('it is in central: Glance could not be asked: ')
+    assert '--config-file' in remedy
 
 
 def test_snapshots_of_nova(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import subprocess
 import threading
 import time
@@ -15,6 +16,7 @@ import time
 import pytest
 
 from nova_multistore import lookup
+from nova_multistore import record
 from nova_multistore.compute import leftover
 from nova_multistore.compute import upload
 from tests.cloud import glance as cloud_glance
@@ -206,6 +208,75 @@ def test_unavailable_once(nova, proxy, server, whole):
     assert proxy.met == 1
 
 
+@pytest.mark.parametrize('status', [408, 429, 502, 504])
+@pytest.mark.parametrize('order', [None, 'reliable'])
+def test_gateway_in_trouble_once(nova, proxy, server, whole, status, order):
+    """It is not the store that said so: it gets the data then."""
+    nova.conf(**{'glance.store': order})
+    proxy.fail(*UPLOAD, cloud_proxy.Answer(status))
+
+    whole(nova.snapshot(server), order or 'fast')
+
+    assert proxy.met == 1
+
+
+@pytest.mark.parametrize('option', ['image_size_cap', 'user_storage_quota'])
+def test_image_too_large(nova, glance, proxy, server, option):
+    """It is in any store: the data are sent once, as stock Nova does."""
+    with glance.configured(**{option: 100_000}):
+        glance.forget_requests()
+        image_id = nova.snapshot(server)
+        uploads = [r for r in glance.requests() if r.is_upload]
+
+    assert [r.status for r in uploads] == [413]
+    assert glance.image(image_id) is None
+    assert 'HTTP 413' in nova.faults(server)[0]
+
+
+@pytest.fixture
+def odd(tmp_path, glance):
+    """An API server of the same Glance, configured without its stores."""
+    tmp_path.chmod(0o755)
+    database = f'sqlite:///{glance.root / "glance.sqlite"}?timeout=30'
+    with cloud_glance.Glance(
+        tmp_path,
+        multi_store=False,
+        **{
+            'database.connection': database,
+            'glance_store.filesystem_store_datadir': glance.directory('cheap'),
+        },
+    ) as odd:
+        yield odd
+
+
+@pytest.mark.parametrize('order', [None, 'reliable'])
+def test_api_server_without_the_stores(
+    nova, glance, proxy, odd, server, digest, monkeypatch, order
+):
+    """It takes the data and puts them elsewhere: log and image say so."""
+    # Whatever is asked, it is the first one.
+    monkeypatch.setattr(random, 'shuffle', lambda servers: None)
+    monkeypatch.setattr(random, 'sample', lambda servers, _number: [*servers])
+    nova.conf(**{'glance.store': order})
+    nova.conf(**{'glance.api_servers': [odd.url, proxy.url]})
+    lookup.forget()
+
+    image_id = nova.snapshot(server)
+
+    store = order or 'fast'
+    image = glance.image(image_id)
+    assert glance.stores_of(image_id) == ['cheap']
+    assert glance.sha256(image_id) == {'cheap': digest}
+    assert image[record.STORE] == store
+    assert image[record.DIFFERENCE] == (
+        f'{record.ELSEWHERE}in cheap instead of {store}'
+    )
+    assert any(
+        'Glance has it in cheap' in line
+        for line in nova.log_lines(logging.WARNING)
+    )
+
+
 def test_store_full(nova, proxy, server, whole):
     """The default store gets the data, and the log says so."""
     proxy.fail(*UPLOAD, cloud_proxy.Answer(413))
@@ -315,11 +386,59 @@ def test_broken_discovery(nova, proxy, server, whole, fault):
         "goes to Glance's default store: Glance's stores are unknown" in line
         for line in nova.log_lines()
     )
-    # A failure is remembered: the next snapshot does not wait for it again.
+    # A failure is remembered: the next snapshot waits for a short time only.
     begin = time.monotonic()
     whole(nova.snapshot(server), 'cheap')
     assert time.monotonic() - begin < 9
+    # And there is no third one that goes to the wrong store.
+    proxy.heal()
+    whole(nova.snapshot(server))
+
+
+@pytest.fixture
+def base_image(nova, server):
+    """What a question for the base image is."""
+    return ('GET', f'/v2/images/{nova.server(server)["image"]["id"]}$')
+
+
+@pytest.mark.parametrize(
+    'fault',
+    [
+        cloud_proxy.Answer(429),
+        cloud_proxy.Answer(502),
+        cloud_proxy.Answer(503),
+        cloud_proxy.LoseAnswer(),
+    ],
+    ids=['429', '502', '503', 'lost'],
+)
+def test_base_image_at_the_second_try(
+    nova, glance, proxy, server, whole, base_image, fault
+):
+    """The snapshot goes where it should, and has no difference."""
+    proxy.fail(*base_image, fault)
+
+    image_id = nova.snapshot(server)
+
+    whole(image_id)
     assert proxy.met == 1
+    assert record.DIFFERENCE not in glance.image(image_id)
+
+
+def test_base_image_that_is_never_told(
+    nova, glance, proxy, server, whole, base_image
+):
+    """The image says why it is in the default store, and so does the log."""
+    proxy.fail(*base_image, cloud_proxy.Answer(502), times=None)
+
+    image_id = nova.snapshot(server)
+
+    whole(image_id, 'cheap')
+    difference = glance.image(image_id)[record.DIFFERENCE]
+    assert difference.startswith(record.UNASKED)
+    assert any(
+        "goes to Glance's default store" in line
+        for line in nova.log_lines(logging.WARNING)
+    )
 
 
 def test_discovery_not_found(nova, proxy, server, whole):
@@ -418,3 +537,12 @@ def test_image_deleted_during_the_upload(nova, glance, proxy, server, size):
 
     assert glance.image(image_id) is None
     assert nova.server(server)['status'] == 'ACTIVE'
+
+
+@pytest.mark.parametrize('number', range(5))
+def test_dead_api_server(nova, proxy, server, whole, number):
+    """The other one gets the data, in whatever turn they are."""
+    nova.conf(**{'glance.api_servers': ['http://127.0.0.1:9', proxy.url]})
+    lookup.forget()
+
+    whole(nova.snapshot(server))

@@ -384,3 +384,17 @@ class TestOneStore:
 
         assert image['status'] == 'active'
         assert (upload.base_image_ref, upload.store) == (image_id, None)
+
+    def test_dead_api_server(self, nova, single, qcow2, boot):
+        """The other one gets the data, in whatever turn they are."""
+        nova.conf(**{'glance.api_servers': [single.url]})
+        server = boot(single.create_image(qcow2))
+        nova.conf(**{'glance.api_servers': ['http://127.0.0.1:9', single.url]})
+        lookup.forget()
+        try:
+            images = [nova.snapshot(server) for _ in range(5)]
+        finally:
+            lookup.forget()
+
+        found = [single.image(image_id) for image_id in images]
+        assert [i and i['status'] for i in found] == ['active'] * 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import types
 import uuid
 
@@ -10,6 +11,7 @@ import nova.conf
 from oslo_config import fixture as config_fixture
 import pytest
 
+from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore.compute import background
 from nova_multistore.compute import patch
@@ -49,9 +51,17 @@ def glance(conf):
 
 
 @pytest.fixture
+def hanging():
+    """URL of an API server that takes connections and says nothing."""
+    with socket.create_server(('127.0.0.1', 0), backlog=64) as server:
+        yield f'http://127.0.0.1:{server.getsockname()[1]}'
+
+
+@pytest.fixture
 def patched(monkeypatch):
     """Nova, patched; it does not pause between two tries."""
     monkeypatch.setattr(upload, 'PAUSE', 0.01)
+    monkeypatch.setattr(lookup, 'PAUSE', 0.01)
     patch.apply()
     yield
     patch.remove()

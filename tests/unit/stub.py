@@ -42,6 +42,13 @@ class Answer:
     body: object = None
 
 
+def take(image, request):
+    """Take an upload as Glance does."""
+    store = request.headers.get('x-image-meta-store', 'cheap')
+    image.update(status='active', size=len(request.body), stores=store)
+    return Answer(204)
+
+
 class Glance(fixtures.Fixture):
     """The server.
 
@@ -122,8 +129,7 @@ class Glance(fixtures.Fixture):
         if request.method == 'PUT':
             if self.uploads:
                 return self.uploads.pop(0)(image, request)
-            image.update(status='active', size=len(request.body))
-            return Answer(204)
+            return take(image, request)
         return Answer(200, image)
 
 

@@ -907,6 +907,50 @@ class TestRecord:
 
         assert judge(image, settings(store='dcn1')) == []
 
+    @pytest.mark.parametrize('before', ['', 'no direct snapshot: full; '])
+    def test_glance_that_put_it_elsewhere(self, before):
+        """That is no reason."""
+        image = snapshot(stores='dcn0', **RECORD)
+        image[record.DIFFERENCE] = f'{before}{record.ELSEWHERE}in dcn0'
+
+        [finding] = judge(image)
+
+        assert finding.remedy == f'{RELOCATE}dcn1 --from dcn0'
+
+    @pytest.mark.parametrize('present', ['dcn0', 'dcn1'])
+    def test_glance_that_could_not_be_asked(self, present):
+        """The base image, which is known now, tells where it belongs."""
+        image = snapshot(stores=present, **{record.RULE: 'default'})
+        image[record.DIFFERENCE] = f'{record.UNASKED}HTTP 502'
+        images = [base('dcn1')]
+
+        known = judge(image, images=images)
+        unknown = judge(image, settings(configured=False), images=images)
+
+        if present == 'dcn1':
+            assert (known, unknown) == ([], [])
+            return
+        assert [f.remedy for f in known] == [f'{RELOCATE}dcn1 --from dcn0']
+        [finding] = unknown
+        assert finding.problem == (
+            'it is in dcn0: Glance could not be asked: HTTP 502'
+        )
+        assert '--config-file' in finding.remedy
+
+    def test_glance_that_could_not_be_asked_where_all_is_gone(self):
+        """Nobody can say any more where it belongs."""
+        image = snapshot(stores='dcn0', **{record.RULE: 'default'})
+        image[record.DIFFERENCE] = f'{record.UNASKED}HTTP 502'
+
+        for known in (True, False):
+            found = judge(
+                image,
+                settings(configured=known),
+                images=[base('dcn1', OTHER)],
+                owner=None,
+            )
+            assert found == []
+
     def test_default_store(self):
         """It was the default store when no name was written."""
         image = snapshot(stores='dcn0', **{record.RULE: 'default'})

@@ -12,6 +12,7 @@ import pytest
 
 from nova_multistore import exception
 from nova_multistore import lookup
+from tests.unit import stub
 
 QUESTIONS = 20
 
@@ -42,6 +43,52 @@ def test_keystone_that_never_answers(context):
     assert threading.active_count() <= before
 
 
+@pytest.fixture
+def token(conf):
+    """Its token needs no Keystone."""
+    return nova_context.RequestContext('user', 'project', auth_token='token')
+
+
+def test_api_servers_that_are_away(conf, glance, image, token, hanging):
+    """Whichever is asked first, the one that lives is asked."""
+    servers = ['http://127.0.0.1:9', hanging, glance.url]
+    conf.config(group='glance', api_servers=servers)
+
+    for _ in range(10):
+        lookup.forget()
+        found = lookup.show(token, image['id'], 3.0)
+        assert found['id'] == image['id']
+        lookup.images(token, 0.3).show(image['id'])
+
+
+def test_silent_api_server_is_asked_last(conf, glance, image, token, hanging):
+    """Nobody waits for it again for a while."""
+    conf.config(group='glance', api_servers=[hanging, glance.url])
+    lookup.forget()
+    lookup.in_trouble(hanging)
+
+    for _ in range(5):
+        begin = time.monotonic()
+        lookup.show(token, image['id'], 10.0)
+        assert time.monotonic() - begin < 2
+
+    assert lookup.servers() == [glance.url, hanging]
+
+
+def test_slow_api_server(conf, glance, image, token):
+    """Its answer counts, though the other one was asked meanwhile."""
+    conf.config(group='glance', api_servers=['http://127.0.0.1:9', glance.url])
+    path = ('GET', f'/v2/images/{image["id"]}')
+    glance.answers[path] = stub.Answer(200, lambda: time.sleep(1.5))
+    lookup.forget()
+    begin = time.monotonic()
+
+    with pytest.raises(exception.ServiceAway):
+        lookup.show(token, image['id'], 1.0)
+
+    assert time.monotonic() - begin < 1.4
+
+
 def test_clock_that_is_set_back(glance, image, monkeypatch):
     """No request waits for it, though those of an older session would."""
     slept = []
@@ -57,3 +104,49 @@ def test_clock_that_is_set_back(glance, image, monkeypatch):
 
     assert images.show(image['id'])['id'] == image['id']
     assert all(seconds < 1 for seconds in slept)
+
+
+NO_STORES = stub.Answer(404)
+
+
+def test_api_server_with_one_store(conf, glance, token):
+    """The others are asked, and the stores that they have count."""
+    with stub.Glance() as odd:
+        odd.answers['GET', '/v2/info/stores'] = NO_STORES
+        conf.config(group='glance', api_servers=[odd.url, glance.url])
+        for _ in range(6):
+            lookup.forget()
+            assert lookup.catalogue(token).ids == ('cheap', 'fast', 'web')
+            assert len(odd.requests) <= 2
+            odd.requests.clear()
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_api_server_with_one_store_behind_a_balancer(glance, token, known):
+    """It is asked again where several stores were known before."""
+    lookup.forget()
+    path = ('GET', '/v2/info/stores')
+    before = lookup.catalogue(token) if known else None
+    answers = [NO_STORES, NO_STORES]
+    glance.answers[path] = lambda: (
+        answers.pop() if answers else stub.Answer(200, stub.STORES)
+    )
+
+    found = lookup.catalogue(token, stale=before)
+
+    assert bool(found.stores) is known
+
+
+def test_base_image_without_stores(conf, glance, base, token):
+    """The API server may be the one that knows of none."""
+    with stub.Glance() as odd:
+        image = {k: v for k, v in base.items() if k != 'stores'}
+        odd.images[base['id']] = image
+        conf.config(group='glance', api_servers=[odd.url, glance.url])
+        for _ in range(6):
+            lookup.forget()
+            assert lookup.base_image(token, base['id'], 5.0) == base
+
+        conf.config(group='glance', api_servers=[odd.url])
+        lookup.forget()
+        assert lookup.base_image(token, base['id'], 5.0) == image

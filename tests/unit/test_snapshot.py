@@ -15,6 +15,7 @@ from nova.virt import driver as virt_driver
 from nova.virt import fake
 import pytest
 
+from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore.compute import ceph
 from nova_multistore.compute import ongoing
@@ -33,10 +34,12 @@ class Driver(fake.FakeDriver):
     def __init__(self):
         self.selections = []
         self.records = []
+        self.properties = []
         self.error = None
 
     def snapshot(self, context, instance, image_id, update_task_state):
         self.selections.append(ongoing.get(image_id).selection)
+        self.properties.append(ongoing.get(image_id).properties)
         self.records.append(nova_image.API().get(context, image_id))
         if self.error:
             raise self.error
@@ -86,13 +89,13 @@ def test_decision_is_one_line(take, server, base, image, caplog):
 
     take()
 
-    [record] = [r for r in caplog.records if r.name.startswith('nova_multi')]
-    assert record.levelno == logging.INFO
-    assert record.getMessage() == (
+    [line] = [r for r in caplog.records if r.name.startswith('nova_multi')]
+    assert line.levelno == logging.INFO
+    assert line.getMessage() == (
         f'Image {image["id"]} (snapshot) goes to store fast: the base image '
         f'is in it [rule base-image, base image {base["id"]}]'
     )
-    assert record.instance is server
+    assert line.instance is server
 
 
 @pytest.fixture
@@ -153,8 +156,8 @@ def test_bad_order(
         take()
 
     assert driver.selections == []
-    [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
-    assert 'cheap, fast' in record.getMessage()
+    [line] = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert 'cheap, fast' in line.getMessage()
     assert len(glance.made('GET', '/v2/info/stores')) == 2
 
 
@@ -208,8 +211,8 @@ def test_broken_discovery_of_an_order(conf, take, glance, answer, caplog):
     glance.answers['GET', '/v2/info/stores'] = answer
 
     assert take().store == 'fast'
-    [record] = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert 'not checked' in record.getMessage()
+    [line] = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert 'not checked' in line.getMessage()
 
 
 def test_one_store(take, glance, own_requests):
@@ -267,22 +270,80 @@ def test_hanging_glance(monkeypatch, conf, take, glance, base, path):
     assert spent < 5
 
 
-def test_silence_about_base_images_is_remembered(
-    monkeypatch, take, glance, base, own_requests
-):
-    """The next snapshot does not wait, whatever its base image."""
-    take()
-    monkeypatch.setattr('nova_multistore.stores.TIMEOUT', 0.5)
+@pytest.mark.parametrize('path', ['/v2/info/stores', '/v2/images/BASE'])
+def test_silence_is_remembered(monkeypatch, take, glance, base, path):
+    """The next snapshot asks, and does not wait for long."""
+    monkeypatch.setattr('nova_multistore.stores.TIMEOUT', 2.0)
+    monkeypatch.setattr('nova_multistore.lookup.SHORT', 0.2)
     go = threading.Event()
-    path = f'/v2/images/{base["id"]}'
-    glance.answers['GET', path] = stub.Answer(200, lambda: go.wait(30))
-    take()
-    glance.requests.clear()
+    path = ('GET', path.replace('BASE', base['id']))
+    known = glance.answers.get(path) or stub.Answer(200, base)
+    glance.answers[path] = stub.Answer(200, lambda: go.wait(30))
 
-    assert 'a moment ago' in take().reason
-
+    begin = time.monotonic()
+    assert take().store is None
+    first = time.monotonic() - begin
+    begin = time.monotonic()
+    assert take().store is None
+    second = time.monotonic() - begin
     go.set()
-    assert own_requests() == []
+    glance.answers[path] = known
+
+    assert second + 1 < first
+    assert take().store == 'fast'
+
+
+BLIPS = [
+    stub.Answer(429),
+    stub.Answer(500),
+    stub.Answer(502),
+    stub.Answer(503),
+    stub.Answer(504),
+    stub.Answer(200, b'<html>'),
+]
+
+
+@pytest.mark.parametrize('path', ['/v2/info/stores', '/v2/images/BASE'])
+@pytest.mark.parametrize('answer', BLIPS)
+@pytest.mark.parametrize('times', [1, 3])
+def test_blip(take, glance, base, path, answer, times):
+    """Glance is asked again, and the snapshot goes where it should."""
+    path = ('GET', path.replace('BASE', base['id']))
+    known = glance.answers.get(path) or stub.Answer(200, base)
+    blips = [answer] * times
+    glance.answers[path] = lambda: blips.pop() if blips else known
+
+    assert take().store == 'fast'
+
+
+@pytest.mark.parametrize('path', ['/v2/info/stores', '/v2/images/BASE'])
+@pytest.mark.parametrize('status', [403, 502])
+def test_glance_that_could_not_be_asked(
+    take, driver, glance, base, path, status, caplog
+):
+    """A warning, and the image says so from its first update on."""
+    path = ('GET', path.replace('BASE', base['id']))
+    glance.answers[path] = stub.Answer(status)
+
+    take()
+
+    [properties] = driver.properties
+    assert properties[record.RULE] == 'default'
+    difference = properties[record.DIFFERENCE]
+    assert difference.startswith(record.UNASKED)
+    [line] = [r for r in caplog.records if 'goes to' in r.getMessage()]
+    assert line.levelno == logging.WARNING
+    assert len(glance.made('PATCH')) == 0
+
+
+def test_base_image_that_is_gone(take, driver, glance, base, caplog):
+    """Glance says so: that is no difference."""
+    glance.answers['GET', f'/v2/images/{base["id"]}'] = stub.Answer(404)
+
+    take()
+
+    assert record.DIFFERENCE not in driver.properties[0]
+    assert not [r for r in caplog.records if r.levelno > logging.INFO]
 
 
 @pytest.mark.parametrize('status', [401, 403])
@@ -488,9 +549,9 @@ class TestCeph:
 
         take()
 
-        [record] = [r for r in caplog.records if 'goes to' in r.getMessage()]
-        assert level == record.levelno
-        assert f'goes to {words}' in record.getMessage()
+        [line] = [r for r in caplog.records if 'goes to' in r.getMessage()]
+        assert level == line.levelno
+        assert f'goes to {words}' in line.getMessage()
 
     @pytest.mark.parametrize(
         ('store', 'level'), [(None, logging.INFO), ('cheap', logging.WARNING)]
@@ -503,11 +564,11 @@ class TestCeph:
 
         take()
 
-        [record] = [r for r in caplog.records if 'goes to' in r.getMessage()]
-        assert level == record.levelno
+        [line] = [r for r in caplog.records if 'goes to' in r.getMessage()]
+        assert level == line.levelno
         assert (
             f"store {store or 'fast'}, unless Nova's own search finds a pool "
-            'in Ceph: ' in record.getMessage()
+            'in Ceph: ' in line.getMessage()
         )
 
     def test_option_names_its_own_store(self, conf, take, base):

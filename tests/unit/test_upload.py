@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import random
 import uuid
 
 import glanceclient.exc
@@ -11,6 +12,7 @@ from keystoneauth1 import service_token
 from keystoneauth1 import session
 from keystoneauth1 import token_endpoint
 from nova import exception as nova_exception
+from nova import service_auth
 from nova.image import glance as nova_glance
 import pytest
 
@@ -25,6 +27,8 @@ from tests.unit import stub
 
 DATA = bytes(range(256)) * 16
 BASE = 'b8b2c6f7-7345-4e2f-afa2-eedaba9cbbe3'
+#: URL of an API server that is away.
+DEAD = 'http://127.0.0.1:9'
 CATALOGUE = stores.parse(stub.STORES)
 HEADERS = (
     'x-openstack-base-image-ref',
@@ -75,20 +79,17 @@ def sent(request):
     return tuple(request.headers.get(name) for name in HEADERS)
 
 
-def refuse(code, **state):
+def refuse(code, message='no', **state):
     """Answer an upload with a status; the image gets a state."""
 
     def answer(image, request):
         image.update(state)
-        return stub.Answer(code, {'error': {'message': 'no'}})
+        return stub.Answer(code, {'error': {'message': message}})
 
     return answer
 
 
-def take(image, request):
-    """Take an upload as Glance does."""
-    image.update(status='active', size=len(request.body))
-    return stub.Answer(204)
+take = stub.take
 
 
 def test_headers_of_a_snapshot(glance, select, send):
@@ -190,7 +191,8 @@ def babble(image, request):
 
 
 @pytest.mark.parametrize(
-    'failure', [refuse(409), refuse(502), refuse(503), babble]
+    'failure',
+    [*map(refuse, (401, 408, 409, 425, 429, 502, 503, 504)), babble],
 )
 def test_passing_failure(glance, select, send, failure):
     """The whole data goes to the same store again."""
@@ -226,7 +228,7 @@ def test_number_of_tries(conf, glance, send, num_retries):
     assert len(glance.made('PUT')) == 1 + num_retries
 
 
-@pytest.mark.parametrize('status', [403, 410, 413, 415, 500])
+@pytest.mark.parametrize('status', [403, 410, 413, 415])
 def test_store_that_refuses(glance, select, send, status, caplog):
     """A derived choice goes to the default store, by its name."""
     select('fast')
@@ -239,6 +241,86 @@ def test_store_that_refuses(glance, select, send, status, caplog):
         (BASE, 'cheap'),
     ]
     assert 'goes to the default store cheap' in caplog.text
+
+
+@pytest.fixture
+def api_servers(conf, glance, hanging, monkeypatch):
+    """Let Nova have API servers, and ask them in this order."""
+    monkeypatch.setattr(random, 'shuffle', lambda items: None)
+    monkeypatch.setattr(random, 'sample', lambda items, _number: [*items])
+    urls = {'dead': DEAD, 'hanging': hanging, 'live': glance.url}
+
+    def api_servers(words):
+        servers = [urls[word] for word in words.split()]
+        conf.config(group='glance', api_servers=servers)
+        lookup.forget()
+
+    return api_servers
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        'dead live',
+        'live dead',
+        'dead live dead live',
+        'dead live live dead',
+        'dead dead live',
+        'dead dead dead live',
+    ],
+)
+def test_dead_api_servers(api_servers, glance, image, select, send, words):
+    """The data reaches the one that lives, as often as with stock Nova."""
+    select('fast')
+    api_servers(words)
+
+    send()
+
+    [put] = glance.made('PUT')
+    assert (sent(put)[1], put.body) == ('fast', DATA)
+
+
+@pytest.mark.parametrize('words', ['hanging live', 'live hanging'])
+def test_hanging_api_server(conf, api_servers, glance, send, words):
+    """The next try goes to the other one."""
+    conf.config(group='glance', timeout=1)
+    service_auth.reset_globals()
+    api_servers(words)
+
+    send()
+
+    service_auth.reset_globals()
+    [put] = glance.made('PUT')
+    assert put.body == DATA
+
+
+def test_questions_leave_the_turn_to_the_uploads(api_servers, glance, context):
+    """Nova's own list, which it shuffles in place, is not touched either."""
+    client = nova_glance.GlanceClientWrapper()
+    api_servers('live live live')
+    client._create_onetime_client(context, 2)
+    before = [*nova_glance.CONF.glance.api_servers]
+    turn = client.api_servers
+
+    lookup.images(context, client=client).ask('GET', '/info/stores')
+    lookup.catalogue(context)
+
+    assert client.api_servers is turn
+    assert nova_glance.CONF.glance.api_servers == before
+
+
+def test_api_server_that_answered_nova_is_first(
+    api_servers, glance, context, image
+):
+    """Nova has just updated the image there."""
+    api_servers('dead live')
+    service = nova_glance.GlanceImageServiceV2()
+    service._client.call(context, 2, 'get', args=(image['id'],))
+
+    service._upload_data(context, image['id'], DATA)
+
+    assert lookup.servers(service._client) == [glance.url, DEAD]
+    assert lookup._memory.troubles == {}
 
 
 def test_store_that_is_never_reached(conf, glance, select, send):
@@ -260,7 +342,7 @@ def test_store_that_is_never_reached(conf, glance, select, send):
 def test_default_store_refuses_too(glance, select, send):
     """Nothing is left to try."""
     select('fast')
-    glance.uploads = [refuse(413)] * 9
+    glance.uploads = [refuse(413, 'Image storage media is full: no')] * 9
 
     with pytest.raises(glanceclient.exc.HTTPOverLimit):
         send()
@@ -271,7 +353,10 @@ def test_default_store_refuses_too(glance, select, send):
 @pytest.mark.parametrize('status', [400, 403, 410, 413, 415, 500])
 @pytest.mark.parametrize('store', ['fast', None])
 def test_refusal_of_an_order(glance, select, send, store, status):
-    """It stands, and is Glance's own error."""
+    """It stands, and is Glance's own error.
+
+    Where the size may be the reason, it goes there once more without.
+    """
     select(store, ordered=True)
     glance.uploads = [refuse(status)] * 9
 
@@ -279,7 +364,166 @@ def test_refusal_of_an_order(glance, select, send, store, status):
         send()
 
     assert not isinstance(caught.value, glanceclient.exc.HTTPNotFound)
+    size = str(len(DATA))
+    assert [sent(p) for p in glance.made('PUT')] == [
+        (BASE, store, size),
+        *[(BASE, store, None)] * (status in (400, 413, 500)),
+    ]
+
+
+def test_store_that_takes_no_size(glance, select, send):
+    """Swift's large objects: it is the same store that takes them."""
+    select('fast')
+    glance.uploads = [refuse(500), take]
+
+    send()
+
+    assert [sent(p) for p in glance.made('PUT')] == [
+        (BASE, 'fast', str(len(DATA))),
+        (BASE, 'fast', None),
+    ]
+
+
+def test_store_that_fails(glance, select, send):
+    """The default store gets the data then, as they came last."""
+    select('fast')
+    glance.uploads = [refuse(500), refuse(500), take]
+
+    send()
+
+    assert [sent(p)[1:] for p in glance.made('PUT')] == [
+        ('fast', str(len(DATA))),
+        ('fast', None),
+        ('cheap', None),
+    ]
+
+
+@pytest.mark.parametrize('num_retries', [0, 1])
+def test_gateway_that_waits_for_too_long(
+    conf, glance, select, send, num_retries
+):
+    """Glance has had all: it may wait for more, by the size."""
+    conf.config(group='glance', num_retries=num_retries)
+    select('fast')
+    glance.uploads = [refuse(504), take]
+
+    send()
+
+    assert [sent(p)[1:] for p in glance.made('PUT')] == [
+        ('fast', str(len(DATA))),
+        ('fast', None),
+    ]
+
+
+def test_nothing_but_what_stock_nova_sends(glance, select, send):
+    """A last try, where the names of stores are not welcome."""
+    snapshot = select('fast')
+    glance.uploads = [refuse(400), refuse(400), take]
+
+    send()
+
+    assert [sent(p) for p in glance.made('PUT')] == [
+        (BASE, 'fast', str(len(DATA))),
+        (BASE, 'cheap', str(len(DATA))),
+        (None, None, None),
+    ]
+    assert 'without store cheap' in snapshot.differences[-1]
+
+
+TOO_LARGE = [
+    'The incoming image is too large: The provided image is too large.',
+    'Image exceeds the storage quota: The size of the data 7 will exceed the '
+    'limit. 1 bytes remaining.',
+    'Project x is over a limit for [Resource image_count_uploading is over '
+    'limit of 1 due to current usage 2 and delta 0]',
+]
+
+
+@pytest.mark.parametrize('words', TOO_LARGE)
+@pytest.mark.parametrize('store', ['fast', None])
+def test_image_that_is_too_large(glance, select, send, store, words):
+    """The store cannot help it: the error comes after one upload."""
+    select(store)
+    glance.uploads = [refuse(413, words)] * 9
+
+    with pytest.raises(glanceclient.exc.HTTPOverLimit):
+        send()
+
     assert len(glance.made('PUT')) == 1
+
+
+@pytest.mark.parametrize('fits', [True, False])
+def test_limit_that_counts_the_size_twice(glance, select, send, fits):
+    """Without the size there may be room; if not, that is final."""
+    limit = refuse(
+        413,
+        'Project x is over a limit for [Resource image_size_total is over '
+        'limit of 4 due to current usage 3 and delta 3]',
+    )
+    select('fast')
+    glance.uploads = [limit, take if fits else limit, *[limit] * 9]
+
+    if fits:
+        send()
+    else:
+        with pytest.raises(glanceclient.exc.HTTPOverLimit):
+            send()
+
+    assert [sent(p)[1:] for p in glance.made('PUT')] == [
+        ('fast', str(len(DATA))),
+        ('fast', None),
+    ]
+
+
+def take_into(*stores):
+    """Take an upload into a store, whatever it names."""
+
+    def answer(image, request):
+        take(image, request)
+        image.update(stores=','.join(stores))
+        return stub.Answer(204)
+
+    return answer
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_image_that_lands_elsewhere(
+    glance, select, send, ordered, image, caplog
+):
+    """The log and the image say where it is."""
+    snapshot = select('fast', ordered=ordered)
+    glance.uploads = [take_into('cheap')]
+
+    send()
+
+    assert snapshot.differences == [
+        'Glance put it elsewhere: in cheap instead of fast'
+    ]
+    assert 'Glance has it in cheap' in caplog.text
+    assert len(glance.made('GET', image['id'])) == 1
+
+
+@pytest.mark.parametrize('knows', [True, False])
+def test_glance_that_does_not_name_the_store(
+    glance, select, send, image, knows
+):
+    """Another API server is asked, which may know of stores."""
+    snapshot = select('fast')
+    path = f'/v2/images/{image["id"]}'
+    answers = [{}, {}]
+
+    def answer():
+        if answers or not knows:
+            stripped = {k: v for k, v in image.items() if k != 'stores'}
+            answers[:1] = []
+            return stripped
+        return image
+
+    glance.answers['GET', path] = answer
+
+    send()
+
+    assert (snapshot.differences == []) is knows
 
 
 def test_ordered_store_that_is_gone(glance, select, send, context):
@@ -538,7 +782,7 @@ def test_stream_is_not_sent_twice(glance, context, image):
 
 
 def test_stream_that_was_not_read_is_sent_again(
-    conf, glance, context, image, monkeypatch
+    api_servers, glance, context, image
 ):
     """Glance was away when it was to be sent."""
     pieces = [DATA, b'']
@@ -548,11 +792,7 @@ def test_stream_that_was_not_read_is_sent_again(
             return pieces.pop(0)
 
     service = nova_glance.GlanceImageServiceV2()
-    monkeypatch.setattr(
-        nova_glance,
-        'get_api_servers',
-        lambda context: iter(['http://127.0.0.1:9', *[glance.url] * 9]),
-    )
+    api_servers('dead live')
 
     service._upload_data(context, image['id'], Stream())
 
