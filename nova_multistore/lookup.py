@@ -387,12 +387,13 @@ def outcome(
     :param image_id: the image's UUID
     :param under_way: tells whether an image may still change
     :param patience: how long to ask, in seconds
-    :param pause: how long to wait before the second question, in seconds; it
-        doubles each time, up to a second
+    :param pause: how long to wait before the second question, in seconds;
+        later a quarter of the time that has passed, up to a second
     :returns: the image, as Glance's API has it, with the status ``deleted``
         if Glance says twice that it is not there; None if Glance does not say
     """
-    deadline = time.monotonic() + patience
+    began = time.monotonic()
+    deadline = began + patience
     found = None
     gone = False
     while (left := deadline - time.monotonic()) > 0:
@@ -413,8 +414,8 @@ def outcome(
             gone = False
             if not under_way(found):
                 break
-        time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        spent = time.monotonic() - began
+        time.sleep(max(pause, min(spent / 4, _LONGEST_PAUSE)))
     return found
 
 

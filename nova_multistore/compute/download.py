@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-import time
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -16,7 +15,6 @@ from nova import exception as nova_exception
 from oslo_log import log as logging
 
 from nova_multistore import copies
-from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import stores
 
@@ -107,20 +105,15 @@ class _Reading:
 
     def look_before(self) -> dict[str, Any] | None:
         """Return the image, None if Glance does not say soon."""
-        deadline = time.monotonic() + stores.TIMEOUT
-        for _ in range(TRIES):
-            left = deadline - time.monotonic()
-            try:
-                return lookup.show(
-                    self._context, self._image_id, left, self._service._client
-                )
-            except exception.ServiceAway as exc:
-                # The next API server may answer.
-                LOG.debug('Image %s: %s', self._image_id, exc)
-                time.sleep(_PAUSE)
-            except Exception as exc:
-                LOG.debug('Image %s: %s', self._image_id, exc)
-                break
+        try:
+            return lookup.show(
+                self._context,
+                self._image_id,
+                stores.TIMEOUT,
+                self._service._client,
+            )
+        except Exception as exc:
+            LOG.debug('Image %s: %s', self._image_id, exc)
         return None
 
     def look(self) -> dict[str, Any] | None:
