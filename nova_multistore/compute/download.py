@@ -1,7 +1,8 @@
-"""Downloads of images whose copies may be deleted meanwhile.
+"""Downloads of images whose copies may be deleted or damaged.
 
 Ceph answers reads of what was deleted with zeros, and without an error. The
-hash shows that, if Glance had one when the download began.
+hash shows that, if Glance had one when the download began. A copy that is
+damaged in the store that nova-compute prefers may be whole in another one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from oslo_log import log as logging
 from nova_multistore import copies
 from nova_multistore import lookup
 from nova_multistore import stores
+from nova_multistore.compute import near
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +44,9 @@ def download(
     dst_path: str | None = None,
     **_rest: Any,
 ) -> Any:
-    """Download an image, and again if a copy of it was deleted meanwhile.
+    """Download an image, and again if a copy is of no use.
+
+    It was deleted meanwhile, or is damaged in the store that is preferred.
 
     Wraps ``nova.image.glance.GlanceImageServiceV2.download``.
 
@@ -52,20 +56,37 @@ def download(
     """
     reading = _Reading(service, context, image_id)
     before = reading.look_before()
-    at_risk = reading.is_at_risk(before, dst_path)
     if data is None and dst_path is None:
         # The caller reads it.
         found = proceed()
-        return reading.guard(found, before) if at_risk else found
+        if reading.is_at_risk(before, dst_path):
+            return reading.guard(found, before)
+        return found
+    with near.preferring(image_id) as preference:
+        return _read(proceed, reading, before, data, dst_path, preference)
+
+
+def _read(
+    proceed: Callable[..., Any],
+    reading: _Reading,
+    before: dict[str, Any] | None,
+    data: Any,
+    dst_path: str | None,
+    preference: near.Preference,
+) -> Any:
+    """Download an image to a file, as often as it makes sense."""
+    at_risk = reading.is_at_risk(before, dst_path)
     begin = data.tell() if data is not None and data.seekable() else None
-    for _ in range(TRIES):
+    for number in range(1, TRIES + 1):
+        gone: set[str] = set()
         try:
             result = proceed()
-        except Exception:
+        except Exception as exc:
             # It has another hash, or the connection was broken off.
             after = reading.look() if before else None
             gone = reading.gone(before, after)
-            if not gone:
+            again = number < TRIES and (data is None or begin is not None)
+            if not gone and not (again and preference.give_up(exc)):
                 raise
         else:
             after = reading.look() if at_risk else before
@@ -74,7 +95,8 @@ def download(
                 if after is None and at_risk:
                     reading.warn_unknown()
                 return result
-        reading.warn(gone)
+        if gone:
+            reading.warn(gone)
         if data is not None:
             if begin is None:
                 break

@@ -7,6 +7,9 @@ store that it prefers.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import dataclasses
 import inspect
 from typing import TYPE_CHECKING
 from typing import Any
@@ -22,6 +25,7 @@ from nova_multistore.compute import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Iterator
 
     from nova.context import RequestContext
 
@@ -38,6 +42,60 @@ _REFUSED = (
 )
 
 
+@dataclasses.dataclass
+class Preference:
+    """The store that one download prefers."""
+
+    image_id: str
+    #: None as long as Glance has not begun to send from there.
+    store: str | None = None
+    #: Whether Glance is to choose, as with stock Nova.
+    is_given_up: bool = False
+
+    def give_up(self, error: Exception) -> bool:
+        """Have the next try prefer nothing.
+
+        The copy that Glance would have sent may be whole.
+
+        :param error: why what was sent is of no use
+        :returns: whether there was a preference
+        """
+        if self.store is None:
+            return False
+        LOG.warning(
+            'Image %(image)s cannot be used as it is in store %(store)s '
+            '(%(error)s); it is downloaded from the store that Glance '
+            'chooses',
+            {
+                'image': self.image_id,
+                'store': self.store,
+                'error': error,
+            },
+        )
+        self.store, self.is_given_up = None, True
+        return True
+
+
+_preference: contextvars.ContextVar[Preference | None] = (
+    contextvars.ContextVar('preference', default=None)
+)
+
+
+@contextlib.contextmanager
+def preferring(image_id: str) -> Iterator[Preference]:
+    """Keep what is preferred during a download that can be repeated.
+
+    :param image_id: the image's UUID
+    """
+    token = _preference.set(Preference(image_id))
+    try:
+        found = _preference.get()
+        assert found is not None
+        yield found
+    finally:
+        _preference.reset(token)
+
+
 def download(
     proceed: Callable[..., Any], context: RequestContext, image_id: str
 ) -> Any:
@@ -48,6 +106,9 @@ def download(
     :param image_id: the image's UUID
     :returns: what glanceclient's ``images.data`` returns
     """
+    preference = _preference.get()
+    if preference is not None and preference.is_given_up:
+        return proceed()
     store = nearest(context, image_id)
     if store is None:
         return proceed()
@@ -64,6 +125,8 @@ def download(
     LOG.info(
         'Image %s is downloaded, preferably from store %s', image_id, store
     )
+    if preference is not None:
+        preference.store = store
     return data
 
 

@@ -87,6 +87,17 @@ def test_own_store_lost_its_copy(cloud, make):
     cloud.ceph.rbd('snap', 'protect', f'{image}@snap')
 
 
+def test_own_copy_is_damaged(cloud, make):
+    """The copy that Glance would have sent is whole."""
+    image_id = make('cheap', 'fast')
+    cloud.ceph.flip(f'images/{image_id}')
+
+    assert start(cloud, image_id) == [('prefer=fast', 200), ('', 200)]
+    cloud.nova.wait_for_line(
+        f'Image {image_id} cannot be used as it is in store fast', 30
+    )
+
+
 @pytest.mark.parametrize('stores', [['cheap'], ['cheap', 'far']])
 def test_elsewhere(cloud, make, stores):
     """A store without the image is not named."""
