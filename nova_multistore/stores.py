@@ -291,6 +291,7 @@ class Cache:
         """
         deadline = time.monotonic() + timeout
         before = self._question
+        let_down = False
         while True:
             with self._lock:
                 if self._good and self._is_fresh(stale):
@@ -299,8 +300,12 @@ class Cache:
                     return self._good
                 question, wait = self._question, 0.0
                 kept = self._good and self._is_kept(stale)
-                own = question is None or not question.serves(
-                    stale, before, FAILED if kept else self._failed
+                own = (
+                    question is None
+                    or let_down
+                    or not question.serves(
+                        stale, before, FAILED if kept else self._failed
+                    )
                 )
                 if question is None:
                     question = self._ask(fetch, stale)
@@ -322,6 +327,9 @@ class Cache:
                         return self._good
                 if own or not _concerns_caller(exc):
                     raise
+                # Whoever asks again and again without rights is not waited
+                # for a second time.
+                let_down = True
 
     @property
     def last(self) -> Catalogue | None:
