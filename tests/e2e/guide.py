@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import hashlib
+import http.server
 import json
 import os
 from pathlib import Path
@@ -44,11 +45,42 @@ _SITE = 'http://images.example.com'
 _IMAGE = 'cirros.qcow2'
 
 
+class NoServers(http.server.BaseHTTPRequestHandler):
+    """Nova and Cinder of a cloud without servers and volumes."""
+
+    def do_GET(self) -> None:
+        path = self.path.partition('?')[0]
+        found: dict[str, Any] = {'versions': [self._version()]}
+        if path.endswith('/detail'):
+            found = {path.split('/')[-2]: []}
+        body = json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header('Content-Type', 'application/json')
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _version(self) -> dict[str, Any]:
+        """Return the only version of Cinder's API, as Cinder has it."""
+        url = f'http://{self.headers["Host"]}/v3/'
+        return {
+            'id': 'v3.0',
+            'status': 'CURRENT',
+            'min_version': '3.0',
+            'version': '3.70',
+            'links': [{'rel': 'self', 'href': url}],
+        }
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
 class Guide(transcript.Transcript):
     """Runs the command, and knows where images are.
 
     :param root: an existing directory for all that is written
     :param glance: a Glance that is started in it
+    :param servers: URL at which there are no servers and volumes
     :param ceph: a Ceph with a pool for each store; None if they are files
     """
 
@@ -56,6 +88,7 @@ class Guide(transcript.Transcript):
         self,
         root: Path,
         glance: cloud_glance.Glance,
+        servers: str,
         ceph: cloud_ceph.Ceph | None = None,
     ) -> None:
         environment = {
@@ -69,6 +102,7 @@ class Guide(transcript.Transcript):
         super().__init__('import-guide.txt', SECTIONS, root, environment)
         self.shown[str(root)] = '/var/lib/glance'
         self._glance = glance
+        self._servers = servers
         self._ceph = ceph
         #: What an image holds once it is raw.
         self.data = random.Random(_IMAGE).randbytes(4 << 20)
@@ -89,6 +123,11 @@ class Guide(transcript.Transcript):
         return {
             'auth_type': 'admin_token',
             'auth': {'endpoint': f'{self._glance.url}/v2', 'token': token},
+            # What the disks of servers and volumes may be clones of.
+            'compute_api_version': '2',
+            'compute_endpoint_override': self._servers,
+            'block_storage_api_version': '3',
+            'block_storage_endpoint_override': self._servers,
         }
 
     @property

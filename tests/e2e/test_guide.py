@@ -13,6 +13,7 @@ import pytest
 
 from tests.cloud import ceph as cloud_ceph
 from tests.cloud import glance as cloud_glance
+from tests.cloud import server as cloud_server
 from tests.e2e import guide as e2e_guide
 from tests.e2e import transcript
 from tests.e2e.guide import Guide
@@ -79,8 +80,9 @@ def guide(
     glance: cloud_glance.Glance, ceph: cloud_ceph.Ceph | None
 ) -> Iterator[Guide]:
     """Return the walk; the documentation shows the one with files."""
-    guide = Guide(glance.root, glance, ceph)
-    yield guide
+    with cloud_server.Server(e2e_guide.NoServers) as servers:
+        guide = Guide(glance.root, glance, servers.url, ceph)
+        yield guide
     if ceph is None:
         guide.write()
 
