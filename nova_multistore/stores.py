@@ -291,7 +291,7 @@ class Cache:
         """
         deadline = time.monotonic() + timeout
         before = self._question
-        let_down = False
+        let_down = 0
         while True:
             with self._lock:
                 if self._good and self._is_fresh(stale):
@@ -302,7 +302,7 @@ class Cache:
                 kept = self._good and self._is_kept(stale)
                 own = (
                     question is None
-                    or let_down
+                    or let_down > 1
                     or not question.serves(
                         stale, before, FAILED if kept else self._failed
                     )
@@ -327,9 +327,9 @@ class Cache:
                         return self._good
                 if own or not _concerns_caller(exc):
                     raise
-                # Whoever asks again and again without rights is not waited
-                # for a second time.
-                let_down = True
+                # Those who ask again and again without rights are not waited
+                # for a third time.
+                let_down += 1
 
     @property
     def last(self) -> Catalogue | None:
