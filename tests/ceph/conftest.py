@@ -90,6 +90,16 @@ def cloud(patched_cloud, clones):
 
 
 @pytest.fixture
+def stock(cloud):
+    """Nova as it is without the package."""
+    patch.remove()
+    cloud.nova.restart_compute()
+    yield
+    patch.apply()
+    cloud.nova.restart_compute()
+
+
+@pytest.fixture
 def boot(cloud):
     """Boot a server whose disk is no clone."""
     servers = []

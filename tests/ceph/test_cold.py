@@ -12,7 +12,6 @@ from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.virt.libvirt import imagebackend
 import pytest
 
-from nova_multistore.compute import patch
 from tests.ceph.matrix import Landing
 from tests.ceph.matrix import take
 
@@ -85,16 +84,6 @@ def refused(cloud):
     cloud.nova.conf(**{'service_user.send_service_user_token': False})
     yield
     cloud.nova.conf(**{'service_user.send_service_user_token': True})
-
-
-@pytest.fixture
-def stock(cloud):
-    """Nova as it is without the package."""
-    patch.remove()
-    cloud.nova.restart_compute()
-    yield
-    patch.apply()
-    cloud.nova.restart_compute()
 
 
 @pytest.mark.usefixtures('cold', 'refused', 'stock')

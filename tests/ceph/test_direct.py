@@ -46,16 +46,6 @@ def proxy(cloud):
         yield proxy
 
 
-@pytest.fixture
-def stock(cloud):
-    """Nova as it is without the package."""
-    patch.remove()
-    cloud.nova.restart_compute()
-    yield
-    patch.apply()
-    cloud.nova.restart_compute()
-
-
 @pytest.mark.eventlet
 @pytest.mark.parametrize('operation', ['snapshot', 'backup', 'shelve'])
 def test_operations(cloud, boot, operation):
