@@ -144,8 +144,8 @@ def test_taken_later(add, snapshot, turn, answer, status):
 
 NOT_TAKEN = {
     'left queued': ([TAKING, {'status': 'queued'}], 60, 'left it queued'),
-    'still taking': ([TAKING], 0.05, 'did not take its location in 0.05 s'),
-    'away': ([TAKING, TAKING, stub.Answer(503)], 0.05, 'did not take'),
+    'still taking': ([TAKING], 0.5, 'did not take its location in 0.5 s'),
+    'away': ([TAKING, TAKING, stub.Answer(503)], 0.5, 'did not take'),
 }
 
 
