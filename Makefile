@@ -6,6 +6,7 @@
 #   make test   ARGS='-k rbd'  a part of the tests
 #   PYTHON=python3.12 make ... another Python
 #   make chaos  ARGS='--seeds 7'  a history of snapshots and faults
+#   make twin   ARGS='--seed 7'   configurations, with stock Nova and patched
 #   make cloud  PATCHED=no     with a stock nova-compute
 
 PYTHON ?= python3
@@ -81,7 +82,7 @@ bind = site=$$($(1)/python -c \
 .PHONY: bench ceph ceph-eventlet chaos clean cloud cloud-compute \
 	cloud-down demo docs e2e functional functional-eventlet lint packages \
 	packages-docs packages-e2e packages-releases packages-venv releases \
-	releases-part test test-ceph test-docs unit upstream
+	releases-part test test-ceph test-docs twin unit upstream
 
 demo: packages
 	@$(call run,$(call with_ceph,-m tests.demo $(ARGS)))
@@ -147,6 +148,9 @@ e2e: $(E2E_READY)
 
 chaos: packages
 	@$(call run,$(call with_ceph,-m tests.chaos $(ARGS)))
+
+twin: packages
+	@$(call run,$(call with_ceph,-m tests.twin $(ARGS)))
 
 bench: packages
 	@$(call run,$(call with_ceph,-m benchmarks $(ARGS)))

@@ -56,6 +56,8 @@ HOST = 'compute1'
 PATIENCE = 120
 #: The newest that all supported releases know.
 MICROVERSION = '2.93'
+# What a disk of this format begins with.
+_QCOW2 = b'QFI\xfb'
 
 
 class NovaFailed(Exception):
@@ -561,7 +563,10 @@ class Nova(fixtures.Fixture):
                 'raw',
                 f'rbd:{name}:conf={CONF.libvirt.images_rbd_ceph_conf}',
             )
-        return 'qcow2', str(self.disk(server_id))
+        disk = self.disk(server_id)
+        with disk.open('rb') as data:
+            is_qcow2 = data.read(len(_QCOW2)) == _QCOW2
+        return 'qcow2' if is_qcow2 else 'raw', str(disk)
 
     def write_disk(self, server_id: str, data: bytes, offset: int = 0) -> None:
         """Write to a server's root disk, as its guest would.

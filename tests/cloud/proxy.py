@@ -117,6 +117,13 @@ class Proxy(fixtures.Fixture):
         self._rules.clear()
         self.met = 0
 
+    def target(self, path: str) -> str:
+        """Return the path at the Glance behind it.
+
+        :param path: the path at the proxy
+        """
+        return path
+
     def _fault(self, method: str, path: str, token: str | None) -> Any:
         with self._lock:
             for rule in self._rules:
@@ -166,7 +173,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = _handle
 
     def _forward(self, glance: socket.socket, fault: Any) -> None:
-        head = [f'{self.command} {self.path} HTTP/1.1']
+        head = [f'{self.command} {self.owner.target(self.path)} HTTP/1.1']
         head += [
             f'{name}: {value}'
             for name, value in self.headers.items()

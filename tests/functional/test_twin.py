@@ -1,0 +1,112 @@
+"""Configurations that once broke the law, with stock Nova and the package."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.twin import law
+from tests.twin import runner
+from tests.twin import steps
+
+#: Each is what is not at its default.
+CONFIGURATIONS = [
+    {'api_servers': 'dead, live'},
+    {'api_servers': 'hanging, live', 'num_retries': '10'},
+    {
+        'api_servers': 'balancer, one with one store',
+        '[glance] store': 'fast',
+        'credentials of the package': 'yes',
+    },
+    {'api_servers': 'under a path', 'send_service_user_token': 'true'},
+    {'image_size_cap': '2 MiB', 'property protection': 'ours by nobody'},
+    {'user_storage_quota': '9 MiB', '[glance] store': 'fast'},
+    {
+        'stores': 'several, was one',
+        'Glance filter': 'yes',
+        'hash': 'none',
+        'default store': 'reliable',
+    },
+    {
+        'copy_to': 'cheap',
+        'credentials of the package': 'yes',
+        'image_property_quota': '20',
+        'glance policy': 'no get_image_location, stores_info_detail',
+    },
+]
+STEPS: list[steps.Step] = [
+    ('base', 'public'),
+    ('boot', 'public'),
+    ('snapshot', '0'),
+    ('backup', '0', '1'),
+    ('shelve', '0'),
+    ('boot from snapshot', '0'),
+    ('at once', '0'),
+]
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    with runner.world(tmp_path_factory.mktemp('twin'), False) as world:
+        yield world
+
+
+@pytest.mark.parametrize('configuration', CONFIGURATIONS, ids=repr)
+def test_law(world, configuration):
+    """What succeeds with stock Nova succeeds with the package."""
+    stock, _patched, broken = runner.pair(world, configuration, STEPS)
+
+    assert broken == []
+    assert any(outcome.images for outcome in stock.outcomes)
+
+
+IMAGE = steps.Image('active', True, ['fast'], ['fast'], None)
+
+
+def twin(*outcomes, left_over=(), warnings=(), images=()):
+    return steps.Twin(
+        list(outcomes), list(left_over), list(warnings), list(images)
+    )
+
+
+def outcome(ok=True, seconds=1.0, *images):
+    return steps.Outcome(('snapshot', '0'), ok, '', seconds, list(images))
+
+
+ELSEWHERE = steps.Image('active', True, ['cheap'], ['fast'], None)
+EXCUSED = steps.Image('active', True, ['cheap'], ['fast'], 'it is full')
+
+
+@pytest.mark.parametrize(
+    ('stock', 'patched', 'words'),
+    [
+        (twin(outcome()), twin(outcome(False)), 'fails'),
+        (twin(outcome()), twin(outcome(True, 4.1)), '4.1 s'),
+        (twin(outcome()), twin(outcome(True, 1.0, ELSEWHERE)), 'instead of'),
+        (twin(outcome()), twin(outcome(True, 1.0, EXCUSED)), 'a WARNING'),
+        (
+            twin(outcome()),
+            twin(outcome(), left_over=['cheap: a file']),
+            '1 more left',
+        ),
+        (
+            twin(outcome(), images=['snapshot active']),
+            twin(outcome(), images=['snapshot active'] * 2),
+            '1 more of',
+        ),
+    ],
+)
+def test_law_is_broken(stock, patched, words):
+    """The comparison says so."""
+    assert any(words in line for line in law.compare(stock, patched))
+
+
+def test_law_is_kept():
+    """Also by what stock Nova does not do, and by what is excused."""
+    stock = twin(outcome(False), outcome(True, 1.0, IMAGE))
+    patched = twin(
+        outcome(True),
+        outcome(True, 3.9, EXCUSED),
+        warnings=['WARNING: Store %s did not take image %s'],
+    )
+
+    assert law.compare(stock, patched) == []
