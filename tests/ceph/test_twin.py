@@ -12,18 +12,17 @@ CONFIGURATIONS = [
     {'stores': 'one', 'clone format': '2'},
     {
         'disable_libvirt_livesnapshot': 'true',
+        'send_service_user_token': 'false',
         'show_multiple_locations': 'true',
     },
     {
         'enable_rbd_download': 'true',
         'images_rbd_glance_store_name': 'fast',
-        'send_service_user_token': 'true',
         'hash': 'none',
     },
     {
         'move_to': 'cheap',
         'credentials of the package': 'yes',
-        'send_service_user_token': 'true',
         'clone format': '2',
     },
 ]

@@ -17,7 +17,7 @@ CONFIGURATIONS = [
         '[glance] store': 'fast',
         'credentials of the package': 'yes',
     },
-    {'api_servers': 'under a path', 'send_service_user_token': 'true'},
+    {'api_servers': 'under a path', 'send_service_user_token': 'false'},
     {'image_size_cap': '2 MiB', 'property protection': 'ours by nobody'},
     {'user_storage_quota': '9 MiB', '[glance] store': 'fast'},
     {

@@ -284,8 +284,8 @@ KNOBS: dict[str, Knob] = {
     'timeout': Knob({'none': DEFAULT, '30': _nova(glance__timeout=30)}),
     'send_service_user_token': Knob(
         {
-            'false': DEFAULT,
             'true': _world(service_token=True),
+            'false': DEFAULT,
             'true, without its role': _world(service_token='no role'),
         }
     ),
@@ -402,7 +402,8 @@ def check(configuration: Mapping[str, str]) -> None:
 def merged(configuration: Mapping[str, str]) -> Value:
     """Return all that a configuration sets."""
     values = [
-        KNOBS[name].values[value] for name, value in configuration.items()
+        knob.values[configuration.get(name, knob.default)]
+        for name, knob in KNOBS.items()
     ]
     fields = [field.name for field in dataclasses.fields(Value)]
     return Value(
