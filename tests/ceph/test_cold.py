@@ -69,10 +69,17 @@ def guest(cloud, server, monkeypatch):
     assert found['OS-EXT-STS:power_state'] == power_state.RUNNING
 
 
+#: What makes Nova suspend the guest.
+OPTIONS = [
+    'workarounds.disable_libvirt_livesnapshot',
+    'ephemeral_storage_encryption.enabled',
+]
+
+
 @pytest.fixture
-def cold(cloud):
+def cold(cloud, request):
     """A snapshot needs the guest suspended."""
-    option = 'workarounds.disable_libvirt_livesnapshot'
+    option = getattr(request, 'param', OPTIONS[0])
     cloud.nova.conf(**{option: True})
     yield
     cloud.nova.conf(**{option: False})
@@ -96,6 +103,7 @@ def test_stock(cloud, server, guest):
 
 
 @pytest.mark.usefixtures('cold', 'refused')
+@pytest.mark.parametrize('cold', OPTIONS, indirect=True)
 @pytest.mark.parametrize('store', [None, 'second'])
 @pytest.mark.parametrize('operation', ['snapshot', 'backup'])
 def test_refused(cloud, server, guest, store, operation):

@@ -3,18 +3,50 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Iterable
 
 from tests.twin import steps
 
+_ORDERS = ('[glance] store', 'copy_to', 'move_to')
+_QUOTAS = (
+    'user_storage_quota',
+    'image_size_cap',
+    'image_location_quota',
+    'image_property_quota',
+)
+_RIGHTS = ('glance policy', 'property protection')
+#: What the package may say at WARNING and above, and the knobs one of which is
+#: the cause.
+CAUSES = {
+    'could not be checked now': _ORDERS,
+    'move_to is ignored': ('move_to',),
+    'stays in store': ('move_to',),
+    'has no copy in': _ORDERS,
+    'gets no copy': _ORDERS,
+    'goes to %(store)s: %(reason)s [rule': (*_ORDERS, 'api_servers'),
+    'cannot be used as it is in store': _QUOTAS,
+    'of a snapshot that failed was not deleted': (*_RIGHTS, 'api_servers'),
+    'does not let Nova change the properties': (*_RIGHTS, *_QUOTAS),
+    'sending it again from its first byte': ('api_servers', 'workers'),
+    'again without its size': _QUOTAS,
+    'did not take image': (*_QUOTAS, 'api_servers'),
+    'was sent to store': ('api_servers',),
+    'which Nova found by itself': _ORDERS,
+    'needs a copy in': ('images_rbd_glance_store_name',),
+    'The property %(name)s': (*_RIGHTS, *_QUOTAS, 'api_servers'),
+}
 #: How much longer a step may take with the package, in seconds.
 SLOWER = 3.0
 
 
-def compare(stock: steps.Twin, patched: steps.Twin) -> list[str]:
+def compare(
+    stock: steps.Twin, patched: steps.Twin, configured: Iterable[str]
+) -> list[str]:
     """Return what does not hold, in words.
 
     :param stock: what came of the steps with stock Nova
     :param patched: what came of them with the package
+    :param configured: the knobs that are not at their default
     """
     found = []
     for before, after in zip(stock.outcomes, patched.outcomes):
@@ -46,7 +78,19 @@ def compare(stock: steps.Twin, patched: steps.Twin) -> list[str]:
             f'{number} more of: image {what}'
             for what, number in _more(patched.images, stock.images)
         ]
+    found += [
+        f'without a cause: {warning}'
+        for warning in sorted(set(patched.warnings))
+        if not _has_cause(warning, set(configured))
+    ]
     return found
+
+
+def _has_cause(warning: str, configured: set[str]) -> bool:
+    return any(
+        words in warning and configured & set(knobs)
+        for words, knobs in CAUSES.items()
+    )
 
 
 def _more(found: list[str], before: list[str]) -> list[tuple[str, int]]:

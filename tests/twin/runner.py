@@ -59,7 +59,7 @@ def pair(
             with there.cloud(configuration, patched, seed) as cloud:
                 twins.append(twin_steps.Steps(cloud).run(steps))
         stock, after = twins
-        found = law.compare(stock, after)
+        found = law.compare(stock, after, configuration)
         if not found:
             return stock, after, []
         broken = broken or found
