@@ -69,6 +69,7 @@ class Image:
     stores: list[str]
     #: Where it is to be; empty if that is not known.
     expected: list[str]
+    #: What its record says of that.
     difference: str | None
 
     @property
@@ -306,7 +307,7 @@ class Steps:
             self._cloud.data(image) == self._digests[server],
             glance.stores_of(image_id) if glance.multi_store else [],
             expected,
-            image.get(record.DIFFERENCE),
+            image.get(record.DIFFERENCE) or image.get(record.MOVE_FROM),
         )
         self._found.append(found)
         if keep:

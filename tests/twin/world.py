@@ -370,6 +370,8 @@ class Cloud:
         self._random = random.Random(seed)
         self._files = Path(glance._root)
         self.nova.api.roles = ['reader', 'member']
+        # What is deleted later in another cloud may still be in Ceph.
+        self._before = set(self._in_ceph())
 
     def upgrade(self) -> None:
         self._glance.upgrade()
@@ -503,14 +505,21 @@ class Cloud:
         found += ['staging: a file' for _ in staging.iterdir()]
         snapshots = self.nova.root / 'snapshots'
         found += ['a snapshot directory' for _ in snapshots.iterdir()]
-        if self.ceph:
-            found += [
-                f'{pool}: an image'
-                for pool in ('vms', 'images')
-                for name in self.ceph.images(pool)
-                if name not in scrubbed
-            ]
+        found += [
+            f'{pool}: an image'
+            for pool, name in self._in_ceph()
+            if name not in scrubbed and (pool, name) not in self._before
+        ]
         return sorted(found)
+
+    def _in_ceph(self) -> list[tuple[str, str]]:
+        if not self.ceph:
+            return []
+        return [
+            (pool, name)
+            for pool in ('vms', 'images')
+            for name in self.ceph.images(pool)
+        ]
 
     def _scrubbed(self) -> set[str]:
         """Return the images whose data Glance deletes some time later."""
