@@ -68,7 +68,9 @@ class Daemon(fixtures.Fixture):
                     return
             time.sleep(0.05)
         lines = self._log.read_text(errors='replace').splitlines()[-40:]
-        raise DaemonFailed('\n'.join([*self._command, 'did not come up:', *lines]))
+        raise DaemonFailed(
+            '\n'.join([*self._command, 'did not come up:', *lines])
+        )
 
     def stop(self) -> None:
         """End it, and what it has started."""

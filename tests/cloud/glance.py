@@ -702,9 +702,9 @@ class Glance(fixtures.Fixture):
             sections.update(reserved)
         else:
             sections['glance_store'] = {
-                'stores': 'file',
-                'default_store': 'file',
-                **file_stores[self.default],
+                'stores': self.stores[self.default],
+                'default_store': self.stores[self.default],
+                **file_stores.get(self.default, {}),
             }
         for name, value in self.options.items():
             group, _, option = name.rpartition('.')

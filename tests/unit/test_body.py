@@ -117,3 +117,36 @@ def test_bytes(data):
     assert len(data) == upload.size
     for _ in range(2):
         assert read_all(upload.rewind()) == data
+
+
+def test_pause_is_before_the_first_byte(path, monkeypatch):
+    """Glance may answer meanwhile."""
+    pauses = []
+    monkeypatch.setattr(body.time, 'sleep', pauses.append)
+    with path.open('rb') as image_file:
+        upload = body.Body(image_file)
+
+        stream = upload.rewind(0.5)
+        assert pauses == []
+        assert read_all(stream) == DATA
+        assert pauses == [0.5]
+        assert read_all(upload.rewind()) == DATA
+        assert pauses == [0.5]
+
+
+def test_age_is_from_the_end_on(path, monkeypatch):
+    """It begins again when the data are rewound."""
+    with path.open('rb') as image_file:
+        upload = body.Body(image_file)
+        stream = upload.rewind()
+        assert not upload.begun
+        stream.read(1000)
+        assert (upload.begun, upload.ended, upload.age) == (True, False, 0.0)
+        read_all(stream)
+        now = body.time.monotonic()
+        monkeypatch.setattr(body.time, 'monotonic', lambda: now + 30)
+
+        assert upload.ended
+        assert upload.age == pytest.approx(30, abs=5)
+        upload.rewind()
+        assert (upload.begun, upload.ended, upload.age) == (False, False, 0.0)
