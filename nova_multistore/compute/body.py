@@ -8,6 +8,11 @@ import stat
 import time
 from typing import Any
 
+#: What buffers on the way to Glance may hold, in bytes.
+BUFFERS = 16 << 20
+#: How much is read between two pauses, in bytes.
+STEP = 1 << 20
+
 
 class Body:
     """The data of an upload, as a file to read from.
@@ -25,7 +30,8 @@ class Body:
         self._read = 0
         #: When they were read to their end, on the monotonic clock.
         self._ended: float | None = None
-        self._pause = 0.0
+        #: Pauses that are left: after how many bytes, and how many seconds.
+        self._pauses: list[tuple[int, float]] = []
 
     @property
     def sent(self) -> int | None:
@@ -54,10 +60,19 @@ class Body:
         """Whether the data can be sent from the first byte, now or again."""
         return self._start is not None or not self._read
 
-    def rewind(self, pause: float = 0.0) -> Any:
+    @property
+    def place(self) -> int:
+        """How many bytes were read since the data were rewound."""
+        return self._read
+
+    def rewind(self, broken_at: int | None = None, pause: float = 0.0) -> Any:
         """Go back to the first byte.
 
-        :param pause: how long to wait before that is read, in seconds
+        :param broken_at: place where the last try was broken off, None if it
+            was not. The data before it are read slowly: Glance may have
+            answered at any of them, and is heard if nothing is sent meanwhile
+        :param pause: how long the first pause is, in seconds; the others are
+            an eighth of it
         :returns: what glanceclient takes as the image's data
         """
         if isinstance(self._data, str):
@@ -66,7 +81,12 @@ class Body:
             self._data.seek(self._start)
         self._read = 0
         self._ended = None
-        self._pause = pause
+        self._pauses = []
+        if broken_at is not None:
+            first = max(0, broken_at - BUFFERS)
+            others = range(first + STEP, broken_at + 1, STEP)
+            self._pauses = [(first, pause)]
+            self._pauses += [(place, pause / 8) for place in others]
         return self
 
     def read(self, size: int = -1) -> Any:
@@ -75,9 +95,8 @@ class Body:
         :param size: at most as many
         :returns: bytes, empty at the end
         """
-        if self._pause:
-            time.sleep(self._pause)
-            self._pause = 0.0
+        if self._pauses and self._pauses[0][0] <= self._read:
+            time.sleep(self._pauses.pop(0)[1])
         chunk = self._data.read(size)
         if isinstance(chunk, str):
             # Nova's zVM driver opens the file as text.

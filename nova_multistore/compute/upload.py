@@ -40,7 +40,7 @@ SIZE_HEADER = 'x-openstack-image-size'
 #: How long Glance is asked what became of an image, in seconds.
 SETTLE = 60.0
 #: How long to wait before Glance is asked again, in seconds. So long it also
-#: has for an answer before it gets the data again, if it broke off before.
+#: has for an answer before it gets the data again, after it was broken off.
 PAUSE = 1.0
 #: For how long Glance may have had all data when it fails, in seconds. If it
 #: is longer, the reason is not met a second time.
@@ -127,6 +127,8 @@ class _Upload:
         self._hung = False
         #: Whether the last try was broken off without an answer.
         self._broken_off = False
+        #: After how many bytes one was; None if none was.
+        self._broken_at: int | None = None
         self._servers = itertools.cycle(lookup.servers(client))
         #: The API server that got the last try; None for the only one.
         self._server: str | None = None
@@ -178,13 +180,15 @@ class _Upload:
                     lookup.connect, self._client, self._context, self._server
                 ),
                 self._image_id,
-                self._body.rewind(PAUSE if self._broken_off else 0.0),
+                self._body.rewind(self._broken_at, PAUSE),
                 headers,
             )
         except Exception as exc:
             # What stands before it may send data on to a Glance that has
             # answered already, and lose the answer.
             self._broken_off = _status(exc) is None and self._body.begun
+            if self._broken_off:
+                self._broken_at = self._body.place
             if self._announced:
                 self._hung = self._body.age > HANG
             if not isinstance(exc, glanceclient.exc.HTTPException):

@@ -29,6 +29,7 @@ class Glance(cloud_glance.Glance):
         passes on what it reads (Kolla), or "http-socket", the process that
         runs Glance (Debian, devstack)
     :param chunk: the largest piece of a body that it takes, in bytes
+    :param settings: further settings of uwsgi.ini
     :param arguments: as the other constructor has them
     """
 
@@ -38,11 +39,13 @@ class Glance(cloud_glance.Glance):
         socket: str = 'http',
         chunk: int = CHUNK,
         workers: int = 2,
+        settings: Mapping[str, object] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, workers=workers, **options)
         self.socket = socket
         self.chunk = chunk
+        self.settings = dict(settings or {})
 
     def _launch(
         self, environment: Mapping[str, str]
@@ -69,8 +72,9 @@ class Glance(cloud_glance.Glance):
             # Not in one piece, whose length Glance would be told.
             settings['http-chunked-input'] = 'true'
             settings['http-auto-chunked'] = 'true'
-        path = self.root / 'etc' / 'uwsgi.ini'
         # The plugins come first, as they know what the others mean.
+        settings.update(self.settings)
+        path = self.root / 'etc' / 'uwsgi.ini'
         cloud_glance.write_sections(path, {'uwsgi': settings})
         self.log.touch()
         # uWSGI sees to it that its processes end with the first.

@@ -29,6 +29,8 @@ MIB = 1 << 20
 SIZE = 40 * MIB
 #: Of everything, if there is no other one.
 LIMIT = 1000
+#: The largest image.
+CAP = 64 * MIB
 
 
 @pytest.fixture(scope='module')
@@ -60,6 +62,7 @@ def cloud(tmp_path_factory, keystone, running):
     (root / 'policy.yaml').write_text('{}')
     options = {
         'filters': cloud_glance.FILTER,
+        'image_size_cap': CAP,
         'oslo_policy.policy_file': root / 'policy.yaml',
         **keystone.glance_limits(),
     }
@@ -131,7 +134,7 @@ def limited(keystone, glance):
         keystone.limits['image_size_total'] = LIMIT
 
 
-def send(cloud, url):
+def send(cloud, url, size=SIZE):
     """Upload data as a driver does."""
     context = nova_context.RequestContext(
         'user', cloud.nova.project, auth_token=cloud_glance.token()
@@ -139,7 +142,7 @@ def send(cloud, url):
     image_id = cloud.glance.create_queued_image()
     cloud.nova.conf(**{'glance.api_servers': [url]})
     service = nova_glance.GlanceImageServiceV2()
-    service._upload_data(context, image_id, io.BytesIO(bytes(SIZE)))
+    service._upload_data(context, image_id, io.BytesIO(bytes(size)))
 
 
 @pytest.fixture(scope='module')
@@ -186,8 +189,8 @@ def test_filter(cloud):
 
 
 @pytest.mark.parametrize('way', ['uwsgi', 'haproxy'])
-class TestAnswerBeforeTheData:
-    """What Glance says is read, though it does not read the data.
+class TestEarlyAnswer:
+    """What Glance says is read, though it does not read all of the data.
 
     uWSGI and HAProxy lose it mostly, as they send on data to a Glance that has
     answered.
@@ -217,6 +220,10 @@ class TestAnswerBeforeTheData:
                     match='Insufficient permissions on image storage media',
                 ):
                     send(cloud, getattr(cloud.front, way))
+
+    def test_cap(self, cloud, way):
+        with pytest.raises(glanceclient_exc.HTTPOverLimit, match='too large'):
+            send(cloud, getattr(cloud.front, way), CAP + SIZE)
 
 
 def test_nobody_there(cloud):

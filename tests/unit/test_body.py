@@ -119,19 +119,33 @@ def test_bytes(data):
         assert read_all(upload.rewind()) == data
 
 
-def test_pause_is_before_the_first_byte(path, monkeypatch):
-    """Glance may answer meanwhile."""
+@pytest.mark.parametrize(
+    ('broken_at', 'places'),
+    [
+        (None, []),
+        # What comes last may be in a buffer still.
+        (0, [0]),
+        (1500, [0, 1000]),
+        (4096, [1096, 2096, 3096, 4096]),
+    ],
+)
+def test_pauses_are_before_the_place(path, monkeypatch, broken_at, places):
+    """Glance may answer meanwhile; the first pause is the longest."""
+    monkeypatch.setattr(body, 'BUFFERS', 3000)
+    monkeypatch.setattr(body, 'STEP', 1000)
     pauses = []
-    monkeypatch.setattr(body.time, 'sleep', pauses.append)
     with path.open('rb') as image_file:
         upload = body.Body(image_file)
+        monkeypatch.setattr(
+            body.time, 'sleep', lambda s: pauses.append((upload.place, s))
+        )
 
-        stream = upload.rewind(0.5)
-        assert pauses == []
-        assert read_all(stream) == DATA
-        assert pauses == [0.5]
+        assert read_all(upload.rewind(broken_at, 0.8), 4) == DATA
+
+        expected = [0.8, *[0.1] * (len(places) - 1)][: len(places)]
+        assert pauses == list(zip(places, expected))
         assert read_all(upload.rewind()) == DATA
-        assert pauses == [0.5]
+        assert len(pauses) == len(places)
 
 
 def test_age_is_from_the_end_on(path, monkeypatch):
