@@ -15,6 +15,7 @@ ARGS ?=
 CONSTRAINTS = tests/constraints/release-2026.2.txt
 REQUIREMENTS = tests/requirements.txt tests/lint-requirements.txt \
 	tests/docs/requirements.txt doc/requirements.txt
+CEPH_REQUIREMENTS = tests/requirements.txt tests/servers/requirements.txt
 BIN = .venv/bin
 READY = .venv/ready
 
@@ -46,6 +47,8 @@ pytest = OS_NOVA_DISABLE_EVENTLET_PATCHING=$(1) $(2)/python \
 side_by_side = $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadscope)
 jobs = $(MAKE) -s -j$(WORKERS) -Otarget
 CEPH_TESTS = $(wildcard tests/ceph/test_*.py)
+# The other servers share one, as their clouds are small.
+SERVERS = ceph|servers
 EVENTLET = $(shell grep -l mark.eventlet tests/functional/test_*.py)
 
 # Not "make" by its own name: "make -n" runs the lines that have it.
@@ -82,7 +85,8 @@ bind = site=$$($(1)/python -c \
 .PHONY: bench ceph ceph-eventlet chaos clean cloud cloud-compute \
 	cloud-down demo docs e2e functional functional-eventlet lint packages \
 	packages-docs packages-e2e packages-releases packages-venv releases \
-	releases-part test test-ceph test-docs twin unit upstream
+	releases-part servers-threads test test-ceph test-docs test-servers \
+	twin unit upstream
 
 demo: packages
 	@$(call run,$(call with_ceph,-m tests.demo $(ARGS)))
@@ -109,7 +113,16 @@ test-docs: packages-docs $(READY)
 	$(call pytest,1,$(BIN),tests/docs)
 
 test-ceph: ceph $(CEPH_READY)
-	$(jobs) ceph-eventlet $(CEPH_TESTS:%=ceph-threads-%)
+	$(jobs) ceph-eventlet $(CEPH_TESTS:%=ceph-threads-%) \
+		$$(! .ci/packages has '$(SERVERS)' || echo servers-threads)
+
+test-servers: packages $(CEPH_READY)
+	@.ci/packages has '$(SERVERS)' \
+		|| { .ci/packages report '$(SERVERS)'; exit 1; }
+	$(MAKE) -s servers-threads
+
+servers-threads:
+	$(call pytest,1,$(CEPH_BIN),tests/servers)
 
 ceph-threads-tests/ceph/%:
 	$(call pytest,1,$(CEPH_BIN),tests/ceph/$*)
@@ -191,9 +204,9 @@ packages-venv:
 ceph: packages
 	@.ci/packages has ceph || { .ci/packages report; exit 1; }
 
-$(CEPH_READY): $(CONSTRAINTS) $(REQUIREMENTS) setup.cfg | $(CEPH_BIN)/pip
+$(CEPH_READY): $(CONSTRAINTS) $(CEPH_REQUIREMENTS) setup.cfg | $(CEPH_BIN)/pip
 	$(call install,$(CEPH_BIN)) -c $(CONSTRAINTS) \
-		-r tests/requirements.txt -e .
+		$(CEPH_REQUIREMENTS:%=-r %) -e .
 	$(call bind,$(CEPH_BIN),$(CEPH_BINDINGS))
 	touch $@
 

@@ -70,6 +70,9 @@ class _Memory:
         #: Whether a disk was found in Ceph, whatever ``nova.conf`` says of
         #: new ones.
         self.disks_in_ceph = disks_in_ceph
+        #: Stores that hang if the size of an image is announced, by id; None
+        #: for the only one.
+        self.sizeless: set[str | None] = set()
 
 
 _memory = _Memory()
@@ -95,6 +98,38 @@ def found_disk_in_ceph() -> None:
     if not disks_in_ceph():
         # The catalogue that is known does not say where stores are.
         _memory = _Memory(disks_in_ceph=True)
+
+
+def takes_size(store: str | None, catalogue: stores.Catalogue | None) -> bool:
+    """Tell whether a store may be told how long an image is.
+
+    :param store: its id, None for the default one
+    :param catalogue: what Glance lists; None if Glance did not say
+    """
+    store = _resolved(store, catalogue)
+    place = catalogue.places.get(store or '') if catalogue else None
+    # glance_store 5.2 and newer wait for data that are not there, if they
+    # know the size of what is a large object in Swift.
+    return store not in _memory.sizeless and not (
+        place and place.type == 'swift'
+    )
+
+
+def hung_by_size(
+    store: str | None, catalogue: stores.Catalogue | None
+) -> None:
+    """Note that a store took an image as soon as its size was left out.
+
+    The arguments are those of :func:`takes_size`.
+    """
+    _memory.sizeless.add(_resolved(store, catalogue))
+
+
+def _resolved(
+    store: str | None, catalogue: stores.Catalogue | None
+) -> str | None:
+    """Return the id of the default store in the place of None, if known."""
+    return store or (catalogue.default if catalogue else None)
 
 
 def servers(

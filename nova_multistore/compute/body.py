@@ -5,7 +5,13 @@ from __future__ import annotations
 import io
 import os
 import stat
+import time
 from typing import Any
+
+#: What buffers on the way to Glance may hold, in bytes.
+BUFFERS = 16 << 20
+#: How much is read between two pauses, in bytes.
+STEP = 1 << 20
 
 
 class Body:
@@ -22,28 +28,51 @@ class Body:
         #: Length in bytes; None if it is known only after the last byte.
         self.size = _size(data, self._start)
         self._read = 0
-        self._ended = False
+        #: When they were read to their end, on the monotonic clock.
+        self._ended: float | None = None
+        #: Pauses that are left: after how many bytes, and how many seconds.
+        self._pauses: list[tuple[int, float]] = []
 
     @property
     def sent(self) -> int | None:
         """How many bytes the image has; None if that is not known yet."""
         if self.size is not None:
             return self.size
-        return self._read if self._ended else None
+        return self._read if self.ended else None
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was read since the data were rewound."""
+        return bool(self._read) or self.ended
 
     @property
     def ended(self) -> bool:
         """Whether the data were read to their end since they were rewound."""
-        return self._ended
+        return self._ended is not None
+
+    @property
+    def age(self) -> float:
+        """How long ago their end was read, in seconds; 0 if it was not."""
+        return 0.0 if self._ended is None else time.monotonic() - self._ended
 
     @property
     def rewindable(self) -> bool:
         """Whether the data can be sent from the first byte, now or again."""
         return self._start is not None or not self._read
 
-    def rewind(self) -> Any:
+    @property
+    def place(self) -> int:
+        """How many bytes were read since the data were rewound."""
+        return self._read
+
+    def rewind(self, broken_at: int | None = None, pause: float = 0.0) -> Any:
         """Go back to the first byte.
 
+        :param broken_at: place where the last try was broken off, None if it
+            was not. The data before it are read slowly: Glance may have
+            answered at any of them, and is heard if nothing is sent meanwhile
+        :param pause: how long the first pause is, in seconds; the others are
+            an eighth of it
         :returns: what glanceclient takes as the image's data
         """
         if isinstance(self._data, str):
@@ -51,7 +80,13 @@ class Body:
         if self._start is not None:
             self._data.seek(self._start)
         self._read = 0
-        self._ended = False
+        self._ended = None
+        self._pauses = []
+        if broken_at is not None:
+            first = max(0, broken_at - BUFFERS)
+            others = range(first + STEP, broken_at + 1, STEP)
+            self._pauses = [(first, pause)]
+            self._pauses += [(place, pause / 8) for place in others]
         return self
 
     def read(self, size: int = -1) -> Any:
@@ -60,12 +95,14 @@ class Body:
         :param size: at most as many
         :returns: bytes, empty at the end
         """
+        if self._pauses and self._pauses[0][0] <= self._read:
+            time.sleep(self._pauses.pop(0)[1])
         chunk = self._data.read(size)
         if isinstance(chunk, str):
             # Nova's zVM driver opens the file as text.
             chunk = chunk.encode()
         self._read += len(chunk)
-        self._ended = not chunk
+        self._ended = None if chunk else time.monotonic()
         return chunk
 
 

@@ -39,8 +39,12 @@ LOG = logging.getLogger(__name__)
 SIZE_HEADER = 'x-openstack-image-size'
 #: How long Glance is asked what became of an image, in seconds.
 SETTLE = 60.0
-#: How long to wait before Glance is asked again, in seconds.
+#: How long to wait before Glance is asked again, in seconds. So long it also
+#: has for an answer before it gets the data again, after it was broken off.
 PAUSE = 1.0
+#: For how long Glance may have had all data when it fails, in seconds. If it
+#: is longer, the reason is not met a second time.
+HANG = 10.0
 
 # Errors that Nova's GlanceClientWrapper.call turns into one that says that
 # Glance cannot be reached.
@@ -118,7 +122,13 @@ class _Upload:
         )
         self._store = self._selection.store
         #: Whether the size is announced.
-        self._announced = self._body.size is not None
+        self._announced = self._may_announce()
+        #: Whether Glance hung at the last try that announced it.
+        self._hung = False
+        #: Whether the last try was broken off without an answer.
+        self._broken_off = False
+        #: After how many bytes one was; None if none was.
+        self._broken_at: int | None = None
         self._servers = itertools.cycle(lookup.servers(client))
         #: The API server that got the last try; None for the only one.
         self._server: str | None = None
@@ -134,7 +144,9 @@ class _Upload:
                     break
                 left = CONF.glance.num_retries + 1 - tries
                 if left > 0 and _is_worth_a_retry(exc):
-                    if (_timed_out(exc) or left == 1) and self._body.ended:
+                    if self._size_may_hang(exc) or (
+                        left == 1 and self._body.begun
+                    ):
                         self._announced = False
                     LOG.warning(
                         'Upload of image %(image)s failed (%(error)s), '
@@ -146,8 +158,15 @@ class _Upload:
                 self._refused(exc)
                 tries = 0
             else:
+                if self._hung:
+                    lookup.hung_by_size(self._store, self._selection.catalogue)
                 break
         return self._verified()
+
+    def _may_announce(self) -> bool:
+        return self._body.size is not None and lookup.takes_size(
+            self._store, self._selection.catalogue
+        )
 
     def _send(self) -> None:
         """Send the data once; under eventlet, in a native thread."""
@@ -161,10 +180,17 @@ class _Upload:
                     lookup.connect, self._client, self._context, self._server
                 ),
                 self._image_id,
-                self._body.rewind(),
+                self._body.rewind(self._broken_at, PAUSE),
                 headers,
             )
         except Exception as exc:
+            # What stands before it may send data on to a Glance that has
+            # answered already, and lose the answer.
+            self._broken_off = _status(exc) is None and self._body.begun
+            if self._broken_off:
+                self._broken_at = self._body.place
+            if self._announced:
+                self._hung = self._body.age > HANG
             if not isinstance(exc, glanceclient.exc.HTTPException):
                 lookup.in_trouble(self._server)
             raise
@@ -245,14 +271,19 @@ class _Upload:
         """
         doubtful = (
             _status(error) == 500
+            or self._broken_off
             or (_status(error) == 413 and _says(error, _SIZE_LIMIT))
-            or (_timed_out(error) and self._body.ended)
+            or self._size_may_hang(error)
         )
         if not self._announced or not doubtful:
             return False
         self._announced = False
         self._warn_of_less(error)
         return True
+
+    def _size_may_hang(self, error: Exception) -> bool:
+        """Tell whether Glance may have waited for more data than there are."""
+        return self._body.ended and (_timed_out(error) or self._hung)
 
     def _sends_less(self, error: Exception) -> bool:
         """Leave out at last what stock Nova does not send, but for an order.
@@ -273,6 +304,7 @@ class _Upload:
             # Nor with its base image: by that, the filter in Glance would
             # choose a store again.
             self._store, self._selection = None, _NO_SELECTION
+            self._hung = False
         self._warn_of_less(error)
         return True
 
@@ -311,7 +343,8 @@ class _Upload:
             f'store {self._store} did not take it, it went to {fallback}'
             f' ({error})'
         )
-        self._store = fallback
+        self._store, self._hung = fallback, False
+        self._announced = self._announced and self._may_announce()
         return True
 
     def _differs(self, difference: str) -> None:

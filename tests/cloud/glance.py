@@ -242,9 +242,15 @@ class Glance(fixtures.Fixture):
         self.log.touch()
         if not self.launcher:
             return preloaded.start(self.root, environment, self.log)
+        command = [*self.launcher, sys.executable, '-m', 'gunicorn']
+        return self._run(command, environment)
+
+    def _run(
+        self, command: Iterable[str], environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         with self.log.open('ab') as log:
             return subprocess.Popen(
-                [*self.launcher, sys.executable, '-m', 'gunicorn'],
+                [*command],
                 cwd=self.root,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -696,9 +702,9 @@ class Glance(fixtures.Fixture):
             sections.update(reserved)
         else:
             sections['glance_store'] = {
-                'stores': 'file',
-                'default_store': 'file',
-                **file_stores[self.default],
+                'stores': self.stores[self.default],
+                'default_store': self.stores[self.default],
+                **file_stores.get(self.default, {}),
             }
         for name, value in self.options.items():
             group, _, option = name.rpartition('.')

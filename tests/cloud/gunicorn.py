@@ -64,9 +64,8 @@ def begin_as_writer(
     return statement, parameters
 
 
-def post_fork(server: object, worker: object) -> None:
-    # The tie to the parent is not inherited.
-    die_with(int(os.environ['TESTS_CLOUD_MASTER']))
+def stand_side_by_side() -> None:
+    """Have SQLite stand requests side by side, in this process."""
     sqlite.keep_connections()
     sqlalchemy.event.listen(
         sqlalchemy.engine.Engine,
@@ -74,6 +73,12 @@ def post_fork(server: object, worker: object) -> None:
         begin_as_writer,
         retval=True,
     )
+
+
+def post_fork(server: object, worker: object) -> None:
+    # The tie to the parent is not inherited.
+    die_with(int(os.environ['TESTS_CLOUD_MASTER']))
+    stand_side_by_side()
 
 
 if os.environ.get('TESTS_CLOUD_PARENT'):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import http.server
 import json
+import socket
+import struct
 
 import fixtures
 
@@ -36,7 +38,7 @@ class Request:
 
 @dataclasses.dataclass
 class Answer:
-    """What goes back: a status, and JSON or raw bytes."""
+    """What goes back: a status, and JSON or raw bytes; nothing for 0."""
 
     status: int = 200
     body: object = None
@@ -59,6 +61,8 @@ class Glance(fixtures.Fixture):
     def __init__(self):
         self.requests = []
         self.uploads = []
+        #: Whether uploads are answered before their data are read.
+        self.hasty = False
         self.images = {}
         self.answers = {('GET', '/v2/info/stores'): Answer(200, STORES)}
 
@@ -87,16 +91,25 @@ class Glance(fixtures.Fixture):
         ]
 
     def _serve(self, handler):
+        hasty = self.hasty and handler.command == 'PUT'
         request = Request(
             handler.command,
             handler.path,
             {k.lower(): v for k, v in handler.headers.items()},
-            _body(handler),
+            b'' if hasty else _body(handler),
         )
         self.requests.append(request)
+        if hasty:
+            handler.close_connection = True
+            if _has_data(handler):
+                _reset(handler.connection)
+                return
         answer = self._answer(request)
         if callable(answer.body):
             answer.body()
+        if not answer.status:
+            handler.close_connection = True
+            return
         data = answer.body
         if not isinstance(data, bytes):
             data = b'' if data is None else json.dumps(data).encode()
@@ -131,6 +144,22 @@ class Glance(fixtures.Fixture):
                 return self.uploads.pop(0)(image, request)
             return take(image, request)
         return Answer(200, image)
+
+
+def _has_data(handler):
+    """Tell whether some of a request's body come within a short time."""
+    handler.connection.settimeout(0.1)
+    try:
+        return bool(handler.rfile.peek())
+    except OSError:
+        return False
+
+
+def _reset(connection):
+    """Break a connection, so that no answer comes through."""
+    linger = struct.pack('ii', 1, 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    socket.close(connection.detach())
 
 
 def _body(handler):

@@ -117,3 +117,50 @@ def test_bytes(data):
     assert len(data) == upload.size
     for _ in range(2):
         assert read_all(upload.rewind()) == data
+
+
+@pytest.mark.parametrize(
+    ('broken_at', 'places'),
+    [
+        (None, []),
+        # What comes last may be in a buffer still.
+        (0, [0]),
+        (1500, [0, 1000]),
+        (4096, [1096, 2096, 3096, 4096]),
+    ],
+)
+def test_pauses_are_before_the_place(path, monkeypatch, broken_at, places):
+    """Glance may answer meanwhile; the first pause is the longest."""
+    monkeypatch.setattr(body, 'BUFFERS', 3000)
+    monkeypatch.setattr(body, 'STEP', 1000)
+    pauses = []
+    with path.open('rb') as image_file:
+        upload = body.Body(image_file)
+        monkeypatch.setattr(
+            body.time, 'sleep', lambda s: pauses.append((upload.place, s))
+        )
+
+        assert read_all(upload.rewind(broken_at, 0.8), 4) == DATA
+
+        expected = [0.8, *[0.1] * (len(places) - 1)][: len(places)]
+        assert pauses == list(zip(places, expected))
+        assert read_all(upload.rewind()) == DATA
+        assert len(pauses) == len(places)
+
+
+def test_age_is_from_the_end_on(path, monkeypatch):
+    """It begins again when the data are rewound."""
+    with path.open('rb') as image_file:
+        upload = body.Body(image_file)
+        stream = upload.rewind()
+        assert not upload.begun
+        stream.read(1000)
+        assert (upload.begun, upload.ended, upload.age) == (True, False, 0.0)
+        read_all(stream)
+        now = body.time.monotonic()
+        monkeypatch.setattr(body.time, 'monotonic', lambda: now + 30)
+
+        assert upload.ended
+        assert upload.age == pytest.approx(30, abs=5)
+        upload.rewind()
+        assert (upload.begun, upload.ended, upload.age) == (False, False, 0.0)

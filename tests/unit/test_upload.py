@@ -99,6 +99,11 @@ def refuse(code, message='no', **state):
 take = stub.take
 
 
+def lose(image, request):
+    """Break off in the place of an answer."""
+    return stub.Answer(0)
+
+
 def test_headers_of_a_snapshot(glance, select, send):
     """Each of the three, on this request and on no other."""
     select('fast')
@@ -403,6 +408,111 @@ def test_store_that_takes_no_size(glance, select, send):
         (BASE, 'fast', str(len(DATA))),
         (BASE, 'fast', None),
     ]
+
+
+def announced(glance):
+    """Whether each upload announced its size, by store."""
+    return [
+        (s, size is not None) for _, s, size in map(sent, glance.made('PUT'))
+    ]
+
+
+@pytest.mark.parametrize('store', ['fast', None])
+def test_store_that_hangs_is_asked_once(
+    glance, making, context, store, monkeypatch
+):
+    """It is not told a size again; others are."""
+    monkeypatch.setattr(upload, 'HANG', 0.0)
+    glance.uploads = [refuse(500), take, take, take]
+
+    for name in (store, store, 'other'):
+        image = str(uuid.uuid4())
+        glance.images[image] = {'id': image, 'status': 'queued'}
+        making(image, name)
+        service = nova_glance.GlanceImageServiceV2()
+        service._upload_data(context, image, DATA)
+
+    assert announced(glance) == [
+        (store, True),
+        (store, False),
+        (store, False),
+        ('other', True),
+    ]
+
+
+def test_store_that_fails_at_once_may_do_better(glance, making, context):
+    """Nothing is lost if it is told the next size."""
+    glance.uploads = [refuse(500), take, take]
+
+    for _ in range(2):
+        image = str(uuid.uuid4())
+        glance.images[image] = {'id': image, 'status': 'queued'}
+        making(image, 'fast')
+        service = nova_glance.GlanceImageServiceV2()
+        service._upload_data(context, image, DATA)
+
+    assert announced(glance) == [
+        ('fast', True),
+        ('fast', False),
+        ('fast', True),
+    ]
+
+
+@pytest.mark.parametrize('store', ['cheap', 'fast', None])
+def test_swift_is_told_no_size(glance, select, send, store):
+    """Where Glance says of which type its stores are; None is `cheap`."""
+    known = stores.parse(
+        {
+            'stores': [
+                {'id': 'cheap', 'default': 'true', 'type': 'swift'},
+                {'id': 'fast', 'type': 's3'},
+            ]
+        }
+    )
+    select(store, known)
+
+    send()
+
+    assert announced(glance) == [(store, store == 'fast')]
+
+
+def test_gateway_that_breaks_off(glance, select, send, monkeypatch):
+    """It hung as well: the next try has no size."""
+    monkeypatch.setattr(upload, 'HANG', 0.0)
+    select('fast')
+    glance.uploads = [lose, take]
+
+    send()
+
+    assert announced(glance) == [('fast', True), ('fast', False)]
+
+
+def test_answer_before_the_data(glance, select, send, monkeypatch):
+    """It is lost on the way, and waited for at the second try."""
+    monkeypatch.setattr(upload, 'PAUSE', 0.5)
+    select('fast')
+    glance.hasty = True
+    glance.uploads = [refuse(413, TOO_LARGE[0])]
+
+    with pytest.raises(glanceclient.exc.HTTPOverLimit, match='too large'):
+        send()
+
+    assert len(glance.made('PUT')) == 2
+
+
+@pytest.mark.parametrize('num_retries', [0, 1, 3])
+def test_size_is_left_out_if_no_answer_comes(
+    conf, glance, select, send, num_retries
+):
+    """It may be what Glance does not take."""
+    conf.config(group='glance', num_retries=num_retries)
+    select('fast', ordered=True)
+    tries = max(num_retries, 1)
+    glance.uploads = [*[lose] * tries, take]
+
+    send()
+
+    assert announced(glance) == [*[('fast', True)] * tries, ('fast', False)]
 
 
 def test_store_that_fails(glance, select, send):

@@ -1,0 +1,94 @@
+"""A real HAProxy before some glance-api, with the time-outs of Kolla."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import fixtures
+
+from tests.cloud import daemon
+from tests.cloud import glance as cloud_glance
+
+#: Where its program comes from.
+PACKAGE = 'Debian package haproxy'
+_CONFIGURATION = """
+global
+    maxconn 1000
+    nbthread 1
+
+defaults
+    mode http
+    option redispatch
+    retries 3
+    timeout http-request 10s
+    timeout http-keep-alive 10s
+    timeout queue {queue}
+    timeout connect 10s
+    timeout client {client}
+    timeout server {server}
+    timeout check 10s
+    balance roundrobin
+
+listen glance
+    bind {host}:{port}
+    option httpchk GET /healthcheck
+    http-check expect status 200
+    default-server check inter {check} rise 2 fall 5{server_options}
+"""
+
+
+class HAProxy(fixtures.Fixture):
+    """HAProxy, up as soon as it answers, be it that no server is there.
+
+    :param root: an existing directory for all that it writes
+    :param ports: of the glance-api on this machine that are behind it
+    :param client: how long it waits for the client, as HAProxy writes it
+    :param server: how long it waits for Glance
+    :param queue: how long a request waits for a server that takes it
+    :param check: how often it looks whether a server is there
+    :param server_options: what is said of each server besides
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        ports: Iterable[int],
+        client: str = '6h',
+        server: str = '6h',
+        queue: str = '1m',
+        check: str = '2s',
+        server_options: str = '',
+    ) -> None:
+        self.root = Path(root).resolve()
+        self.servers = tuple(ports)
+        self._settings = {
+            'client': client,
+            'server': server,
+            'queue': queue,
+            'check': check,
+            'server_options': server_options and f' {server_options}',
+        }
+        [self.port] = cloud_glance.free_ports(1)
+
+    @property
+    def url(self) -> str:
+        return f'http://{cloud_glance.LOCALHOST}:{self.port}'
+
+    def _setUp(self) -> None:
+        text = _CONFIGURATION.format(
+            host=cloud_glance.LOCALHOST, port=self.port, **self._settings
+        )
+        lines = [
+            f'    server api{number} {cloud_glance.LOCALHOST}:{port}'
+            for number, port in enumerate(self.servers)
+        ]
+        path = self.root / 'haproxy.cfg'
+        path.write_text('\n'.join([text.rstrip(), *lines, '']))
+        self.useFixture(
+            daemon.Daemon(
+                ('haproxy', '-db', '-f', path),
+                self.root / 'haproxy.log',
+                lambda: daemon.status(self.port) > 0,
+            )
+        )

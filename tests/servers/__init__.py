@@ -1,0 +1,1 @@
+"""Tests on servers that stand beside Glance, or before it."""
