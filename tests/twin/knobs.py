@@ -105,9 +105,17 @@ KNOBS: dict[str, Knob] = {
             'two': _world(servers=('live', 'second')),
             'balancer': _world(servers=('balancer',)),
             'balancer, one with one store': _world(servers=('uneven',)),
+            'HAProxy': _world(servers=('haproxy',)),
             'under a path': _world(servers=('path',)),
             'none, endpoint_override': _world(endpoint=True),
         }
+    ),
+    'web server': Knob({'gunicorn': DEFAULT, 'uWSGI': _world(uwsgi=True)}),
+    'store cheap': Knob(
+        {'files': DEFAULT, 'S3': _world(cheap='s3')}, where=(CEPH,)
+    ),
+    'store reliable': Knob(
+        {'files': DEFAULT, 'Swift': _world(reliable='swift')}
     ),
     'workers': Knob({'1': DEFAULT, '3': _world(workers=3)}),
     'user_storage_quota': Knob(
@@ -115,6 +123,13 @@ KNOBS: dict[str, Knob] = {
             '0': DEFAULT,
             '100 MiB': _glance(user_storage_quota='100MB'),
             '9 MiB': _glance(user_storage_quota='9MB'),
+        }
+    ),
+    'limits of Keystone': Knob(
+        {
+            'none': DEFAULT,
+            '40 MiB': _world(limits=40),
+            '4 MiB': _world(limits=4),
         }
     ),
     'image_size_cap': Knob(

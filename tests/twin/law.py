@@ -10,10 +10,12 @@ from tests.twin import steps
 _ORDERS = ('[glance] store', 'copy_to', 'move_to')
 _QUOTAS = (
     'user_storage_quota',
+    'limits of Keystone',
     'image_size_cap',
     'image_location_quota',
     'image_property_quota',
 )
+_OBJECTS = ('store cheap', 'store reliable')
 _RIGHTS = ('glance policy', 'property protection')
 #: What the package may say at WARNING and above, and the knobs one of which is
 #: the cause.
@@ -27,9 +29,12 @@ CAUSES = {
     'cannot be used as it is in store': _QUOTAS,
     'of a snapshot that failed was not deleted': (*_RIGHTS, 'api_servers'),
     'does not let Nova change the properties': (*_RIGHTS, *_QUOTAS),
-    'sending it again from its first byte': ('api_servers', 'workers'),
-    'again without its size': _QUOTAS,
-    'did not take image': (*_QUOTAS, 'api_servers'),
+    'sending it again from its first byte': (
+        *('api_servers', 'workers', 'web server'),
+        *_QUOTAS,
+    ),
+    'again without its size': (*_QUOTAS, *_OBJECTS),
+    'did not take image': (*_QUOTAS, 'api_servers', *_OBJECTS),
     'was sent to store': ('api_servers',),
     'which Nova found by itself': _ORDERS,
     'needs a copy in': ('images_rbd_glance_store_name',),

@@ -340,11 +340,7 @@ class Steps:
         if glance.default in held or not held:
             return [glance.default]
         # A store of type http is read-only.
-        return [
-            store
-            for store, kind in glance.stores.items()
-            if store in held and kind != 'http'
-        ][:1]
+        return [s for s in held if glance.stores.get(s) != 'http'][:1]
 
 
 def _stores(image: Mapping[str, Any] | None) -> list[str]:

@@ -34,6 +34,10 @@ from nova_multistore.compute import location
 from nova_multistore.compute import patch
 from nova_multistore.compute import upload
 from tests.cloud import glance as cloud_glance
+from tests.cloud import haproxy
+from tests.cloud import keystone as cloud_keystone
+from tests.cloud import s3
+from tests.cloud import swift as cloud_swift
 from tests.twin import knobs
 from tests.twin import servers
 
@@ -45,6 +49,8 @@ SERVICE = cloud_glance.token('service', ('member', 'reader', 'service'))
 NO_SERVICE = cloud_glance.token('service', ('member', 'reader'))
 #: How long something may go on in the background, in seconds.
 PATIENCE = 20
+#: How long Swift waits for more of a body, in seconds.
+SWIFT = 2.0
 _PROTECTIONS = {
     'strict': (
         '[^(nova_|owner_|base_image_ref|image_|instance_|user_|boot_|hw_|os_|'
@@ -76,12 +82,13 @@ class World:
     def __init__(
         self, root: Path, stack: contextlib.ExitStack, ceph: Any = None
     ) -> None:
-        self._root = root
+        self._root, self._stack = root, stack
         self._number = 0
         self.ceph = ceph
         self.where = knobs.CEPH if ceph else knobs.FILES
         cloud_nova.PATIENCE = cloud_glance.PATIENCE = 30
         upload.PAUSE = leftover.PAUSE = 0.1
+        upload.HANG = SWIFT / 2
         leftover.PATIENCE = location.PATIENCE = PATIENCE / 2
         relocation.GRACE = 0.5
         opts.register_opts(CONF)
@@ -100,6 +107,13 @@ class World:
                 )
             )
         stack.callback(patch.remove)
+
+    @functools.cached_property
+    def s3(self) -> s3.S3:
+        """An S3 in the cluster."""
+        root = self._root / 's3'
+        root.mkdir()
+        return self._stack.enter_context(s3.S3(root, self.ceph))
 
     def _options_of_disks(self) -> dict[str, object]:
         options: dict[str, object] = {'allow_resize_to_same_host': True}
@@ -131,7 +145,7 @@ class World:
         root.mkdir()
         set_up = knobs.merged(configuration)
         with contextlib.ExitStack() as stack:
-            glance = _Glance(root, set_up, patched, self.ceph, stack)
+            glance = _Glance(self, root, set_up, patched, stack)
             stack.enter_context(self._configured(set_up, glance, patched))
             cloud = Cloud(self, glance, set_up, patched, seed)
             try:
@@ -210,19 +224,20 @@ class _Glance:
 
     def __init__(
         self,
+        there: World,
         root: Path,
         set_up: knobs.Value,
         patched: bool,
-        ceph: Any,
         stack: contextlib.ExitStack,
     ) -> None:
+        ceph = there.ceph
         self._root, self._stack, self._world = root, stack, set_up.world
         world = set_up.world
         default = str(world.get('default', 'cheap'))
         stores = {
-            'cheap': 'file',
+            'cheap': str(world.get('cheap', 'file')),
             'fast': 'rbd' if ceph else 'file',
-            'reliable': 'file',
+            'reliable': str(world.get('reliable', 'file')),
         }
         if world.get('http'):
             stores = {'web': 'http', **stores}
@@ -232,6 +247,7 @@ class _Glance:
             options.update(ceph.store('fast', 'images'))
             if world.get('thin'):
                 options['fast.rbd_thin_provisioning'] = True
+        options.update(self._services(there))
         if world.get('thin'):
             for store, kind in stores.items():
                 if kind == 'file':
@@ -239,7 +255,7 @@ class _Glance:
         multi_store = bool(world.get('multi_store', True))
         if world.get('single') or not multi_store:
             stores = {default: stores[default]}
-        if not multi_store and stores[default] == 'rbd':
+        if not multi_store:
             options = _without_sections(options, default)
         upgraded = bool(world.get('upgraded'))
         if 'policy' in world:
@@ -255,8 +271,14 @@ class _Glance:
             filters = cloud_glance.FILTER
         directory = root / 'glance'
         directory.mkdir()
+        kind: type[cloud_glance.Glance] = cloud_glance.Glance
+        if world.get('uwsgi'):
+            # Where there is none, this is not imported.
+            from tests.cloud import uwsgi
+
+            kind = uwsgi.Glance
         self.first = stack.enter_context(
-            cloud_glance.Glance(
+            kind(
                 directory,
                 stores=stores,
                 default=default,
@@ -269,6 +291,28 @@ class _Glance:
             )
         )
         self.upgraded = upgraded
+
+    def _services(self, there: World) -> dict[str, object]:
+        """Start what Glance needs, and return its options for that."""
+        enter, limit = self._stack.enter_context, self._world.get('limits')
+        options: dict[str, object] = {}
+        limits = {
+            'image_size_total': limit,
+            'image_stage_total': 1000,
+            'image_count_total': 1000,
+            'image_count_uploading': 1000,
+        }
+        keystone = enter(cloud_keystone.Keystone(limits=limits))
+        if limit:
+            options.update(keystone.glance_limits())
+        if self._world.get('cheap'):
+            options.update(there.s3.store('cheap'))
+        if self._world.get('reliable'):
+            root = self._root / 'swift'
+            root.mkdir()
+            swift = enter(cloud_swift.Swift(root, keystone, SWIFT))
+            options.update(swift.store('reliable', large=1))
+        return options
 
     def upgrade(self) -> None:
         """Have several stores from now on, if it had one before."""
@@ -307,6 +351,11 @@ class _Glance:
                 url = enter(servers.UnderPath(self.first.url)).url
             elif kind == 'second':
                 url = self._beside().url
+            elif kind == 'haproxy':
+                ports = [self.first.port, self._beside().port]
+                root = self._root / 'haproxy'
+                root.mkdir()
+                url = enter(haproxy.HAProxy(root, ports)).url
             elif kind == 'balancer':
                 urls = [self.first.url, self._beside().url]
                 url = enter(servers.Balancer(urls)).url
