@@ -36,9 +36,9 @@ _WEIGHTS = {
     'restart compute': 1,
 }
 #: How many there are after the servers are there.
-FEWEST, MOST = 3, 6
+FEWEST, MOST = 2, 5
 #: How many snapshots are made at once.
-AT_ONCE = 4
+AT_ONCE = 3
 
 
 def draw(seed: int) -> list[Step]:
