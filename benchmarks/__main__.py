@@ -31,9 +31,12 @@ from tests.demo import table
 MIB = 1 << 20
 GIB = 1 << 30
 
+# nova-compute loads its manager right after its command: without the package,
+# too.
 ACTIVATION = """
 import time
 import nova.cmd.compute
+import nova.compute.manager
 begin = time.monotonic()
 from nova_multistore.compute import patch
 patch.apply()
@@ -175,6 +178,24 @@ def uploads(root: pathlib.Path) -> list[tuple]:
         ]
 
 
+def short(root: pathlib.Path, has_ceph: bool) -> list[tuple]:
+    """Measure in a minute or so what most snapshots cost."""
+    for name in ('glance', 'ceph'):
+        (root / name).mkdir()
+    with cloud_glance.Glance(root / 'glance') as glance:
+        measured = Uploads(glance, root)
+        rows = [
+            (f'{count} of {size} MiB', *measured.compare(size * MIB, count, 3))
+            for size, count in ((256, 1), (8, 10))
+        ]
+    if has_ceph:
+        # Where there is none, this is not imported.
+        from benchmarks import ceph as ceph_benchmark
+
+        rows += ceph_benchmark.short(root / 'ceph', 3)
+    return rows + activation()
+
+
 def ceph(
     root: pathlib.Path, sizes: list[int], pairs: int
 ) -> list[tuple[str, ...]]:
@@ -220,8 +241,19 @@ def main() -> None:
         '--sizes', type=int, nargs='+', default=[1, 2, 4], metavar='GIB'
     )
     parser.add_argument('--pairs', type=int, default=5)
+    parser.add_argument(
+        '--short',
+        action='store_true',
+        help='a few small ones instead, in a minute or so',
+    )
     arguments = parser.parse_args()
     has_ceph = shutil.which('ceph-mon') and importlib.util.find_spec('rbd')
+    heading = ('what', 'stock', 'patched', 'patched / stock')
+    if arguments.short:
+        with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
+            rows = short(pathlib.Path(root), bool(has_ceph))
+        print(table([heading, *rows]))
+        return
     what = arguments.what or [
         'uploads',
         *(['near', 'ceph', 'move'] if has_ceph else []),
@@ -232,7 +264,7 @@ def main() -> None:
         'apply',
         'activation',
     ]
-    rows = [('what', 'stock', 'patched', 'patched / stock')]
+    rows = [heading]
     with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
         if 'uploads' in what:
             rows += uploads(pathlib.Path(root))

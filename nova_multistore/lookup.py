@@ -6,6 +6,7 @@ have. What was learned is kept for the whole process.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools
 import random
@@ -73,6 +74,11 @@ class _Memory:
         #: Stores that hang if the size of an image is announced, by id; None
         #: for the only one.
         self.sizeless: set[str | None] = set()
+        #: Questions for base images that are not answered yet, by the image's
+        #: UUID and the token that is sent.
+        self.base_images: dict[
+            tuple[str, str], concurrent.futures.Future[dict[str, Any]]
+        ] = {}
 
 
 _memory = _Memory()
@@ -590,6 +596,9 @@ def base_image(
 ) -> dict[str, Any]:
     """Return a base image, as Glance's API has it.
 
+    Those who ask at the same time, with the same token, share the answer, but
+    no error.
+
     :param context: whose token is sent; what that may not see is not there
     :param image_id: the image's UUID, None if it has none
     :param timeout: in seconds
@@ -598,6 +607,33 @@ def base_image(
     """
     if image_id is None:
         raise exception.ImageGone("the base image's id is not a UUID")
+    if not context.auth_token:
+        return _base_image(context, image_id, timeout)
+    deadline = time.monotonic() + timeout
+    asking, asked = _memory.base_images, (image_id, context.auth_token)
+    own: concurrent.futures.Future[dict[str, Any]] = (
+        concurrent.futures.Future()
+    )
+    first = asking.setdefault(asked, own)
+    if first is not own:
+        concurrent.futures.wait([first], timeout)
+        if first.done() and (found := first.result()):
+            return found
+        return _base_image(context, image_id, deadline - time.monotonic())
+    found = {}
+    try:
+        found = _base_image(context, image_id, timeout)
+    finally:
+        # Whoever waits asks alone if this is empty.
+        del asking[asked]
+        own.set_result(found)
+    return found
+
+
+def _base_image(
+    context: RequestContext, image_id: str, timeout: float
+) -> dict[str, Any]:
+    """Ask for a base image, as :func:`base_image` does, for one caller."""
 
     def ask(asked: image_api.Images) -> dict[str, Any]:
         image = asked.show(image_id)

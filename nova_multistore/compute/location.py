@@ -34,7 +34,7 @@ PATIENCE = 300.0
 #: lost, in seconds.
 SETTLE = 60.0
 # The pause between the first two questions, in seconds.
-_PAUSE = 0.05
+_PAUSE = 0.02
 
 # Glance's answers to a location that it does not take, and Nova's own error
 # for the first of them. A conflict is none: Glance may have taken the location

@@ -18,6 +18,7 @@ from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore.compute import ceph
+from nova_multistore.compute import clients
 from nova_multistore.compute import download
 from nova_multistore.compute import guest
 from nova_multistore.compute import location
@@ -169,6 +170,7 @@ _SEAMS = (
         'nova.image.glance',
         'GlanceClientWrapper._create_onetime_client',
         ('self', 'context', 'version'),
+        clients.create,
     ),
     Seam(
         'nova.compute.utils',
@@ -347,6 +349,7 @@ def remove() -> None:
             setattr(parent, attribute, original)
         lookup.forget()
         ceph.forget()
+        clients.forget()
 
 
 def is_applied() -> bool:

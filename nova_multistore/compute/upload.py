@@ -24,6 +24,7 @@ from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.compute import body
+from nova_multistore.compute import clients
 from nova_multistore.compute import ongoing
 
 if TYPE_CHECKING:
@@ -438,9 +439,12 @@ class _Upload:
         """Return the image, from the server that took it if possible."""
         if self._server is not None:
             try:
-                return lookup.connect(
+                client = lookup.connect(
                     self._client, self._context, self._server
-                ).images.get(self._image_id)
+                )
+                return clients.frugal(client, self._server).images.get(
+                    self._image_id
+                )
             except Exception as exc:
                 LOG.debug('%s: %s', self._server, exc)
         return self._client.call(

@@ -255,7 +255,7 @@ class TestDetailsFail:
 
 
 def test_requests(cloud, clone, stock):
-    """At most one more than stock Nova's, once the catalogue is known.
+    """No more than stock Nova's, once the catalogue is known.
 
     That is but for the questions whether Glance has taken the location.
     """
@@ -280,10 +280,10 @@ def test_requests(cloud, clone, stock):
     cloud.nova.restart_compute()
     requests()
     after, questions = requests()
-    assert after <= before + 1
-    assert 1 <= questions <= 6
+    assert after <= before
+    assert 1 <= questions <= 12
     cloud.nova.conf(**{'glance.store': 'second'})
-    assert requests()[0] == before
+    assert requests()[0] < before
 
 
 # What Nova says of the image goes the same way as a location, and before it.

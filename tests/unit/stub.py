@@ -22,7 +22,7 @@ STORES = {
 SCHEMA = {
     'name': 'image',
     'properties': {},
-    'additionalProperties': {'type': 'string'},
+    'additionalProperties': {'type': ['null', 'string']},
 }
 
 
@@ -78,7 +78,7 @@ class Glance(fixtures.Fixture):
             def do_GET(self):
                 stub._serve(self)
 
-            do_PUT = do_DELETE = do_GET
+            do_PUT = do_DELETE = do_PATCH = do_GET
 
         self.url = self.useFixture(cloud_server.Server(Handler)).url
 
@@ -139,6 +139,9 @@ class Glance(fixtures.Fixture):
         if request.method == 'DELETE':
             del self.images[image_id]
             return Answer(204)
+        if request.method == 'PATCH':
+            for change in json.loads(request.body):
+                image[change['path'].lstrip('/')] = change['value']
         if request.method == 'PUT':
             if self.uploads:
                 return self.uploads.pop(0)(image, request)

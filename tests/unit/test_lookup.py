@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from keystoneauth1.identity import v3
 from nova import context as nova_context
 import pytest
 
+from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import lookup
 from tests.unit import stub
@@ -150,3 +152,56 @@ def test_base_image_without_stores(conf, glance, base, token):
         conf.config(group='glance', api_servers=[odd.url])
         lookup.forget()
         assert lookup.base_image(token, base['id'], 5.0) == image
+
+
+def ask_at_once(number, ask):
+    """Ask in so many threads, and return what came of it."""
+    begun = [bounded.start(ask) for _ in range(number)]
+    return [future.exception() or future.result() for future in begun]
+
+
+def test_base_image_for_many(glance, base, token):
+    """Those who ask at the same time get one answer."""
+    lookup.forget()
+    path = f'/v2/images/{base["id"]}'
+    body = json.dumps(base).encode()
+
+    def slow():
+        time.sleep(0.5)
+        return stub.Answer(200, body)
+
+    glance.answers['GET', path] = slow
+
+    found = ask_at_once(5, lambda: lookup.base_image(token, base['id'], 5.0))
+
+    assert [image['stores'] for image in found] == ['fast'] * 5
+    assert len(glance.made('GET', path)) == 1
+    lookup.base_image(token, base['id'], 5.0)
+    assert len(glance.made('GET', path)) == 2
+
+
+def test_base_image_that_one_caller_may_not_see(glance, base, token):
+    """An error is not shared, nor is the answer to another token."""
+    lookup.forget()
+    path = f'/v2/images/{base["id"]}'
+
+    def refused():
+        time.sleep(0.3)
+        return stub.Answer(403)
+
+    glance.answers['GET', path] = refused
+    found = ask_at_once(3, lambda: lookup.base_image(token, base['id'], 5.0))
+    assert [type(error) for error in found] == [exception.LookupFailed] * 3
+    assert len(glance.made('GET', path)) == 3
+
+    others = [
+        nova_context.RequestContext('user', 'project', auth_token=name)
+        for name in ('one', 'two')
+    ]
+    glance.requests.clear()
+    waiting = iter(others)
+    ask_at_once(2, lambda: lookup.base_image(next(waiting), base['id'], 5.0))
+    assert {r.headers['x-auth-token'] for r in glance.requests} == {
+        'one',
+        'two',
+    }
