@@ -7,6 +7,7 @@
 #   PYTHON=python3.12 make ... another Python
 #   make chaos  ARGS='--seeds 7'  a history of snapshots and faults
 #   make cloud  PATCHED=no     with a stock nova-compute
+#   make on DISTRO=trixie ARGS='unit demo'  targets on another Debian, as root
 
 PYTHON ?= python3
 ARGS ?=
@@ -29,6 +30,7 @@ E2E_BIN = .venv-e2e/bin
 E2E_READY = .venv-e2e/ready
 E2E_BINDINGS = $(CEPH_BINDINGS) $(addprefix /usr/lib/python3/dist-packages/, \
 	libvirt*.py libvirtmod*.so)
+DISTRO ?= trixie
 IMAGES_TYPE ?= qcow2
 PATCHED ?= yes
 
@@ -79,9 +81,9 @@ bind = site=$$($(1)/python -c \
 	echo debian > $$site/debian.pth
 
 .PHONY: bench ceph ceph-eventlet chaos clean cloud cloud-compute \
-	cloud-down demo docs e2e functional functional-eventlet lint packages \
-	packages-docs packages-e2e packages-releases packages-venv releases \
-	releases-part test test-ceph test-docs unit upstream
+	cloud-down demo docs e2e functional functional-eventlet lint on \
+	packages packages-docs packages-e2e packages-releases packages-venv \
+	releases releases-part test test-ceph test-docs unit upstream
 
 demo: packages
 	@$(call run,$(call with_ceph,-m tests.demo $(ARGS)))
@@ -144,6 +146,10 @@ cloud-down:
 
 e2e: $(E2E_READY)
 	@$(E2E_BIN)/python -m pytest tests/e2e $(ARGS)
+
+# Other targets, on another release of Debian.
+on:
+	@.ci/on $(DISTRO) $(ARGS)
 
 chaos: packages
 	@$(call run,$(call with_ceph,-m tests.chaos $(ARGS)))
@@ -212,6 +218,6 @@ packages-e2e:
 	@.ci/packages e2e
 
 clean: cloud-down
-	rm -rf .venv .venv-ceph .venv-e2e .tox build dist doc/build releasenotes/build \
-		.mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .roots .venv .venv-ceph .venv-e2e .tox build dist \
+		doc/build releasenotes/build .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
