@@ -30,6 +30,10 @@ E2E_BIN = .venv-e2e/bin
 E2E_READY = .venv-e2e/ready
 E2E_BINDINGS = $(CEPH_BINDINGS) $(addprefix /usr/lib/python3/dist-packages/, \
 	libvirt*.py libvirtmod*.so)
+DIST_BIN = .venv-dist/bin
+DIST_READY = .venv-dist/ready
+DIST_REQUIREMENTS = tests/dist/requirements.txt
+SBOM = build/nova-multistore.cdx.json
 DISTRO ?= trixie
 IMAGES_TYPE ?= qcow2
 PATCHED ?= yes
@@ -81,9 +85,9 @@ bind = site=$$($(1)/python -c \
 	echo debian > $$site/debian.pth
 
 .PHONY: bench ceph ceph-eventlet chaos clean cloud cloud-compute \
-	cloud-down demo docs e2e functional functional-eventlet lint on \
+	cloud-down demo dist docs e2e functional functional-eventlet lint on \
 	packages packages-docs packages-e2e packages-releases packages-venv \
-	releases releases-part test test-ceph test-docs unit upstream
+	releases releases-part sbom test test-ceph test-docs unit upstream
 
 demo: packages
 	@$(call run,$(call with_ceph,-m tests.demo $(ARGS)))
@@ -151,6 +155,20 @@ e2e: $(E2E_READY)
 on:
 	@.ci/on $(DISTRO) $(ARGS)
 
+# What is published: the sdist and the wheel of the last commit.
+dist: $(DIST_READY)
+	@.ci/dist $(DIST_BIN)/python
+	$(DIST_BIN)/python -m pytest --confcutdir tests/dist tests/dist $(ARGS)
+
+# What an installation of that wheel brings in, as CycloneDX has it.
+sbom: $(DIST_READY)
+	rm -rf build/sbom
+	$(DIST_BIN)/python -m venv --without-pip build/sbom
+	$(DIST_BIN)/pip --python build/sbom/bin/python install -q \
+		--disable-pip-version-check --no-compile dist/*.whl
+	$(DIST_BIN)/cyclonedx-py environment --output-reproducible \
+		--output-file $(SBOM) build/sbom/bin/python
+
 chaos: packages
 	@$(call run,$(call with_ceph,-m tests.chaos $(ARGS)))
 
@@ -177,6 +195,11 @@ $(READY): $(CONSTRAINTS) $(REQUIREMENTS) pyproject.toml setup.cfg | $(BIN)/pip
 
 $(BIN)/pip: | packages-venv
 	$(PYTHON) -m venv .venv
+
+$(DIST_READY): $(DIST_REQUIREMENTS) | packages-venv
+	$(PYTHON) -m venv .venv-dist
+	$(call install,$(DIST_BIN)) -r $(DIST_REQUIREMENTS)
+	touch $@
 
 packages:
 	@.ci/packages
@@ -218,6 +241,6 @@ packages-e2e:
 	@.ci/packages e2e
 
 clean: cloud-down
-	rm -rf .roots .venv .venv-ceph .venv-e2e .tox build dist \
+	rm -rf .roots .venv .venv-ceph .venv-dist .venv-e2e .tox build dist \
 		doc/build releasenotes/build .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
