@@ -85,8 +85,8 @@ bind = site=$$($(1)/python -c \
 	echo debian > $$site/debian.pth
 
 .PHONY: bench ceph ceph-eventlet chaos clean cloud cloud-compute \
-	cloud-down demo dist docs e2e functional functional-eventlet lint on \
-	packages packages-docs packages-e2e packages-releases packages-venv \
+	cloud-down deb demo dist docs e2e functional functional-eventlet lint \
+	on packages packages-docs packages-e2e packages-releases packages-venv \
 	releases releases-part sbom test test-ceph test-docs unit upstream
 
 demo: packages
@@ -160,6 +160,10 @@ dist: $(DIST_READY)
 	@.ci/dist $(DIST_BIN)/python
 	$(DIST_BIN)/python -m pytest --confcutdir tests/dist tests/dist $(ARGS)
 
+# The Debian packages, in a root that "make on" has made.
+deb:
+	@tests/dist/debian
+
 # What an installation of that wheel brings in, as CycloneDX has it.
 sbom: $(DIST_READY)
 	rm -rf build/sbom
@@ -180,8 +184,8 @@ lint: $(READY) docs
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/reno -q lint
-	$(BIN)/shellcheck devstack/* .ci/*
-	$(BIN)/shellcheck -s sh doc/source/*/*.sh
+	$(BIN)/shellcheck devstack/* .ci/* tests/dist/debian
+	$(BIN)/shellcheck -s sh doc/source/*/*.sh debian/*.p*
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows \
 		.github/workflows/*.yaml
 

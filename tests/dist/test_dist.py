@@ -124,6 +124,13 @@ def test_pythons(wheel):
     assert metadata(wheel)['Requires-Python'] == f'>=3.{minors[0]}'
 
 
+def test_debian_version(wheel):
+    """The Debian packages are the same version."""
+    changelog = (REPOSITORY / 'debian' / 'changelog').read_text()
+    version = metadata(wheel)['Version']
+    assert changelog.startswith(f'nova-multistore ({version}) ')
+
+
 def test_same_elsewhere(sdist, wheel, tmp_path):
     """Another directory, time zone and umask give the same files."""
     clone = tmp_path / 'clone'
@@ -140,7 +147,7 @@ def test_same_elsewhere(sdist, wheel, tmp_path):
         assert path.read_bytes() == built.read_bytes()
 
 
-def test_plain(wheel, install):
+def test_install_alone(wheel, install):
     """It comes without Nova, as that is there already."""
     program = install(wheel)
     names = program('pip', 'list', '--format', 'freeze')
@@ -150,14 +157,14 @@ def test_plain(wheel, install):
     assert 'usage: ' in program('nova-multistore-paste', '--help')
 
 
-def test_commands(wheel, install):
+def test_install_commands(wheel, install):
     """The extra has what the commands of OpenStackClient need."""
     program = install(f'{wheel}[osc]', 'python-openstackclient')
     shown = program('openstack', 'multistore', 'store', 'list', '--help')
     assert shown.startswith('usage: openstack multistore store list')
 
 
-def test_beside_nova(wheel, install):
+def test_install_beside_nova(wheel, install):
     """nova-compute of the newest release is found and starts."""
     program = install(wheel, 'nova', '-c', NEWEST)
     shown = program('nova-multistore-run', 'nova-compute', '--version')
