@@ -9,6 +9,7 @@
 #   make chaos  ARGS='--seeds 7'  a history of snapshots and faults
 #   make twin   ARGS='--seed 7'   configurations, with stock Nova and patched
 #   make cloud  PATCHED=no     with a stock nova-compute
+#   make on DISTRO=trixie ARGS='unit demo'  targets on another Debian, as root
 
 PYTHON ?= python3
 ARGS ?=
@@ -32,6 +33,11 @@ E2E_BIN = .venv-e2e/bin
 E2E_READY = .venv-e2e/ready
 E2E_BINDINGS = $(CEPH_BINDINGS) $(addprefix /usr/lib/python3/dist-packages/, \
 	libvirt*.py libvirtmod*.so)
+DIST_BIN = .venv-dist/bin
+DIST_READY = .venv-dist/ready
+DIST_REQUIREMENTS = tests/dist/requirements.txt
+SBOM = build/nova-multistore.cdx.json
+DISTRO ?= trixie
 IMAGES_TYPE ?= qcow2
 PATCHED ?= yes
 
@@ -84,10 +90,10 @@ bind = site=$$($(1)/python -c \
 	echo debian > $$site/debian.pth
 
 .PHONY: bench ceph ceph-eventlet chaos clean cloud cloud-compute \
-	cloud-down demo docs e2e functional functional-eventlet lint packages \
-	packages-docs packages-e2e packages-releases packages-venv releases \
-	releases-part servers-threads test test-ceph test-docs test-servers \
-	twin unit upstream
+	cloud-down deb demo dist docs e2e functional functional-eventlet lint \
+	on packages packages-docs packages-e2e packages-releases packages-venv \
+	releases releases-part sbom servers-threads test test-ceph test-docs \
+	test-servers twin unit upstream
 
 demo: packages
 	@$(call run,$(call with_ceph,-m tests.demo $(ARGS)))
@@ -160,6 +166,28 @@ cloud-down:
 e2e: $(E2E_READY)
 	@$(E2E_BIN)/python -m pytest tests/e2e $(ARGS)
 
+# Other targets, on another release of Debian.
+on:
+	@.ci/on $(DISTRO) $(ARGS)
+
+# What is published: the sdist and the wheel of the last commit.
+dist: $(DIST_READY)
+	@.ci/dist $(DIST_BIN)/python
+	$(DIST_BIN)/python -m pytest --confcutdir tests/dist tests/dist $(ARGS)
+
+# The Debian packages, in a root that "make on" has made.
+deb:
+	@tests/dist/debian
+
+# What an installation of that wheel brings in, as CycloneDX has it.
+sbom: $(DIST_READY)
+	rm -rf build/sbom
+	$(DIST_BIN)/python -m venv --without-pip build/sbom
+	$(DIST_BIN)/pip --python build/sbom/bin/python install -q \
+		--disable-pip-version-check --no-compile dist/*.whl
+	$(DIST_BIN)/cyclonedx-py environment --output-reproducible \
+		--output-file $(SBOM) build/sbom/bin/python
+
 chaos: packages
 	@$(call run,$(call with_ceph,-m tests.chaos $(ARGS)))
 
@@ -174,8 +202,8 @@ lint: $(READY) docs
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/reno -q lint
-	$(BIN)/shellcheck devstack/* .ci/*
-	$(BIN)/shellcheck -s sh doc/source/*/*.sh
+	$(BIN)/shellcheck devstack/* .ci/* tests/dist/debian
+	$(BIN)/shellcheck -s sh doc/source/*/*.sh debian/*.p*
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows \
 		.github/workflows/*.yaml
 
@@ -189,6 +217,11 @@ $(READY): $(CONSTRAINTS) $(REQUIREMENTS) pyproject.toml setup.cfg | $(BIN)/pip
 
 $(BIN)/pip: | packages-venv
 	$(PYTHON) -m venv .venv
+
+$(DIST_READY): $(DIST_REQUIREMENTS) | packages-venv
+	$(PYTHON) -m venv .venv-dist
+	$(call install,$(DIST_BIN)) -r $(DIST_REQUIREMENTS)
+	touch $@
 
 packages:
 	@.ci/packages
@@ -230,6 +263,6 @@ packages-e2e:
 	@.ci/packages e2e
 
 clean: cloud-down
-	rm -rf .venv .venv-ceph .venv-e2e .tox build dist doc/build releasenotes/build \
-		.mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .roots .venv .venv-ceph .venv-dist .venv-e2e .tox build dist \
+		doc/build releasenotes/build .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -151,6 +151,7 @@ class Ceph(fixtures.Fixture):
             'osd_pool_default_min_size': 1,
             'osd_pool_default_size': 1,
             'memstore_device_bytes': self.size,
+            'osd_class_dir': self._classes(),
             'osd_class_load_list': '*',
             'osd_objectstore': 'memstore',
             # Its modules are not wanted, but its answer to "ceph df" is.
@@ -160,6 +161,18 @@ class Ceph(fixtures.Fixture):
             'paxos_min_wait': 0.01,
             'paxos_propose_interval': 0.05,
         }
+
+    def _classes(self) -> Path:
+        """Return the directory of what an OSD loads, images for example.
+
+        Ceph's own value is relative in some builds, as Debian's since 13. It
+        is right for an OSD that is started in `/`, as systemd does.
+        """
+        shown = self.run(
+            *('ceph-conf', '--conf', os.devnull),
+            *('--show-config-value', 'osd_class_dir'),
+        )
+        return Path('/', shown.strip())
 
     def kill(self) -> None:
         """End it at once; what it held is gone."""
