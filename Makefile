@@ -5,7 +5,7 @@
 #   make demo   ARGS=--keep    leave the demo running
 #   make test   ARGS='-k rbd'  a part of the tests
 #   PYTHON=python3.12 make ... another Python
-#   make bench  ARGS=--short  a few ratios, patched to stock, in a minute or so
+#   make bench  ARGS=--short  a few ratios, patched to stock, in two minutes
 #   make chaos  ARGS='--seeds 7'  a history of snapshots and faults
 #   make twin   ARGS='--seed 7'   configurations, with stock Nova and patched
 #   make cloud  PATCHED=no     with a stock nova-compute
