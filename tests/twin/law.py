@@ -21,6 +21,7 @@ _RIGHTS = ('glance policy', 'property protection')
 #: the cause.
 CAUSES = {
     'could not be checked now': _ORDERS,
+    'is wrong, %(effect)s': _ORDERS,
     'move_to is ignored': ('move_to',),
     'stays in store': ('move_to',),
     'has no copy in': _ORDERS,

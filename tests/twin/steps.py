@@ -350,6 +350,9 @@ class Steps:
             return [*held, 'fast', glance.default]
         if glance.default in held or not held:
             return [glance.default]
+        if 'uneven' in cloud.world.get('servers', ()):
+            # A Glance that lists the default store alone has been asked.
+            return [*held, glance.default]
         # A store of type http is read-only.
         return [s for s in held if glance.stores.get(s) != 'http'][:1]
 
