@@ -98,7 +98,7 @@ KNOBS: dict[str, Knob] = {
                 servers=('dead', 'live', 'dead', 'live')
             ),
             'hanging, live': Value(
-                nova={'glance.timeout': 3},
+                nova={'glance.timeout': 1},
                 world={'servers': ('hanging', 'live')},
             ),
             'not a Glance, live': _world(servers=('odd', 'live')),
