@@ -23,15 +23,15 @@ def number_of_threads():
 
 
 @pytest.fixture
-def few(number_of_threads):
+def few():
     """A background of three threads; afterwards, none is left."""
     made = background.Background(3)
     yield made
     end(made)
     deadline = time.monotonic() + 10
-    while number_of_threads() and time.monotonic() < deadline:
+    while made._threads and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert number_of_threads() == 0
+    assert made._threads == 0
 
 
 def end(waiting):
