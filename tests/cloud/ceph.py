@@ -23,11 +23,10 @@ import uuid
 
 import fixtures
 
+from tests.cloud import daemon
 from tests.cloud import glance as cloud_glance
 
 LOCALHOST = cloud_glance.LOCALHOST
-#: Starts a command that is killed as soon as its parent is gone.
-TIED = ('setpriv', '--pdeathsig', 'KILL')
 #: How long a daemon may take to answer, in seconds.
 PATIENCE = 90
 #: Where all of its programs come from.
@@ -71,7 +70,7 @@ class Ceph(fixtures.Fixture):
         pools: Iterable[str],
         size: int = 4 * _GIB,
         ports: Iterable[int] | None = None,
-        launcher: Iterable[str] = TIED,
+        launcher: Iterable[str] = daemon.TIED,
     ) -> None:
         self.root = Path(root).resolve()
         self.pools = tuple(pools)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 import random
+from typing import Any
 
 #: Options by name, as "group.name" or, in `[DEFAULT]`, "name".
 Options = Mapping[str, object]
@@ -23,7 +24,7 @@ class Value:
     #: Options of nova.conf that only the package has.
     package: Options = dataclasses.field(default_factory=dict)
     #: What :class:`.world.World` does by itself, by name.
-    world: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    world: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

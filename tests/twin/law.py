@@ -46,20 +46,24 @@ SLOWER = 3.0
 
 
 def compare(
-    stock: steps.Twin, patched: steps.Twin, configured: Iterable[str]
+    stock: steps.Twin,
+    patched: steps.Twin,
+    configured: Iterable[str],
+    slower: float = SLOWER,
 ) -> list[str]:
     """Return what does not hold, in words.
 
     :param stock: what came of the steps with stock Nova
     :param patched: what came of them with the package
     :param configured: the knobs that are not at their default
+    :param slower: how much longer a step may take, in seconds
     """
     found = []
     for before, after in zip(stock.outcomes, patched.outcomes):
         name = ' '.join(before.step)
         if before.ok and not after.ok:
             found.append(f'{name}: fails: {after.words}')
-        elif before.ok and after.seconds > before.seconds + SLOWER:
+        elif before.ok and after.seconds > before.seconds + slower:
             found.append(
                 f'{name}: {after.seconds:.1f} s, stock {before.seconds:.1f} s'
             )

@@ -20,6 +20,14 @@ from tests.twin import world as twin_world
 
 #: A step: what is done, and to what.
 Step = tuple[str, ...]
+#: Some for a test, which have most kinds of images.
+SHORT: tuple[Step, ...] = (
+    ('base', 'public'),
+    ('boot', 'public'),
+    ('snapshot', '0'),
+    ('backup', '0', '1'),
+    ('shelve', '0'),
+)
 #: How often each is drawn, relative to the others.
 _WEIGHTS = {
     'snapshot': 8,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
@@ -16,6 +18,7 @@ import subprocess
 import tempfile
 import time
 from typing import Any
+from unittest import mock
 
 # Before anything else that imports Nova, or what Nova has to patch.
 from tests.cloud import nova as cloud_nova
@@ -51,6 +54,17 @@ NO_SERVICE = cloud_glance.token('service', ('member', 'reader'))
 PATIENCE = 20
 #: How long Swift waits for more of a body, in seconds.
 SWIFT = 2.0
+# How long is waited in the run, in seconds, by the module and its constant.
+_SHORTER = (
+    (cloud_nova, 'PATIENCE', 30),
+    (cloud_glance, 'PATIENCE', 30),
+    (upload, 'PAUSE', 0.1),
+    (upload, 'HANG', SWIFT / 2),
+    (leftover, 'PAUSE', 0.1),
+    (leftover, 'PATIENCE', PATIENCE / 2),
+    (location, 'PATIENCE', PATIENCE / 2),
+    (relocation, 'GRACE', 0.5),
+)
 _PROTECTIONS = {
     'strict': (
         '[^(nova_|owner_|base_image_ref|image_|instance_|user_|boot_|hw_|os_|'
@@ -86,11 +100,8 @@ class World:
         self._number = 0
         self.ceph = ceph
         self.where = knobs.CEPH if ceph else knobs.FILES
-        cloud_nova.PATIENCE = cloud_glance.PATIENCE = 30
-        upload.PAUSE = leftover.PAUSE = 0.1
-        upload.HANG = SWIFT / 2
-        leftover.PATIENCE = location.PATIENCE = PATIENCE / 2
-        relocation.GRACE = 0.5
+        for module, name, seconds in _SHORTER:
+            stack.enter_context(mock.patch.object(module, name, seconds))
         opts.register_opts(CONF)
         for section in (opts.COPY_GROUP, 'service_user'):
             cloud_nova.register_credentials(section)
@@ -233,6 +244,7 @@ class _Glance:
         ceph = there.ceph
         self._root, self._stack, self._world = root, stack, set_up.world
         world = set_up.world
+        self._kinds: Iterable[str] = world.get('servers', ('live',))
         default = str(world.get('default', 'cheap'))
         stores = {
             'cheap': str(world.get('cheap', 'file')),
@@ -257,7 +269,8 @@ class _Glance:
             stores = {default: stores[default]}
         if not multi_store:
             options = _without_sections(options, default)
-        upgraded = bool(world.get('upgraded'))
+        # It has one store until there is an image.
+        self._upgraded = not world.get('upgraded')
         if 'policy' in world:
             options['oslo_policy.policy_file'] = self._write(
                 'policy.yaml', json.dumps(world['policy'])
@@ -282,7 +295,7 @@ class _Glance:
                 directory,
                 stores=stores,
                 default=default,
-                multi_store=multi_store and not upgraded,
+                multi_store=multi_store and self._upgraded,
                 show_locations=bool(world.get('show_locations')),
                 flavor=str(world.get('flavor', 'keystone')),
                 filters=filters,
@@ -290,12 +303,16 @@ class _Glance:
                 **options,
             )
         )
-        self.upgraded = upgraded
 
     def _services(self, there: World) -> dict[str, object]:
         """Start what Glance needs, and return its options for that."""
-        enter, limit = self._stack.enter_context, self._world.get('limits')
+        enter = self._stack.enter_context
+        limit, swift = self._world.get('limits'), self._world.get('reliable')
         options: dict[str, object] = {}
+        if self._world.get('cheap'):
+            options.update(there.s3.store('cheap'))
+        if not (limit or swift):
+            return options
         limits = {
             'image_size_total': limit,
             'image_stage_total': 1000,
@@ -305,18 +322,17 @@ class _Glance:
         keystone = enter(cloud_keystone.Keystone(limits=limits))
         if limit:
             options.update(keystone.glance_limits())
-        if self._world.get('cheap'):
-            options.update(there.s3.store('cheap'))
-        if self._world.get('reliable'):
+        if swift:
             root = self._root / 'swift'
             root.mkdir()
-            swift = enter(cloud_swift.Swift(root, keystone, SWIFT))
-            options.update(swift.store('reliable', large=1))
+            store = enter(cloud_swift.Swift(root, keystone, SWIFT))
+            options.update(store.store('reliable', large=1))
         return options
 
     def upgrade(self) -> None:
         """Have several stores from now on, if it had one before."""
-        if self.upgraded:
+        if not self._upgraded:
+            self._upgraded = True
             self.first.stop()
             self.first.multi_store = True
             self.first.start()
@@ -336,38 +352,32 @@ class _Glance:
     @functools.cached_property
     def servers(self) -> list[str]:
         """What nova.conf has for it."""
-        enter = self._stack.enter_context
-        made = {}
-        for kind in self._world.get('servers', ('live',)):  # type: ignore
-            if kind == 'live':
-                url = self.first.url
-            elif kind == 'dead':
-                url = servers.dead()
-            elif kind == 'hanging':
-                url = enter(servers.Hanging()).url
-            elif kind == 'odd':
-                url = enter(servers.Odd()).url
-            elif kind == 'path':
-                url = enter(servers.UnderPath(self.first.url)).url
-            elif kind == 'second':
-                url = self._beside().url
-            elif kind == 'haproxy':
-                ports = [self.first.port, self._beside().port]
-                root = self._root / 'haproxy'
-                root.mkdir()
-                url = enter(haproxy.HAProxy(root, ports)).url
-            elif kind == 'balancer':
-                urls = [self.first.url, self._beside().url]
-                url = enter(servers.Balancer(urls)).url
-            elif kind == 'uneven':
-                default = self.first.default
-                one = self._beside(
-                    stores={default: self.first.stores[default]}
-                )
-                urls = [self.first.url, one.url]
-                url = enter(servers.Balancer(urls)).url
-            made[len(made)] = url
-        return list(made.values())
+        return [self._server(kind) for kind in self._kinds]
+
+    def _server(self, kind: str) -> str:
+        """Start what is to be an API server, and return its URL."""
+        enter, first = self._stack.enter_context, self.first
+        if kind in ('haproxy', 'balancer'):
+            second = self._beside()
+            if kind == 'balancer':
+                return enter(servers.Balancer([first.url, second.url])).url
+            root = self._root / 'haproxy'
+            root.mkdir()
+            return enter(haproxy.HAProxy(root, [first.port, second.port])).url
+        if kind == 'uneven':
+            one = self._beside(
+                stores={first.default: first.stores[first.default]}
+            )
+            return enter(servers.Balancer([first.url, one.url])).url
+        urls: dict[str, Callable[[], str]] = {
+            'live': lambda: first.url,
+            'dead': servers.dead,
+            'hanging': lambda: enter(servers.Hanging()).url,
+            'odd': lambda: enter(servers.Odd()).url,
+            'path': lambda: enter(servers.UnderPath(first.url)).url,
+            'second': lambda: self._beside().url,
+        }
+        return urls[kind]()
 
 
 def _set_clone_format(ceph: Any, number: object) -> None:
@@ -448,8 +458,6 @@ class Cloud:
             stores = [*self.glance.stores]
         if kind == 'two stores' and len(self.glance.stores) > 1:
             stores.append('cheap')
-        if kind == 'reliable' and len(self.glance.stores) > 1:
-            stores = ['reliable']
         properties: dict[str, str] = {}
         if kind == 'properties':
             properties = {
