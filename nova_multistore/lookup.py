@@ -31,6 +31,7 @@ from nova_multistore import stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Collection
 
     from nova.context import RequestContext
 
@@ -51,6 +52,8 @@ GONE = ('deleted', 'pending_delete')
 _LONGEST_PAUSE = 1.0
 # Statuses of answers that are due to the credentials of the caller.
 _DENIED = (401, 403)
+# Has the next request go over another connection.
+_CLOSE = {'Connection': 'close'}
 # Answers to a question for places which the next question gets, too: 403 by
 # policy, 404 by a Glance that does not know the question yet.
 _PLACES_DENIED = (403, 404)
@@ -240,7 +243,10 @@ def adapter(
 
 
 class _Server(image_api.Images):
-    """The image API of one API server; what has become of it is noted."""
+    """The image API of one API server; what has become of it is noted.
+
+    :param headers: what each request has besides
+    """
 
     def __init__(
         self,
@@ -248,16 +254,19 @@ class _Server(image_api.Images):
         timeout: float,
         client: glance.GlanceClientWrapper | None,
         server: str | None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(
             functools.partial(adapter, context, timeout, client, server),
             timeout,
         )
         self._server = server
+        self._headers = headers or {}
 
     def _request(self, method: str, path: str, **how: Any) -> Any:
+        headers = {**how.pop('headers', {}), **self._headers}
         try:
-            answer = super()._request(method, path, **how)
+            answer = super()._request(method, path, headers=headers, **how)
         except exception.ServiceAway as exc:
             if exc.status is None:
                 in_trouble(self._server)
@@ -465,6 +474,7 @@ def catalogue(
     timeout: float = stores.TIMEOUT,
     stale: stores.Catalogue | None = None,
     patient: bool = True,
+    wanted: Collection[str] = (),
 ) -> stores.Catalogue:
     """Return the stores of the configured Glance.
 
@@ -472,6 +482,8 @@ def catalogue(
     :param timeout: in seconds
     :param stale: a catalogue that proved wrong: ask for a newer one
     :param patient: as for :meth:`.stores.Cache.get`
+    :param wanted: ids of stores; if Glance must be asked, and lists none of
+        them, it is asked again
     :returns: the catalogue, empty if Glance does not have several stores
     :raises LookupFailed: Glance did not say
     """
@@ -484,11 +496,15 @@ def catalogue(
         try:
             found = _insist(context, ask, stores.TIMEOUT)
         except exception.GlanceRefused as exc:
-            if exc.status == 404:
-                return _of_several(context, ask)
             if exc.status in _DENIED:
                 raise
-            raise exception.LookupFailed(str(exc)) from exc
+            if exc.status != 404:
+                raise exception.LookupFailed(str(exc)) from exc
+            found = stores.Catalogue()
+        if not found.stores or not set(found.ids).intersection(
+            wanted or found.ids
+        ):
+            found = _of_others(context, ask, wanted) or found
         if found.stores and disks_in_ceph():
             return _with_places(context, deadline, found)
         return found
@@ -501,27 +517,55 @@ def catalogue(
         ) from exc
 
 
-def _of_several(
+def _of_others(
     context: RequestContext,
     ask: Callable[[image_api.Images], stores.Catalogue],
-) -> stores.Catalogue:
-    """Ask each API server for its stores, after one had not several.
+    wanted: Collection[str],
+) -> stores.Catalogue | None:
+    """Ask for stores again: another API server may know more of them.
 
-    It may be the one whose configuration is not like that of the others.
+    Servers differ while a change is under way, and by mistake. Several may be
+    behind one URL: each question has a connection of its own, so that a
+    balancer can choose.
 
-    :returns: the first catalogue; an empty one if there is none
+    :returns: a catalogue with one of the stores that are wanted, or with any
+        if none is; None if no server has one
     """
     order = servers()
-    before = _memory.catalogue.last
-    if before and before.stores:
-        # There may be more servers than URLs, behind a balancer.
-        order *= ROUNDS
-    for server in order if len(order) > 1 else ():
+    for server in order * -(-(ROUNDS - 1) // len(order)):
         try:
-            return ask(_Server(context, SHORT, None, server))
+            found = ask(_Server(context, SHORT, None, server, _CLOSE))
         except Exception as exc:
             LOG.debug('%s: %s', server, exc)
-    return stores.Catalogue()
+            continue
+        if set(found.ids).intersection(wanted or found.ids):
+            return found
+    return None
+
+
+def pass_on(
+    context: RequestContext,
+    client: glance.GlanceClientWrapper,
+    image_id: str,
+    number: int,
+) -> None:
+    """Have a balancer give the next request to another API server.
+
+    Nobody knows whose turn it is. Questions that take one connection each
+    move it on, whether the balancer counts connections or requests.
+
+    :param context: whose token is sent
+    :param client: as for :func:`adapter`
+    :param image_id: the UUID of an image to ask for
+    :param number: how many questions: one more each time, so that no number
+        of servers leads to the same one again and again
+    """
+    server = servers(client)[0]
+    for _ in range(number):
+        try:
+            _Server(context, SHORT, client, server, _CLOSE).show(image_id)
+        except Exception as exc:
+            LOG.debug('%s: %s', server, exc)
 
 
 def catalogue_for(
@@ -540,10 +584,11 @@ def catalogue_for(
     :raises LookupFailed: Glance did not say
     """
     deadline = time.monotonic() + timeout
-    found = catalogue(context, timeout)
+    found = catalogue(context, timeout, wanted=(store,))
     if store in found.writable:
         return found
-    return catalogue(context, deadline - time.monotonic(), found, patient)
+    left = deadline - time.monotonic()
+    return catalogue(context, left, found, patient, (store,))
 
 
 def _with_places(

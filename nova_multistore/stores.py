@@ -331,11 +331,6 @@ class Cache:
                 # for a third time.
                 let_down += 1
 
-    @property
-    def last(self) -> Catalogue | None:
-        """The last good catalogue, however old; None if there was none."""
-        return self._good
-
     def _age(self) -> float:
         return time.monotonic() - self._arrived
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from typing import TYPE_CHECKING
 from typing import Any
 
+import glanceclient.exc
+from oslo_log import log as logging
+
+from nova_multistore import lookup
 from nova_multistore.compute import near
 from nova_multistore.compute import properties
 
@@ -13,10 +19,12 @@ if TYPE_CHECKING:
 
     from nova.context import RequestContext
 
+LOG = logging.getLogger(__name__)
+
 
 def call(
     proceed: Callable[..., Any],
-    _client: Any,
+    client: Any,
     /,
     context: RequestContext,
     method: str,
@@ -25,7 +33,7 @@ def call(
     kwargs: dict[str, Any] | None = None,
     **_rest: Any,
 ) -> Any:
-    """Change an update of a snapshot's image, and a download.
+    """Change what Nova asks of an image: updates, downloads, deletions.
 
     Wraps ``nova.image.glance.GlanceClientWrapper.call``.
 
@@ -35,5 +43,40 @@ def call(
         if method == 'update' and kwargs and not args:
             return properties.update(proceed, kwargs)
         if method == 'data' and args and not kwargs:
-            return near.download(proceed, context, *args)
+            download = functools.partial(
+                near.download, proceed, context, *args
+            )
+            return _insist(download, client, context, *args)
+        if method == 'delete' and args and not kwargs:
+            return _insist(proceed, client, context, *args)
     return proceed()
+
+
+def _insist(
+    request: Callable[[], Any],
+    client: Any,
+    context: RequestContext,
+    image_id: str,
+) -> Any:
+    """Read or delete the data of an image, by whichever API server can.
+
+    One that does not have the store of the image answers 500. Another one,
+    behind the same URL, may have it.
+
+    :param request: sends the request
+    :param client: Nova's client
+    :param context: whose token is sent
+    :param image_id: the image's UUID
+    """
+    number = 0
+    while True:
+        began = time.monotonic()
+        try:
+            return request()
+        except glanceclient.exc.HTTPInternalServerError as exc:
+            number += 1
+            late = time.monotonic() - began > lookup.SHORT
+            if late or number == lookup.ROUNDS:
+                raise
+            LOG.info('Image %s: Glance is asked again (%s)', image_id, exc)
+        lookup.pass_on(context, client, image_id, number)

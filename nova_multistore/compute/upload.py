@@ -72,6 +72,8 @@ _TOO_LARGE = (
 )
 # The same for the only one to which Glance adds the size that is announced.
 _SIZE_LIMIT = 'image_size_total'
+# What Glance says with 400 if it does not have the store.
+_NO_STORE = 'Store for identifier'
 # What Glance says with 413 if it is the store.
 _FULL = 'storage media is full'
 # Statuses of an image whose data are on their way, and of one without data.
@@ -130,6 +132,8 @@ class _Upload:
         self._broken_off = False
         #: After how many bytes one was; None if none was.
         self._broken_at: int | None = None
+        #: How often an API server did not know the store.
+        self._doubts = 0
         self._servers = itertools.cycle(lookup.servers(client))
         #: The API server that got the last try; None for the only one.
         self._server: str | None = None
@@ -243,7 +247,9 @@ class _Upload:
         :raises Exception: there is nothing left to try
         """
         if self._store and _status(error) == 400:
-            self._check_store(error)
+            listed = self._doubts or self._check_store(error)
+            if listed and self._asks_another(error):
+                return
         if not self._is_too_large(error) and (
             self._sends_no_size(error)
             or self._falls_back(error)
@@ -251,6 +257,24 @@ class _Upload:
         ):
             return
         raise self._translated(error)
+
+    def _asks_another(self, error: Exception) -> bool:
+        """Let another API server try, if this one does not know the store.
+
+        :returns: whether one may take the data
+        """
+        if not _says(error, _NO_STORE) or self._doubts == lookup.ROUNDS:
+            return False
+        self._doubts += 1
+        lookup.pass_on(
+            self._context, self._client, self._image_id, self._doubts
+        )
+        LOG.info(
+            'Image %(image)s: an API server of Glance does not have store '
+            '%(store)s (%(error)s), trying another one',
+            {'image': self._image_id, 'store': self._store, 'error': error},
+        )
+        return True
 
     def _is_too_large(self, error: Exception) -> bool:
         """Tell whether the image is too large for the project, in any store.
@@ -352,26 +376,31 @@ class _Upload:
         if self._snapshot:
             self._snapshot.differences.append(difference)
 
-    def _check_store(self, error: Exception) -> None:
+    def _check_store(self, error: Exception) -> bool:
         """Ask which stores Glance has now, as the one named may be gone.
 
+        :returns: whether Glance lists it
         :raises nova.exception.InvalidConfiguration: it is gone, and somebody
             asked for it
         """
         try:
             catalogue = lookup.catalogue(
-                self._context, stale=self._selection.catalogue
+                self._context,
+                stale=self._selection.catalogue,
+                wanted=(str(self._store),),
             )
             self._selection = dataclasses.replace(
                 self._selection, catalogue=catalogue
             )
             catalogue.check_writable(str(self._store))
+            return True
         except exception.LookupFailed as exc:
             LOG.debug('Image %s: %s', self._image_id, exc)
         except exception.StoreRefused as exc:
             if self._selection.ordered:
                 LOG.error('Image %s is not made: %s', self._image_id, exc)
                 raise nova_exception.InvalidConfiguration(str(exc)) from error
+        return False
 
     def _verified(self) -> Any:
         """Return the image, after checking that it has what was sent.

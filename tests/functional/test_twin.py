@@ -11,6 +11,7 @@ from tests.twin import steps
 #: Each is what is not at its default.
 CONFIGURATIONS = [
     {'api_servers': 'dead, live'},
+    {'api_servers': 'balancer, one with one store', '[glance] store': 'fast'},
     {'api_servers': 'under a path', 'send_service_user_token': 'false'},
     {'image_size_cap': '2 MiB', 'property protection': 'ours by nobody'},
     {'user_storage_quota': '9 MiB', '[glance] store': 'fast'},

@@ -115,8 +115,13 @@ class Glance(fixtures.Fixture):
             data = b'' if data is None else json.dumps(data).encode()
         try:
             handler.send_response(answer.status)
+            if handler.close_connection:
+                handler.send_header('Connection', 'close')
             if data:
-                handler.send_header('Content-Type', 'application/json')
+                kind = 'json'
+                if handler.path.endswith('/file'):
+                    kind = 'octet-stream'
+                handler.send_header('Content-Type', f'application/{kind}')
             handler.send_header('Content-Length', str(len(data)))
             handler.end_headers()
             handler.wfile.write(data)

@@ -123,20 +123,40 @@ def test_api_server_with_one_store(conf, glance, token):
             odd.requests.clear()
 
 
+CHEAP_ALONE = stub.Answer(200, {'stores': [{'id': 'cheap'}]})
+
+
 @pytest.mark.parametrize('known', [True, False])
-def test_api_server_with_one_store_behind_a_balancer(glance, token, known):
-    """It is asked again where several stores were known before."""
+@pytest.mark.parametrize('odd', [NO_STORES, CHEAP_ALONE])
+def test_odd_api_server_behind_a_balancer(glance, token, known, odd):
+    """Another one gets the next question, which has its own connection."""
     lookup.forget()
     path = ('GET', '/v2/info/stores')
     before = lookup.catalogue(token) if known else None
-    answers = [NO_STORES, NO_STORES]
+    answers = [odd, odd]
     glance.answers[path] = lambda: (
         answers.pop() if answers else stub.Answer(200, stub.STORES)
     )
+    glance.requests.clear()
 
-    found = lookup.catalogue(token, stale=before)
+    found = lookup.catalogue(token, stale=before, wanted=['nosuch', 'fast'])
 
-    assert bool(found.stores) is known
+    assert found.ids == ('cheap', 'fast', 'web')
+    assert [r.headers.get('connection') for r in glance.requests] == [
+        'keep-alive',
+        'close',
+        'close',
+    ]
+
+
+def test_no_api_server_has_the_store(glance, token):
+    """That is believed, after some questions."""
+    lookup.forget()
+
+    found = lookup.catalogue(token, wanted=['nosuch'])
+
+    assert found.ids == ('cheap', 'fast', 'web')
+    assert len(glance.requests) == lookup.ROUNDS
 
 
 def test_base_image_without_stores(conf, glance, base, token):

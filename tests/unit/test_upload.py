@@ -673,7 +673,7 @@ def test_ordered_store_that_is_gone(glance, select, send, context):
     ):
         send()
 
-    assert len(glance.made('GET', '/v2/info/stores')) == 2
+    assert len(glance.made('GET', '/v2/info/stores')) == 1 + lookup.ROUNDS
 
 
 def test_derived_store_that_is_gone(glance, select, send, context):
@@ -685,7 +685,53 @@ def test_derived_store_that_is_gone(glance, select, send, context):
     lookup.catalogue(context)
 
     assert [sent(p)[1] for p in glance.made('PUT')] == ['fats', 'cheap']
-    assert len(glance.made('GET', '/v2/info/stores')) == 2
+    assert len(glance.made('GET', '/v2/info/stores')) == 1 + lookup.ROUNDS
+
+
+NO_STORE = 'Store for identifier fast not found'
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+@pytest.mark.parametrize('times', [1, lookup.ROUNDS])
+def test_api_server_without_the_store(
+    glance, select, send, context, image, ordered, times
+):
+    """Another one behind the same URL may have it, as the catalogue does."""
+    select('fast', lookup.catalogue(context), ordered=ordered)
+    glance.uploads = [*[refuse(400, NO_STORE)] * times, take]
+
+    send()
+
+    assert [sent(p)[1] for p in glance.made('PUT')] == ['fast'] * (times + 1)
+    closed = [
+        r.path.rpartition('/')[2]
+        for r in glance.made('GET')
+        if r.headers['connection'] == 'close'
+    ]
+    assert closed == [image['id']] * sum(range(1, times + 1))
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_no_api_server_takes_the_store(glance, select, send, context, ordered):
+    """An order fails then, and all else goes to the default store."""
+    select('fast', lookup.catalogue(context), ordered=ordered)
+    glance.uploads = [
+        *[refuse(400, NO_STORE)] * (lookup.ROUNDS + 1 + ordered),
+        take,
+    ]
+
+    with (
+        pytest.raises(glanceclient.exc.HTTPBadRequest, match='identifier')
+        if ordered
+        else contextlib.nullcontext()
+    ):
+        send()
+
+    to_default = [] if ordered else ['cheap']
+    assert [sent(p)[1] for p in glance.made('PUT')] == [
+        *['fast'] * (lookup.ROUNDS + 1 + ordered),
+        *to_default,
+    ]
 
 
 @pytest.mark.parametrize('store', ['old', 'fast'])
@@ -739,7 +785,7 @@ def test_many_uploads_to_a_store_that_is_gone(glance, context, making):
         bounded.wait(future, 30)
 
     assert {i['status'] for i in glance.images.values()} == {'active'}
-    assert len(glance.made('GET', '/v2/info/stores')) == 2
+    assert len(glance.made('GET', '/v2/info/stores')) == 1 + lookup.ROUNDS
 
 
 class Renewable(token_endpoint.Token):
