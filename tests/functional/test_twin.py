@@ -15,6 +15,7 @@ CONFIGURATIONS = [
     {'api_servers': 'under a path', 'send_service_user_token': 'false'},
     {'image_size_cap': '2 MiB', 'property protection': 'ours by nobody'},
     {'user_storage_quota': '9 MiB', '[glance] store': 'fast'},
+    {'limits of Keystone': '4 MiB', '[glance] store': 'fast'},
     {
         'stores': 'several, was one',
         'Glance filter': 'yes',
@@ -25,6 +26,9 @@ CONFIGURATIONS = [
         'copy_to': 'cheap',
         'credentials of the package': 'yes',
         'image_property_quota': '20',
+        'image_location_quota': '1',
+        'import plugins': 'inject_image_metadata',
+        'flavor': 'keystone+cachemanagement',
         'glance policy': 'no get_image_location, stores_info_detail',
     },
 ]
