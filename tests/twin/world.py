@@ -25,8 +25,8 @@ from tests.cloud import nova as cloud_nova
 
 # isort: split
 
+from nova import service_auth
 import nova.conf
-from nova.image import glance as nova_image
 
 from nova_multistore import lookup
 from nova_multistore import opts
@@ -209,7 +209,7 @@ class World:
         nova_ = self.nova
         nova_.glance = glance.first
         nova_.conf(**options)
-        nova_image._SESSION = None
+        service_auth.reset_globals()
         lookup.forget()
         nova_.before_compute = patch.apply if patched else patch.remove
         nova_.records.clear()
