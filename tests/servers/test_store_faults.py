@@ -213,8 +213,9 @@ def failing(request, cloud, store):
 
 @pytest.fixture
 def run(cloud):
-    """Run a command as an administrator."""
+    """Run a command as an administrator, who is told at once of a 503."""
     shown = connect(cloud.glance.url)
+    shown._image.status_code_retries = 0
     return lambda name, *args: command.run(name, shown, *args)
 
 
