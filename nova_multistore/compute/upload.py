@@ -60,6 +60,9 @@ _UNREACHABLE = (
 # an earlier try still holds, a service token that had expired and was renewed
 # by the question for the image.
 _WORTH_A_RETRY = frozenset((401, 408, 409, 425, 429, 502, 503, 504))
+# Statuses of answers that Nova translates into errors of its own. Of other
+# answers, it records nothing but the class.
+_TRANSLATED = (400, 401, 403, 404, 413)
 # Statuses of a gateway, or a server, that has waited for too long.
 _TIMED_OUT = (408, 504)
 # What Glance says with 413 if the image is too large for the project, whatever
@@ -97,7 +100,8 @@ def upload_data(
     :returns: the image, as glanceclient's ``images.get`` returns it
     :raises nova.exception.ImageNotFound: it was deleted meanwhile
     :raises nova.exception.ImageUnacceptable: Glance has other data than was
-        sent; the image is deleted
+        sent, and the image is deleted; or the store that somebody asked for
+        did not take them
     :raises nova.exception.InvalidConfiguration: somebody asked for a store
         that Glance no longer has
     :raises nova.exception.GlanceConnectionFailed: Glance could not be reached
@@ -456,11 +460,23 @@ class _Upload:
         self._differs(f'{record.ELSEWHERE}in {where} instead of {self._store}')
 
     def _translated(self, error: Exception) -> Exception:
-        """Return the error that stock Nova raises after its last try."""
+        """Return the error that stock Nova raises after its last try.
+
+        If somebody asked for the store, it always has Glance's words.
+        """
         if isinstance(error, _UNREACHABLE):
             error = nova_exception.GlanceConnectionFailed(
                 server=self._server or lookup.named(self._client),
                 reason=str(error),
+            )
+        elif (
+            self._selection.ordered
+            and self._store
+            and _status(error) not in (None, *_TRANSLATED)
+        ):
+            error = nova_exception.ImageUnacceptable(
+                image_id=self._image_id,
+                reason=f'store {self._store} did not take it ({error})',
             )
         return error
 

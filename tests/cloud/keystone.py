@@ -44,6 +44,8 @@ class Keystone(fixtures.Fixture):
         self.limits = dict(limits or {})
         #: What a project may have instead, by project and resource.
         self.project_limits: dict[tuple[str, str], int] = {}
+        #: Users whose password is wrong.
+        self.refused: set[str] = set()
 
     def _setUp(self) -> None:
         keystone = self
@@ -204,6 +206,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(200, None)
             return
         user = body['auth']['identity']['password']['user']
+        if user.get('name') in self.owner.refused:
+            error = {'code': 401, 'message': 'The password is wrong.'}
+            self._answer(401, {'error': error})
+            return
         project = body['auth'].get('scope', {}).get('project', {})
         names = [
             each.get('name') or each.get('id') or 'service'

@@ -1,7 +1,11 @@
-"""A proxy between Nova and Glance that fails as networks and servers do."""
+"""A proxy that fails as networks and servers do.
+
+It stands between Nova and Glance, or between Glance and a store.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 import http.client
 import http.server
@@ -18,6 +22,8 @@ import fixtures
 from tests.cloud import server as cloud_server
 
 _PIECE = 64 * 1024
+# Headers of an answer that the proxy has itself.
+_OWN = ('connection', 'content-length', 'date', 'server', 'transfer-encoding')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +39,13 @@ class LoseAnswer:
 
 
 @dataclasses.dataclass(frozen=True)
+class CutAnswer:
+    """Break the connection after so many bytes of the answer's body."""
+
+    after: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Answer:
     """Answer in Glance's place, once the request's body is read."""
 
@@ -43,6 +56,13 @@ class Answer:
 @dataclasses.dataclass(frozen=True)
 class Hang:
     """Take the request and answer nothing for so many seconds."""
+
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Delay:
+    """Wait for so many seconds, then go on."""
 
     seconds: float
 
@@ -83,7 +103,7 @@ class _Rule:
 class Proxy(fixtures.Fixture):
     """The proxy.
 
-    :param upstream: the URL of the Glance behind it
+    :param upstream: the URL of what is behind it
     """
 
     def __init__(self, upstream: str) -> None:
@@ -155,8 +175,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if isinstance(fault, Answer):
             for _ in self._body():
                 pass
-            self._answer(fault.status, 'application/json', fault.body)
+            headers = {'Content-Type': 'application/json'}
+            self._answer(fault.status, headers, fault.body)
             return
+        if isinstance(fault, Delay):
+            time.sleep(fault.seconds)
         if isinstance(fault, Pause) and fault.after is None:
             fault.wait()
             fault = None
@@ -207,18 +230,29 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise _Broken from exc
         if isinstance(fault, LoseAnswer):
             raise _Broken
-        self._answer(answer.status, answer.headers.get('Content-Type'), body)
+        self._answer(answer.status, answer.headers, body, fault)
 
     def _answer(
-        self, status: int, content_type: str | None, body: bytes
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        fault: Any = None,
     ) -> None:
         self.send_response(status)
-        if content_type:
-            self.send_header('Content-Type', content_type)
+        for name, value in headers.items():
+            if name.lower() not in _OWN:
+                self.send_header(name, value)
+        length = str(len(body))
+        if self.command == 'HEAD':
+            length = headers.get('Content-Length', length)
         if status != 204:
-            self.send_header('Content-Length', str(len(body)))
+            self.send_header('Content-Length', length)
         self.send_header('Connection', 'close')
         self.end_headers()
+        if isinstance(fault, CutAnswer):
+            self.wfile.write(body[: fault.after])
+            raise _Broken
         if self.command != 'HEAD':
             self.wfile.write(body)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 import sys
+from typing import Any
 
 import fixtures
 
@@ -20,8 +21,16 @@ LOCALHOST = cloud_glance.LOCALHOST
 CONTAINER = 'glance'
 _DEVICE = 'disk'
 _STORAGE = ('account', 'container', 'object')
-_PIPELINE = 'catch_errors gatekeeper authtoken keystoneauth dlo proxy-server'
-_OWN_FILTERS = ('catch_errors', 'gatekeeper', 'keystoneauth', 'dlo')
+_OWN_FILTERS = (
+    'catch_errors',
+    'gatekeeper',
+    'keystoneauth',
+    'container_quotas',
+    'dlo',
+)
+_PIPELINE = ' '.join(
+    (*_OWN_FILTERS[:2], 'authtoken', *_OWN_FILTERS[2:], 'proxy-server')
+)
 
 
 class Swift(fixtures.Fixture):
@@ -57,17 +66,44 @@ class Swift(fixtures.Fixture):
             )
         )
         self.keystone.endpoints['object-store'] = (
-            f'http://{LOCALHOST}:{self.ports["proxy"]}/v1/AUTH_%(project_id)s'
+            f'{self.url}/v1/AUTH_%(project_id)s'
+        )
+
+    @property
+    def url(self) -> str:
+        return f'http://{LOCALHOST}:{self.ports["proxy"]}'
+
+    def account(self, url: str) -> str:
+        """Return the URL of the account of Glance.
+
+        :param url: of Swift, or of what stands before it
+        """
+        return f'{url}/v1/AUTH_service'
+
+    def connection(self) -> Any:
+        """Return a connection of swiftclient to the account of Glance."""
+        # Who only starts it need not have it.
+        import swiftclient
+
+        return swiftclient.Connection(
+            preauthurl=self.account(self.url),
+            preauthtoken=cloud_glance.token('service', ('admin',)),
         )
 
     def store(
-        self, name: str, large: int = 2, chunk: int = 1
+        self,
+        name: str,
+        large: int = 2,
+        chunk: int = 1,
+        container: str = CONTAINER,
+        **options: object,
     ) -> dict[str, object]:
         """Return the options of a Glance store that is in it.
 
         :param name: the store's id; "glance_store" where Glance has no others
         :param large: from which size on an image is a large object, in MiB
         :param chunk: the size of the pieces of a large object, in MiB
+        :param options: further options of the store
         """
         references = self.root / f'{name}.conf'
         cloud_glance.write_sections(
@@ -86,10 +122,11 @@ class Swift(fixtures.Fixture):
         options = {
             'swift_store_config_file': references,
             'default_swift_reference': 'here',
-            'swift_store_container': CONTAINER,
+            'swift_store_container': container,
             'swift_store_create_container_on_put': True,
             'swift_store_large_object_size': large,
             'swift_store_large_object_chunk_size': chunk,
+            **options,
         }
         return {f'{name}.{key}': value for key, value in options.items()}
 

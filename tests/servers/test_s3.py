@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cloud import ceph as cloud_ceph
 from tests.cloud import glance as cloud_glance
-from tests.cloud import s3 as cloud_s3
 from tests.functional import expected_digest
 
 MIB = 1 << 20
 
 
 @pytest.fixture(scope='module')
-def cloud(tmp_path_factory, running):
+def cloud(tmp_path_factory, s3, running):
     with (
-        cloud_ceph.Ceph(tmp_path_factory.mktemp('ceph'), ()) as ceph,
-        cloud_s3.S3(tmp_path_factory.mktemp('s3'), ceph) as s3,
         cloud_glance.Glance(
             tmp_path_factory.mktemp('glance'),
             stores={'object': 's3', 'cheap': 'file'},

@@ -12,26 +12,12 @@ import pytest
 from nova_multistore import lookup
 from nova_multistore.compute import upload
 from tests.cloud import glance as cloud_glance
-from tests.cloud import keystone as cloud_keystone
 from tests.cloud import nova as cloud_nova
-from tests.cloud import swift as cloud_swift
 from tests.functional import expected_digest
+from tests.servers import SERVICE
+from tests.servers import WAIT
 
 MIB = 1 << 20
-#: How long Swift waits for more of a body here, in seconds.
-WAIT = 1
-SERVICE = cloud_glance.token('service', ('member', 'reader', 'service'))
-
-
-@pytest.fixture(scope='module')
-def swift(tmp_path_factory):
-    with (
-        cloud_keystone.Keystone() as keystone,
-        cloud_swift.Swift(
-            tmp_path_factory.mktemp('swift'), keystone, client_timeout=WAIT
-        ) as swift,
-    ):
-        yield swift
 
 
 @pytest.fixture(scope='module', params=['several', 'only'])
