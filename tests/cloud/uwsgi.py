@@ -18,9 +18,6 @@ from tests.cloud import glance as cloud_glance
 PACKAGES = 'Debian packages uwsgi-core and uwsgi-plugin-python3'
 #: What has gunicorn end with the process of that id.
 PARENT = 'TESTS_CLOUD_PARENT'
-#: The largest piece of a body that uWSGI takes, in bytes, as Kolla-Ansible
-#: sets it. uWSGI's own 1 MiB is less than the pieces that clients send.
-_CHUNK = {'chunked-input-limit': 64 << 20}
 _COMMON = {
     'master': 'true',
     'lazy-apps': 'true',
@@ -37,26 +34,25 @@ _CHUNKED = {
 }
 _GRACEFUL = {'hook-master-start': 'unix_signal:15 gracefully_kill_them_all'}
 #: What each tool writes for glance-api, by the tool, without names, paths and
-#: the number of processes. For the tests, all have a `chunked-input-limit`,
-#: and processes that hang end after 5 s. "http" is a process of uWSGI that
-#: passes on what it reads; "http-socket" is the process that runs Glance.
-#: Sources:
+#: the number of processes; for the tests, processes that hang end after 5 s.
+#: "http" is a process of uWSGI that passes on what it reads; "http-socket" is
+#: the process that runs Glance. Sources:
 #:
 #: - Kolla-Ansible: roles/service-uwsgi-config/templates/uwsgi.ini.j2, and
 #:   roles/glance/tasks/config.yml;
-#: - devstack: `write_local_uwsgi_http_config` in lib/apache, which has no
-#:   `chunked-input-limit`, but Apache in front, which sends small pieces;
-#: - OpenStack-Ansible: templates/uwsgi.ini.j2 of ansible-role-uwsgi, which has
-#:   no `chunked-input-limit` either;
-#: - Debian: /etc/glance/glance-api-uwsgi.ini of its package glance-api, and
-#:   what its init script adds.
+#: - devstack: `write_local_uwsgi_http_config` in lib/apache;
+#: - OpenStack-Ansible: templates/uwsgi.ini.j2 of ansible-role-uwsgi;
+#: - Debian 13: /etc/glance/glance-api-uwsgi.ini in its package glance-api, and
+#:   what its init script adds where uWSGI is switched on.
 TOOLS: Mapping[str, Mapping[str, object]] = {
     'Kolla': {
         'http': '{address}',
         **_COMMON,
         **_CHUNKED,
-        **_CHUNK,
         **_GRACEFUL,
+        # The largest piece of a body that it takes, in bytes. uWSGI's own
+        # 1 MiB is less than the pieces that glanceclient sends.
+        'chunked-input-limit': 64 << 20,
         'socket-timeout': 30,
         'worker-reload-mercy': 5,
     },
@@ -64,7 +60,6 @@ TOOLS: Mapping[str, Mapping[str, object]] = {
         'http-socket': '{address}',
         **_COMMON,
         **_CHUNKED,
-        **_CHUNK,
         **_GRACEFUL,
         'http-keepalive': 'false',
         'socket-timeout': 30,
@@ -73,7 +68,6 @@ TOOLS: Mapping[str, Mapping[str, object]] = {
     'OpenStack-Ansible': {
         'http-socket': '{address}',
         **_COMMON,
-        **_CHUNK,
         'http-auto-chunked': 'true',
         'http-raw-body': 'true',
         'threads': 1,
@@ -86,9 +80,12 @@ TOOLS: Mapping[str, Mapping[str, object]] = {
         'http-socket': '{address}',
         **_COMMON,
         **_CHUNKED,
-        **_CHUNK,
         'rem-header': 'Content-Length',
-        'threads': 32,
+        'http-keepalive': 'true',
+        'close-on-exec': 'true',
+        'close-on-exec2': 'true',
+        'exit-on-reload': 'true',
+        'threads': 1,
         'listen': 100,
         'socket-timeout': 10,
         'wsgi-manage-chunked-input': 'true',
