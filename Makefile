@@ -89,7 +89,7 @@ bind = site=$$($(1)/python -c \
 	mkdir -p $$site/debian && cp $(2) $$site/debian && \
 	echo debian > $$site/debian.pth
 
-.PHONY: bench ceph ceph-eventlet chaos clean cloud cloud-compute \
+.PHONY: balanced bench ceph ceph-eventlet chaos clean cloud cloud-compute \
 	cloud-down deb demo dist docs e2e functional functional-eventlet lint \
 	on packages packages-docs packages-e2e packages-releases packages-venv \
 	releases releases-part sbom servers-threads test test-ceph test-docs \
@@ -193,6 +193,13 @@ chaos: packages
 
 twin: packages
 	@$(call run,$(call with_ceph,-m tests.twin $(ARGS)))
+
+# Three glance-api behind HAProxy, and the documentation's table of them.
+balanced: packages $(CEPH_READY)
+	@.ci/packages has '$(SERVERS)' \
+		|| { .ci/packages report '$(SERVERS)'; exit 1; }
+	OS_NOVA_DISABLE_EVENTLET_PATCHING=1 $(CEPH_BIN)/python -W ignore \
+		-m tests.servers.balanced $(ARGS)
 
 bench: packages
 	@$(call run,$(call with_ceph,-m benchmarks $(ARGS)))

@@ -28,6 +28,7 @@ from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import requested
 from nova_multistore import selection
+from nova_multistore import uwsgi
 from nova_multistore.api import authorization
 from nova_multistore.seam import Seam
 
@@ -342,6 +343,10 @@ def filter_factory(
     :raises UnsupportedNova: the installed Nova is not as expected
     """
     opts.register_opts(CONF)
+    uwsgi.check(
+        'nova-api',
+        'a long question to Glance goes on with the next request',
+    )
     _apply()
     authorization.prepare()
     return StoreFilter

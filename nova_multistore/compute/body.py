@@ -12,6 +12,9 @@ from typing import Any
 BUFFERS = 16 << 20
 #: How much is read between two pauses, in bytes.
 STEP = 1 << 20
+#: How much is given at once, in bytes. glanceclient asks for 1 MiB and sends
+#: that as one chunk, which is more than uWSGI takes unless it is told to.
+PIECE = 1 << 19
 
 
 class Body:
@@ -97,7 +100,7 @@ class Body:
         """
         if self._pauses and self._pauses[0][0] <= self._read:
             time.sleep(self._pauses.pop(0)[1])
-        chunk = self._data.read(size)
+        chunk = self._data.read(size if size < 0 else min(size, PIECE))
         if isinstance(chunk, str):
             # Nova's zVM driver opens the file as text.
             chunk = chunk.encode()

@@ -22,6 +22,7 @@ import webob.exc
 
 from nova_multistore import selection
 from nova_multistore import stores
+from nova_multistore import uwsgi
 from nova_multistore.glance import one_copy
 from nova_multistore.glance import readers
 
@@ -192,6 +193,9 @@ def filter_factory(
     def make(application: Callable[..., Iterable[bytes]]) -> Any:
         if not CONF.enabled_backends:
             return application
+        uwsgi.check(
+            'glance-api', 'copies and imports of images do not go on then'
+        )
         readers.apply()
         return BaseImageFilter(application)
 

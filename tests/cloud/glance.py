@@ -298,6 +298,16 @@ class Glance(fixtures.Fixture):
         self._process.wait()
         self._process = None
 
+    def pause(self) -> None:
+        """Have Glance stand still: it takes connections, and says nothing."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Have it go on."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def kill_worker(self, number: int = 0) -> None:
         """End one of its processes at once; another takes its place.
 

@@ -12,6 +12,10 @@ from tests.cloud import glance as cloud_glance
 
 #: Where its program comes from.
 PACKAGE = 'Debian package haproxy'
+# From Kolla-Ansible: roles/loadbalancer/templates/haproxy/haproxy_main.cfg.j2,
+# with the values in roles/loadbalancer/defaults/main.yml, and what
+# roles/glance/defaults/main.yml has for glance-api: the two time-outs of 6 h,
+# the request of the health check, and how often that is asked.
 _CONFIGURATION = """
 global
     maxconn 1000

@@ -48,6 +48,16 @@ def test_file_is_sent_from_where_it_stands(path):
             assert read_all(upload.rewind()) == DATA[100:]
 
 
+def test_pieces_are_smaller_than_uwsgi_takes():
+    """glanceclient asks for 1 MiB, and sends that as one chunk."""
+    upload = body.Body(bytes(3 << 20)).rewind()
+
+    pieces = list(iter(lambda: upload.read(1 << 20), b''))
+
+    assert sum(map(len, pieces)) == 3 << 20
+    assert max(map(len, pieces)) <= 1 << 19
+
+
 def test_unbuffered_file(path):
     """It is a regular file too."""
     with path.open('rb', buffering=0) as image_file:

@@ -1,0 +1,126 @@
+"""glance-api with the filter under uWSGI, as the tools configure it."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import time
+
+import pytest
+
+from tests.cloud import glance as cloud_glance
+from tests.cloud import uwsgi as cloud_uwsgi
+from tests.functional import expected_digest
+from tests.twin import servers
+
+MIB = 1 << 20
+#: A piece of data that uWSGI takes as a tool sets it.
+HALF = MIB // 2
+#: How long a copy may take, in seconds.
+PATIENCE = 30
+
+
+class Beside(servers.Beside, cloud_uwsgi.Glance):
+    """One more glance-api, behind uWSGI."""
+
+
+@pytest.fixture(scope='module')
+def cloud(tmp_path_factory, running):
+    root = tmp_path_factory.mktemp('glance')
+    with (
+        cloud_glance.Glance(root, filters=cloud_glance.FILTER) as glance,
+        running(glance) as cloud,
+    ):
+        yield cloud
+
+
+@pytest.fixture(scope='module')
+def base(cloud):
+    return cloud.glance.create_image(bytes(MIB), ['fast'], disk_format='raw')
+
+
+@pytest.fixture(scope='module')
+def server(cloud):
+    return cloud.boot('fast', 4 * MIB)
+
+
+@pytest.fixture(scope='module', params=cloud_uwsgi.CONFIGURATIONS)
+def api(request, tmp_path_factory, cloud):
+    """The glance-api behind uWSGI, with the same stores and images."""
+    tool, settings = cloud_uwsgi.CONFIGURATIONS[request.param]
+    root = tmp_path_factory.mktemp('uwsgi')
+    with Beside(cloud.glance, root, tool=tool, settings=settings) as api:
+        api.has_threads = request.param != 'no threads'
+        yield api
+        # What a stop would wait for stands still without threads.
+        api.kill()
+
+
+@pytest.mark.parametrize('chunked', [False, True])
+def test_base_image_tells(api, base, chunked):
+    """An upload goes to the store of the base image, as the answer says."""
+    image_id = api.create_queued_image()
+    data = bytes(512) + os.urandom(2 * HALF - 512)
+    connection = http.client.HTTPConnection('127.0.0.1', api.port, timeout=60)
+    connection.request(
+        'PUT',
+        f'/v2/images/{image_id}/file',
+        iter([data[:HALF], data[HALF:]]) if chunked else data,
+        {
+            'Content-Type': 'application/octet-stream',
+            'X-Auth-Token': cloud_glance.token(),
+            'X-OpenStack-Base-Image-Ref': base,
+        },
+        encode_chunked=chunked,
+    )
+    answer = connection.getresponse()
+    connection.close()
+
+    assert answer.status == 204
+    assert answer.headers['X-OpenStack-Base-Image-Ref'] == base
+    digest = hashlib.sha256(data).hexdigest()
+    assert api.sha256(image_id) == {'fast': digest}
+
+
+def test_one_copy(api, base):
+    """What one store has can be read."""
+    status, data = api.request('GET', f'/v2/stores/fast/{base}')
+
+    assert (status, data) == (200, bytes(MIB))
+    assert api.request('GET', f'/v2/stores/cheap/{base}')[0] == 404
+
+
+def test_snapshot(cloud, api, server):
+    """Nova's uploads are whole, and where the base image is.
+
+    uWSGI as most tools have it does not take those of stock Nova, unless a
+    proxy makes smaller pieces of them.
+    """
+    expected = expected_digest(cloud.nova.disk(server))
+    cloud.nova.conf(**{'glance.api_servers': [api.url]})
+
+    image = cloud.snapshot(server)
+
+    assert cloud.glance.sha256(image['id']) == {'fast': expected}
+
+
+def test_between_requests(api):
+    """A copy goes on after its request, unless it is said that none does."""
+    image_id = api.create_image(bytes(MIB), ['fast'], disk_format='raw')
+    body = {
+        'method': {'name': 'copy-image'},
+        'stores': ['reliable'],
+        'all_stores_must_succeed': True,
+    }
+    path = f'/v2/images/{image_id}/import'
+    assert api.request('POST', path, body, admin=True)[0] == 202
+    copy = api.directory('reliable') / image_id
+
+    deadline = time.monotonic() + (PATIENCE if api.has_threads else 3)
+    while time.monotonic() < deadline and not copy.exists():
+        time.sleep(0.05)
+
+    assert copy.exists() == api.has_threads
+    said = "Set 'enable-threads = true' in the uwsgi.ini of glance-api."
+    assert (said in api.log.read_text()) != api.has_threads
