@@ -98,7 +98,9 @@ def test_copies_are_compared(moving, clone):
         moving.nova.wait_for_line('has moved from store fast to cheap')
         assert moving.data(image_id) == {'cheap': digest}
         image = moving.glance.image(image_id)
-        assert image[copies.HASH] == copies.NO_HASH
+        # Glance writes all properties of an image at once: what is written
+        # elsewhere at that moment can take this one back.
+        assert image.get(copies.HASH, copies.NO_HASH) == copies.NO_HASH
         assert record.MOVE_FROM not in image
     moving.glance.delete_image(image_id)
 

@@ -31,6 +31,7 @@ def start(site: e2e_site.Site) -> None:
         '--no-defaults',
         '--user=root',
         f'--datadir={data}',
+        f'--tmpdir={home}',
         '--skip-test-db',
         '--auth-root-authentication-method=normal',
     )
@@ -47,6 +48,8 @@ def start(site: e2e_site.Site) -> None:
         '--no-defaults',
         '--user=root',
         f'--datadir={data}',
+        # Killed, it leaves tables there.
+        f'--tmpdir={home}',
         f'--socket={home / "socket"}',
         f'--pid-file={home / "pid"}',
         f'--bind-address={e2e_site.LOCALHOST}',
