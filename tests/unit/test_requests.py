@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 import uuid
 
@@ -24,8 +25,11 @@ def image(glance):
 
 
 def download(context, image):
-    pieces = nova_glance.GlanceImageServiceV2().download(context, image['id'])
-    return b''.join(pieces)
+    found = io.BytesIO()
+    nova_glance.GlanceImageServiceV2().download(
+        context, image['id'], data=found
+    )
+    return found.getvalue()
 
 
 def delete(context, image):
