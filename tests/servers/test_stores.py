@@ -56,7 +56,9 @@ class Table:
 
     def write(self):
         """Write it, unless a part is missing."""
-        if not self._outcomes or any(
+        with PAGE.open(newline='') as file:
+            written = {row[0] for row in csv.reader(file)} - {''}
+        if not written <= self._outcomes.keys() or any(
             TYPES.keys() != row.keys() for row in self._outcomes.values()
         ):
             return
