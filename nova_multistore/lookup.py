@@ -209,6 +209,7 @@ def adapter(
     timeout: float = stores.TIMEOUT,
     client: glance.GlanceClientWrapper | None = None,
     server: str | None = None,
+    headers: dict[str, str] | None = None,
 ) -> ks_adapter.Adapter:
     """Return what sends one request to version 2 of Glance's API.
 
@@ -220,6 +221,7 @@ def adapter(
     :param client: Nova's client, if it was made for a certain server
     :param server: URL of the API server, None for the first of
         :func:`servers`
+    :param headers: what the request has besides
     """
     context.update_store()
     server = server or servers(client)[0]
@@ -239,6 +241,7 @@ def adapter(
         auth=http.auth,
         endpoint_override=f'{root}/v2',
         global_request_id=context.global_id,
+        additional_headers=headers,
     )
 
 
@@ -257,16 +260,16 @@ class _Server(image_api.Images):
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(
-            functools.partial(adapter, context, timeout, client, server),
+            functools.partial(
+                adapter, context, timeout, client, server, headers
+            ),
             timeout,
         )
         self._server = server
-        self._headers = headers or {}
 
     def _request(self, method: str, path: str, **how: Any) -> Any:
-        headers = {**how.pop('headers', {}), **self._headers}
         try:
-            answer = super()._request(method, path, headers=headers, **how)
+            answer = super()._request(method, path, **how)
         except exception.ServiceAway as exc:
             if exc.status is None:
                 in_trouble(self._server)
@@ -501,9 +504,7 @@ def catalogue(
             if exc.status != 404:
                 raise exception.LookupFailed(str(exc)) from exc
             found = stores.Catalogue()
-        if not found.stores or not set(found.ids).intersection(
-            wanted or found.ids
-        ):
+        if not _has_any(found, wanted):
             found = _of_others(context, ask, wanted) or found
         if found.stores and disks_in_ceph():
             return _with_places(context, deadline, found)
@@ -538,9 +539,14 @@ def _of_others(
         except Exception as exc:
             LOG.debug('%s: %s', server, exc)
             continue
-        if set(found.ids).intersection(wanted or found.ids):
+        if _has_any(found, wanted):
             return found
     return None
+
+
+def _has_any(found: stores.Catalogue, wanted: Collection[str]) -> bool:
+    """Tell whether a catalogue lists one of some stores; any, if of none."""
+    return bool(set(found.ids).intersection(wanted or found.ids))
 
 
 def pass_on(
