@@ -106,9 +106,7 @@ def compare(root: pathlib.Path, pairs: int) -> list[tuple[str, ...]]:
                 glance,
                 small_disks=True,
                 **{
-                    'libvirt.images_type': 'rbd',
-                    'libvirt.images_rbd_ceph_conf': str(ceph.configuration),
-                    'libvirt.images_rbd_pool': ceph_cloud.DISKS,
+                    **ceph.disks(ceph_cloud.DISKS),
                     'service_user.send_service_user_token': True,
                     **cloud_nova.credentials(
                         'service_user', glance.url, ceph_cloud.SERVICE

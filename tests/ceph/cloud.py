@@ -138,9 +138,7 @@ def running(
                 before_compute=before_compute,
                 small_disks=True,
                 **{
-                    'libvirt.images_type': 'rbd',
-                    'libvirt.images_rbd_ceph_conf': str(ceph.configuration),
-                    'libvirt.images_rbd_pool': DISKS,
+                    **ceph.disks(DISKS),
                     # Ceph needs no guest suspended for a direct snapshot.
                     'workarounds.disable_libvirt_livesnapshot': False,
                     # Glance takes locations from services alone.

@@ -189,6 +189,14 @@ class Ceph(fixtures.Fixture):
             f'{name}.rbd_store_user': 'admin',
         }
 
+    def disks(self, pool: str) -> dict[str, object]:
+        """Return the options of a Nova whose disks are in one of the pools."""
+        return {
+            'libvirt.images_type': 'rbd',
+            'libvirt.images_rbd_ceph_conf': str(self.configuration),
+            'libvirt.images_rbd_pool': pool,
+        }
+
     def ceph(self, *arguments: str) -> str:
         """Run the command of that name, and return what it printed."""
         return self._conf('ceph', *arguments)

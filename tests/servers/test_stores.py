@@ -144,9 +144,7 @@ def cloud(tmp_path_factory, ceph, s3, swift, running):
             glance,
             small_disks=True,
             **{
-                'libvirt.images_type': 'rbd',
-                'libvirt.images_rbd_ceph_conf': str(ceph.configuration),
-                'libvirt.images_rbd_pool': DISKS,
+                **ceph.disks(DISKS),
                 'workarounds.disable_libvirt_livesnapshot': False,
                 'service_user.send_service_user_token': True,
                 **cloud_nova.credentials('service_user', glance.url, SERVICE),

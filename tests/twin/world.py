@@ -131,11 +131,7 @@ class World:
         if self.ceph:
             options.update(
                 {
-                    'libvirt.images_type': 'rbd',
-                    'libvirt.images_rbd_ceph_conf': str(
-                        self.ceph.configuration
-                    ),
-                    'libvirt.images_rbd_pool': 'vms',
+                    **self.ceph.disks('vms'),
                     'workarounds.disable_libvirt_livesnapshot': False,
                 }
             )
