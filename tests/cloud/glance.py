@@ -761,8 +761,12 @@ class Glance(fixtures.Fixture):
                 pass
             time.sleep(0.05)
         self.kill()
-        lines = self.log.read_text(errors='replace').splitlines()[-40:]
-        raise GlanceFailed('\n'.join(['Glance did not come up:', *lines]))
+        raise GlanceFailed(f'Glance did not come up:\n{self.last_lines()}')
+
+    def last_lines(self) -> str:
+        """Return the end of the log, for a test that failed."""
+        lines = self.log.read_text(errors='replace').splitlines()
+        return '\n'.join(lines[-40:])
 
     def _start_web(self) -> None:
         if self._web is not None:

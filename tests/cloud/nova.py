@@ -476,17 +476,24 @@ class Nova(fixtures.Fixture):
             'rotation': rotation,
             'metadata': metadata,
         }
+        backups = [
+            image['id']
+            for image in self.glance.images(self.project)
+            if image.get('image_type') == 'backup'
+            and image.get('backup_type') == backup_type
+            and image.get('instance_uuid') == server_id
+        ]
         answer = self._action(server_id, {'createBackup': body})
+        backups.append(answer['image_id'])
         self.wait(server_id)
-        # The server is idle before the superfluous backups are deleted.
+        # The server is idle before the superfluous backups are deleted. While
+        # Glance deletes one, a list may show it without its properties.
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             backups = [
-                image
-                for image in self.glance.images(self.project)
-                if image.get('image_type') == 'backup'
-                and image.get('backup_type') == backup_type
-                and image.get('instance_uuid') == server_id
+                backup
+                for backup in backups
+                if self.glance.image(backup, self.project)
             ]
             if len(backups) <= rotation:
                 break
