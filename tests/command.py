@@ -27,6 +27,8 @@ class Result:
     code: int
     #: What it shows: a row each, by column.
     rows: list[dict[str, Any]]
+    #: The lines of the table, if that was asked for.
+    table: list[str]
     #: Its last words, if it has any.
     words: str
     #: What it said on the way.
@@ -60,6 +62,7 @@ def run(
         form = (
             ('-f', 'json')
             if isinstance(own, (lister.Lister, show.ShowOne))
+            and '-f' not in args
             else ()
         )
         parsed_args = own.get_parser('x').parse_args([*args, *form])
@@ -73,9 +76,11 @@ def run(
     finally:
         own.log.removeHandler(handler)
     shown = app.stdout.getvalue()
+    is_table = shown.startswith('+')
     return Result(
         code,
-        json.loads(shown) if shown else [],
+        json.loads(shown) if shown and not is_table else [],
+        shown.splitlines() if is_table else [],
         words.getvalue().strip(),
         app.stderr.getvalue(),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import json
 import sys
 from typing import Any
 
@@ -68,11 +69,12 @@ def _orders(told: dict[str, Any]) -> list[str]:
     return orders
 
 
-def main() -> int:
+def main(as_json: bool = False) -> int:
     """Print a table of all computes that ``nova.conf`` leads to.
 
     They are those of one cell.
 
+    :param as_json: print them as JSON instead
     :returns: the exit code: 0 all of them have the package, 1 some do not,
         or do not answer, 255 an error
     """
@@ -87,19 +89,46 @@ def main() -> int:
             file=sys.stderr,
         )
         return 255
+    missing = [compute for compute in computes if not compute.report]
+    if as_json:
+        print(json.dumps([_described(compute) for compute in computes]))
+    else:
+        _print(computes, missing)
+    return 1 if missing else 0
+
+
+def _described(compute: Compute) -> dict[str, Any]:
+    """Return what a program gets to know of a compute."""
+    told = compute.report or {}
+    return {
+        'host': compute.host,
+        'answered': not compute.problem,
+        'package': told.get('version'),
+        'nova': told.get('nova'),
+        'ceph_store': told.get('ceph_store'),
+        'store': told.get('store'),
+        'move_to': told.get('move_to'),
+        'copy_to': told.get('copy_to') or [],
+        'problem': compute.problem or None,
+    }
+
+
+def _print(computes: list[Compute], missing: list[Compute]) -> None:
+    """Print a table, how many computes have the package, and which do not."""
     table = prettytable.PrettyTable(_COLUMNS)
     table.align = 'l'
     for compute in computes:
         table.add_row(list(compute.row))
     print(table)
-    active = [compute for compute in computes if compute.report]
-    silent = [compute for compute in computes if compute.problem]
+    without = [compute.host for compute in missing if not compute.problem]
+    silent = [compute.host for compute in missing if compute.problem]
     print(
-        f'{len(active)} with the package, '
-        f'{len(computes) - len(active) - len(silent)} without, '
-        f'{len(silent)} did not answer'
+        f'{len(computes) - len(missing)} with the package, '
+        f'{len(without)} without, {len(silent)} did not answer'
     )
-    return 0 if len(active) == len(computes) else 1
+    for words, hosts in (('without', without), ('no answer', silent)):
+        if hosts:
+            print(f'{words}: {", ".join(hosts)}')
 
 
 def find(context: nova_context.RequestContext) -> list[Compute]:

@@ -469,7 +469,10 @@ def main() -> int:
         asking = subparsers.add_parser(
             'computes', help='say which computes run with the package'
         )
-        asking.set_defaults(action_fn=computes.main)
+        asking.add_argument(
+            '--json', action='store_true', help='print them as JSON'
+        )
+        asking.set_defaults(action_fn=lambda: computes.main(CONF.command.json))
 
     CONF.register_cli_opt(cfg.SubCommandOpt('command', handler=add_parsers))
     try:

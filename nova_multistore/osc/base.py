@@ -127,6 +127,18 @@ class ListCommand(Command, command.Lister):
     #: Columns that a table shows only if a row has something there, or if the
     #: user names them.
     optional: tuple[str, ...] = ()
+    #: Columns that a table shows with --long, or if the user names them.
+    detailed: tuple[str, ...] = ()
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        if self.detailed:
+            parser.add_argument(
+                '--long',
+                action='store_true',
+                help='Show more columns in the table',
+            )
+        return parser
 
     def produce_output(
         self,
@@ -138,13 +150,16 @@ class ListCommand(Command, command.Lister):
         for wanted in (parsed_args.columns, parsed_args.sort_columns):
             wanted[:] = [names.get(name, name) for name in wanted]
         if parsed_args.formatter == 'table':
-            if self.optional and not parsed_args.columns:
+            if not parsed_args.columns:
                 data = [tuple(row) for row in data]
                 parsed_args.columns = [
                     name
                     for index, name in enumerate(column_names)
-                    if name not in self.optional
-                    or any(_shown(row[index]) for row in data)
+                    if (name not in self.detailed or parsed_args.long)
+                    and (
+                        name not in self.optional
+                        or any(_shown(row[index]) for row in data)
+                    )
                 ]
             titled: Any = _Titles(self.formatter)
             self.formatter = titled

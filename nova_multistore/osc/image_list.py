@@ -1,8 +1,9 @@
-"""``multistore image list``: which store has which snapshot, and why."""
+"""``multistore image list``: what is in which store, and why."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from typing import TYPE_CHECKING
 from typing import Any
 import uuid
@@ -24,25 +25,33 @@ _COLUMNS = (
     'id',
     'name',
     'kind',
-    'server_id',
-    'status',
-    'size',
     'stores',
-    *report.DECISION,
+    'size',
+    'difference',
+    'status',
+    'created_at',
+    'server_id',
+    'decided_store',
+    'rule',
 )
+_BASE = 'base'
 _SHELVE = 'shelve'
+# The `image_type` of images that Nova makes, by kind.
+_TYPES = {'snapshot': 'snapshot', _SHELVE: 'snapshot', 'backup': 'backup'}
 # Nova makes the image of a shelved server as a snapshot with such a name.
 _SHELVED = '-shelved'
 
 
 class ListImages(base.ListCommand):
-    """List snapshots and backups: in which store each is, and why
+    """List images: in which store each is, and why
 
-    They are asked for page by page. Why is known of images that have a record
-    of the decision.
+    They are asked for page by page, the newest first; hidden images come
+    after the others. Why is known of images that have a record of the
+    decision.
     """
 
     optional = ('difference',)
+    detailed = _COLUMNS[6:]
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -59,8 +68,19 @@ class ListImages(base.ListCommand):
         )
         parser.add_argument(
             '--kind',
-            choices=(*nova_images.TYPES, _SHELVE),
-            help='Only images of this kind',
+            choices=(_BASE, *nova_images.TYPES, _SHELVE),
+            help='Only images of this kind (base: what Nova has not made)',
+        )
+        parser.add_argument(
+            '--limit',
+            metavar='<number>',
+            type=base.positive,
+            help='Only as many images',
+        )
+        parser.add_argument(
+            '--marker',
+            metavar='<image>',
+            help='Only images after this one (ID)',
         )
         nova_images.add_all_projects(parser, 'List')
         return parser
@@ -74,22 +94,21 @@ class ListImages(base.ListCommand):
         if parsed_args.server:
             server_id = _server_id(self.cloud, parsed_args.server)
             filters['instance_uuid'] = server_id
-        types: tuple[str, ...] = nova_images.TYPES
-        if kind:
-            types = ('backup',) if kind == 'backup' else ('snapshot',)
-        return _COLUMNS, (
+        rows = (
             _row(image)
             for page in nova_images.pages(
                 self.cloud,
                 catalogue,
                 filters,
-                types,
+                (_TYPES.get(kind),),
                 progress.passing(self.app.stderr),
+                marker=parsed_args.marker,
             )
             for image in page
             if (not kind or _kind(image) == kind)
             and (not store or store in stores.of_image(image))
         )
+        return _COLUMNS, itertools.islice(rows, parsed_args.limit)
 
 
 def _server_id(cloud: Cloud, name_or_id: str) -> str:
@@ -110,21 +129,27 @@ def _server_id(cloud: Cloud, name_or_id: str) -> str:
 
 
 def _kind(image: dict[str, Any]) -> str:
+    kind: str | None = image.get('image_type')
+    if kind not in nova_images.TYPES:
+        return _BASE
     name = image.get('name') or ''
-    if image['image_type'] == 'snapshot' and name.endswith(_SHELVED):
+    if kind == 'snapshot' and name.endswith(_SHELVED):
         return _SHELVE
-    kind: str = image['image_type']
     return kind
 
 
 def _row(image: dict[str, Any]) -> tuple[Any, ...]:
+    decided_store, rule, difference = report.decision(image)
     return (
         image['id'],
         image.get('name'),
         _kind(image),
-        image.get('instance_uuid', ''),
-        image['status'],
-        sizes.SizeColumn(image.get('size')),
         format_columns.ListColumn(list(stores.of_image(image))),
-        *report.decision(image),
+        sizes.SizeColumn(image.get('size')),
+        difference,
+        image['status'],
+        image['created_at'],
+        image.get('instance_uuid', ''),
+        decided_store,
+        rule,
     )

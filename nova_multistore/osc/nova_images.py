@@ -102,6 +102,7 @@ def pages(
     types: tuple[str | None, ...] = TYPES,
     show: progress.Show = progress.nothing,
     remote: Collection[str] = (),
+    marker: str | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """List images, hidden ones too; each page is asked for when it is needed.
 
@@ -118,24 +119,31 @@ def pages(
     :param show: called with how far the looks at single images are, and with
         nothing after the last one
     :param remote: ids of stores that only another Glance has
+    :param marker: id of the image after which the list begins, if there is
+        one type
     :returns: pages of images, as Glance's API has them
     :raises LookupFailed: Glance did not answer
-    :raises GlanceRefused: it will not list them
+    :raises GlanceRefused: it will not list them, or there is no such marker
     """
+    before = []
+    after_hidden = False
+    if marker is not None:
+        before = [marker]
+        after_hidden = cloud.images.show(marker)['os_hidden']
     looks = _Looks(cloud, {*catalogue.ids, *remote}, show)
     for image_type in types:
-        for hidden in ('false', 'true'):
+        for hidden in ('true',) if after_hidden else ('false', 'true'):
             # Otherwise Glance leaves out what others share with everybody as
             # community images, for administrators too.
             chosen = {'visibility': 'all', **filters, 'os_hidden': hidden}
             if image_type is not None:
                 chosen['image_type'] = image_type
-            before: list[str] = []
             more = True
             while more:
                 images, more = _page(cloud, before, chosen)
                 before = [image['id'] for image in images]
                 yield looks.at(images) if catalogue.stores else images
+            before = []
 
 
 def _is_placed(image: dict[str, Any], known: Collection[str]) -> bool:

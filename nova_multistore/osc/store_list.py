@@ -20,11 +20,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     'id',
-    'description',
     'type',
     'default',
-    'read_only',
-    'weight',
     'images',
     'size',
     'only_copies',
@@ -32,6 +29,9 @@ _COLUMNS = (
     'snapshots',
     'backups',
     'others',
+    'description',
+    'read_only',
+    'weight',
     'pool',
     'cluster',
 )
@@ -53,6 +53,7 @@ class ListStores(base.ListCommand):
         'pool',
         'cluster',
     )
+    detailed = _COLUMNS[6:]
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -111,16 +112,16 @@ def _row(store: stores.Store, usage: sizes.Usage) -> tuple[Any, ...]:
     place = store.place or stores.Place('')
     return (
         store.id,
-        store.description,
         place.type,
         store.default,
-        store.read_only,
-        store.weight,
         sum(usage.images.values()),
         sizes.SizeColumn(sum(usage.size.values())),
         usage.only_copies,
         sizes.SizeColumn(usage.only_copies_size),
         *_kinds(usage.images).values(),
+        store.description,
+        store.read_only,
+        store.weight,
         place.pool,
         place.fsid,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from nova import objects
 from nova import version as nova_version
 import pytest
@@ -26,12 +28,13 @@ def run(nova, monkeypatch, capsys):
                 computes.nova_context, 'get_admin_context', lambda: context
             )
             code = computes.main()
-        *table, summary = capsys.readouterr().out.splitlines()
+        lines = capsys.readouterr().out.splitlines()
         rows = [
             [cell.strip() for cell in line.strip('|').split('|')]
-            for line in table
+            for line in lines
             if line.startswith('|')
         ]
+        summary = [line for line in lines if line[0] not in '|+']
         return code, {row[0]: row[1:] for row in rows[1:]}, summary
 
     yield run
@@ -53,7 +56,7 @@ def test_active(run):
 
     assert list(rows.values()) == [[*VERSIONS, '', '', 'yes']]
     assert code == 0
-    assert summary == '1 with the package, 0 without, 0 did not answer'
+    assert summary == ['1 with the package, 0 without, 0 did not answer']
 
 
 def test_orders(run, nova):
@@ -81,7 +84,10 @@ def test_stock(run):
 
     assert list(rows.values()) == [['no', '', '', '', 'yes']]
     assert code == 1
-    assert summary.startswith('0 with the package, 1 without')
+    assert summary == [
+        '0 with the package, 1 without, 0 did not answer',
+        f'without: {", ".join(rows)}',
+    ]
 
 
 def test_silent(run, nova, monkeypatch):
@@ -101,7 +107,42 @@ def test_silent(run, nova, monkeypatch):
     assert rows.pop('away') == ['?', '', '', '', 'no, not within 1 s']
     assert [row[0] for row in rows.values()] == [VERSIONS[0]]
     assert code == 1
-    assert summary.endswith('0 without, 1 did not answer')
+    assert summary == [
+        '1 with the package, 0 without, 1 did not answer',
+        'no answer: away',
+    ]
+
+
+def test_json(nova, monkeypatch, capsys):
+    """A program gets all of it."""
+    monkeypatch.setattr(
+        computes,
+        'find',
+        lambda context: [
+            computes.Compute('a', {'version': '1.0', 'store': 'fast'}),
+            computes.Compute('b', problem='no'),
+            computes.Compute('c'),
+        ],
+    )
+    monkeypatch.setattr(conductor, 'connect', lambda: None)
+
+    assert computes.main(as_json=True) == 1
+
+    told = json.loads(capsys.readouterr().out)
+    nothing = dict.fromkeys(('nova', 'ceph_store', 'move_to'))
+    unknown = {'package': None, 'store': None, 'copy_to': [], **nothing}
+    assert told == [
+        {
+            **unknown,
+            'host': 'a',
+            'answered': True,
+            'package': '1.0',
+            'store': 'fast',
+            'problem': None,
+        },
+        {**unknown, 'host': 'b', 'answered': False, 'problem': 'no'},
+        {**unknown, 'host': 'c', 'answered': True, 'problem': None},
+    ]
 
 
 def test_no_conductor(monkeypatch, capsys):

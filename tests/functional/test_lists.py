@@ -186,9 +186,20 @@ def test_audit(glance, run, old):
 
 
 def test_image_list(glance, run, old):
-    result = run(image_list.ListImages, '--store', 'old')
+    """What is in a store, whole or in parts: hidden images come last."""
 
-    assert [row['id'] for row in result.rows] == [old['snapshot']]
+    def listed(*args):
+        result = run(image_list.ListImages, '--store', 'old', *args)
+        return [row['name'] for row in result.rows]
+
+    everything = ['snapshot', 'private', 'hidden']
+    assert listed() == everything
+    assert listed('--kind', 'snapshot') == ['snapshot']
+    assert listed('--kind', 'base') == ['private', 'hidden']
+    assert listed('--limit', '1') == everything[:1]
+    for number, name in enumerate(everything):
+        assert listed('--marker', old[name]) == everything[number + 1 :]
+    assert listed('--marker', old['private'], '--kind', 'base') == ['hidden']
 
 
 def test_placement(glance, run, old, tmp_path):

@@ -246,9 +246,14 @@ def test_progress_makes_room(stream):
 # The command.
 
 
+CREATED = '2026-11-30T03:04:05Z'
+
+
 def image(number, **changes):
     return {
         'id': f'image-{number}',
+        'created_at': CREATED,
+        'os_hidden': False,
         'name': f'name-{number}',
         'image_type': 'snapshot',
         'instance_uuid': SERVER,
@@ -265,6 +270,15 @@ ALL = [
     image(3, stores='cheap', name='web-1-shelved'),
     image(4, stores='cheap', image_type='backup'),
     image(5, owner='other', stores=''),
+    {
+        'id': 'image-6',
+        'name': 'debian',
+        'status': 'active',
+        'size': 7,
+        'stores': 'fast',
+        'created_at': CREATED,
+        'os_hidden': False,
+    },
 ]
 
 
@@ -286,15 +300,21 @@ class Glance:
             }.get(name)
             return str(image.get(name, default)).lower() == value
 
-        return [
+        found = [
             image
             for image in ALL
             if all(has(image, *item) for item in filters.items())
-        ], False
+        ]
+        if marker is not None:
+            ids = [image['id'] for image in found]
+            del found[: ids.index(marker) + 1]
+        return found, False
 
     def show(self, image_id):
-        [image] = (image for image in ALL if image['id'] == image_id)
-        return image
+        for image in ALL:
+            if image['id'] == image_id:
+                return image
+        raise exception.GlanceRefused(404, f'no image {image_id}')
 
     def ask(self, method, path):
         if not self.administrator:
@@ -319,14 +339,22 @@ def run(*args, administrator=False):
 @pytest.mark.parametrize(
     ('args', 'numbers'),
     [
-        ((), '1324'),
-        (('--store', 'fast'), '12'),
+        ((), '13462'),
+        (('--store', 'fast'), '162'),
+        (('--kind', 'base'), '6'),
         (('--kind', 'snapshot'), '12'),
         (('--kind', 'shelve'), '3'),
         (('--kind', 'backup'), '4'),
         (('--kind', 'backup', '--store', 'fast'), ''),
-        (('--server', 'web-1'), '1324'),
+        (('--server', 'web-1'), '1342'),
         (('--server', SERVER.replace('3', 'A')), ''),
+        (('--limit', '2'), '13'),
+        (('--limit', '9'), '13462'),
+        (('--limit', '1', '--kind', 'base'), '6'),
+        (('--marker', 'image-3'), '462'),
+        (('--marker', 'image-3', '--limit', '1'), '4'),
+        # A hidden one: all others come before.
+        (('--marker', 'image-2'), ''),
     ],
 )
 def test_list(args, numbers):
@@ -351,6 +379,7 @@ def test_list_has_the_decision():
         'server_id': SERVER,
         'status': 'active',
         'size': 7,
+        'created_at': CREATED,
         'stores': ['fast'],
         'decided_store': 'fast',
         'rule': 'request',
@@ -364,6 +393,8 @@ def test_list_has_the_decision():
         (('--store', 'nosuch'), 2, 'they are cheap, fast'),
         (('--server', 'nosuch'), 1, 'no server nosuch'),
         (('--kind', 'nosuch'), 2, ''),
+        (('--limit', '0'), 2, ''),
+        (('--marker', 'nosuch'), 1, 'no image nosuch'),
         (('--all-projects',), 2, 'for administrators'),
     ],
 )
@@ -373,3 +404,21 @@ def test_list_refuses(args, code, words):
     assert done.code == code
     assert words in done.words
     assert done.rows == []
+
+
+def test_list_fits_a_terminal():
+    """A table has what identifies an image, and --long has the rest."""
+
+    def titles(*args):
+        table = run(*args, '-f', 'table').table
+        return [cell.strip() for cell in table[1].strip('|').split('|')]
+
+    assert titles() == ['ID', 'Name', 'Kind', 'Stores', 'Size']
+    assert titles('--long')[5:] == [
+        'Status',
+        'Created At',
+        'Server ID',
+        'Decided Store',
+        'Rule',
+    ]
+    assert titles('-c', 'ID', '-c', 'Rule') == ['ID', 'Rule']
