@@ -230,9 +230,17 @@ def look_again(*images: str) -> str:
 
     :param images: names or ids of images
     """
+    return f'Glance goes on; {to_look_again(*images)}'
+
+
+def to_look_again(*images: str) -> str:
+    """Return the part of a sentence that says how to watch images.
+
+    :param images: names or ids of images
+    """
     return (
-        'Glance goes on; look again with: openstack multistore image show '
-        f'--wait {shlex.join(images)}'
+        'look again with: openstack multistore image show --wait '
+        f'{shlex.join(images)}'
     )
 
 

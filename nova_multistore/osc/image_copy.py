@@ -99,19 +99,20 @@ def wait(
     :raises GlanceRefused: Glance will not copy the image
     :raises CopyInterrupted: one of these errors, while Glance makes copies
     """
-    images = command.cloud.images
-    image = images.show(image_id)
+    image: dict[str, Any] = {}
+
+    def show(now: dict[str, Any], found: tuple[copies.Copy, ...]) -> None:
+        nonlocal image
+        image = now
+        said.show(progress.items(image, found))
+
     with command.waiting(image_id) as said:
         found = copies.copy(
-            images,
-            image_id,
-            wanted,
-            timeout,
-            lambda found: said.show(progress.items(image, found)),
+            command.cloud.images, image_id, wanted, timeout, show
         )
     outcome = report.outcome(found)
     if outcome is not base.Outcome.DONE:
-        command.fall_short(outcome, report.shortfall(image_id, found))
+        command.fall_short(outcome, report.shortfall(image, found))
     return found
 
 

@@ -231,7 +231,7 @@ class ImportImage(base.ListCommand):
         if follower.settled and outcome is base.Outcome.FAILED:
             words = report.left_over(image_id, follower.copies)
         else:
-            words = report.shortfall(image_id, follower.copies)
+            words = report.shortfall(follower.image, follower.copies)
         self.fall_short(outcome, words)
 
 

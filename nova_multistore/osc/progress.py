@@ -187,6 +187,8 @@ def until_settled(
 ) -> None:
     """Look at images until nothing is under way, or the time is over.
 
+    An image whose data nobody sends is given up after a while.
+
     :param followers: what looks at the images
     :param timeout: how long to wait at most, in seconds
     :param report: called after every look at all of them
@@ -200,13 +202,12 @@ def until_settled(
         try:
             for follower in pending:
                 follower.look()
+            report()
+            pending = [f for f in pending if not (f.settled or f.abandoned)]
         except exception.ServiceAway:
             # It may be restarting.
             if left <= 0:
                 raise
-        else:
-            report()
-        pending = [follower for follower in pending if not follower.settled]
         if not pending or left <= 0:
             return
         time.sleep(min(left, *(follower.pause for follower in pending)))
@@ -221,14 +222,18 @@ def items(
     :param found: how far it is in each store
     :param prefix: what goes before each store's name
     """
-    return [_item(copy, image.get('size'), prefix) for copy in found]
+    return [_item(copy, image, prefix) for copy in found]
 
 
-def _item(copy: copies.Copy, total: int | None, prefix: str) -> Item:
+def _item(copy: copies.Copy, image: dict[str, Any], prefix: str) -> Item:
+    total = image.get('size')
     done = copy.state is copies.State.DONE
+    state = copy.state.value
+    if copy.state is copies.State.WAITING and copies.is_waited_for(image):
+        state = 'waiting for data'
     return Item(
         f'{prefix}{copy.store}',
-        copy.state.value,
+        state,
         moving=copy.state is copies.State.COPYING,
         done=total if done else copy.copied,
         total=total,

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: How long to wait before Nova and Glance are asked again about a server's
 #: image, in seconds.
 PAUSE = 1.0
+#: How long Nova may need to begin to send the image of a server that was
+#: deleted, in seconds.
+PATIENCE = 30.0
 
 _COLUMNS = ('id', 'name', 'server_id', 'status', 'size', 'stores')
 
@@ -120,25 +123,37 @@ def wait(
     :raises osc_lib.exceptions.CommandError: Nova has given it up
     """
     deadline = time.monotonic() + timeout
+    deleted: float | None = None
     with progress.start(stream) as said:
         while True:
             # In this order, as Nova is done with the image before the server.
-            server = cloud.server_now(server_id) or {}
+            server = cloud.server_now(server_id)
             image = cloud.image(image_id)
-            task = server.get('OS-EXT-STS:task_state')
+            task = server and server.get('OS-EXT-STS:task_state')
             status = image['status'] if image else 'gone'
-            state = f'{status}, server {task or "idle"}'
+            doing = 'deleted' if server is None else task or 'idle'
+            state = f'{status}, server {doing}'
             said.show([progress.Item('image', state, moving=True)])
             if image and status == 'active':
                 return image
-            if not image or status not in copies.UNDER_WAY or not task:
+            if not image or status not in copies.UNDER_WAY:
                 break
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if server is None:
+                deleted = deleted or now
+            waited = deleted is None or now - deleted >= PATIENCE
+            # What is being sent is not stopped by what becomes of the server.
+            if status != 'saving' and not task and waited:
+                break
+            if now >= deadline:
                 return image
             time.sleep(PAUSE)
+    why = 'Nova is done with the server'
+    if server is None:
+        why = 'its server was deleted'
     raise exceptions.CommandError(
-        f'image {image_id} was not made: it is {status}, and Nova is done '
-        "with the server; the reason is in nova-compute's log"
+        f'image {image_id} was not made: it is {status}, and {why}; the '
+        "reason is in nova-compute's log"
     )
 
 

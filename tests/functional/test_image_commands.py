@@ -563,8 +563,8 @@ class TestShow:
 
         result = run(image_show.ShowImages, image_id, '--wait', '--timeout=1')
 
-        assert result.code == 1
-        assert 'has no data yet' in result.words
+        assert result.code == 3
+        assert 'nobody has sent its data yet' in result.words
 
     def test_unknown(self, run):
         result = run(image_show.ShowImages, 'nosuch')

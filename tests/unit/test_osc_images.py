@@ -567,6 +567,101 @@ def test_stores_that_glance_does_not_tell(status):
     )
 
 
+class TestNobodySends:
+    """An image waits for its data, and nothing imports it."""
+
+    QUEUED = image('', 'queued')
+    WAITS = (
+        f'image {IMAGE} is queued, and nobody has sent its data yet; look '
+        f'again with: openstack multistore image show --wait {IMAGE}'
+    )
+
+    def test_show(self):
+        """It is said what is waited for; that time ends is no failure."""
+        result = run(
+            image_show.ShowImages,
+            Images(self.QUEUED),
+            *(IMAGE, '--wait', '--timeout', '1'),
+        )
+
+        assert (result.code, result.words) == (3, self.WAITS)
+        assert result.progress.startswith(f'{IMAGE}: queued, no data yet (0 s')
+
+    def test_copy(self):
+        result = run(
+            image_copy.CopyImage,
+            Images(self.QUEUED),
+            *(IMAGE, '--store', 'b', '--wait', '--timeout', '1'),
+        )
+
+        assert (result.code, result.words) == (3, self.WAITS)
+        assert result.progress.startswith('b: waiting for data (0 s')
+
+    def test_one_of_two(self):
+        """The other one is whole."""
+        images = Images(image('a'), self.QUEUED, image('a'), self.QUEUED)
+
+        result = run(
+            image_show.ShowImages,
+            images,
+            *('x', 'y', '--wait', '--timeout', '1'),
+        )
+
+        assert (result.code, result.words) == (3, self.WAITS)
+
+    def test_long(self, monkeypatch):
+        """It is given up within minutes, as a copy is."""
+        monkeypatch.setattr(copies, 'IDLE', 0.0)
+
+        result = run(
+            image_show.ShowImages, Images(self.QUEUED), IMAGE, '--wait'
+        )
+
+        assert result.code == 1
+        assert result.words == (
+            f'image {IMAGE} is queued, and nobody has sent its data for 0 '
+            f'seconds; send them with: openstack multistore image import '
+            f'--image {IMAGE}, or delete it with: openstack image delete '
+            f'{IMAGE}'
+        )
+
+    def test_snapshot(self, monkeypatch):
+        """Nova sends nothing as long as it reads the disk."""
+        monkeypatch.setattr(copies, 'IDLE', 0.0)
+        queued = image('', 'queued', image_type='snapshot')
+
+        result = run(
+            image_show.ShowImages,
+            Images(*[queued] * 9, image('a')),
+            *(IMAGE, '--wait'),
+        )
+
+        assert (result.code, result.states) == (0, {'a': 'done'})
+
+
+@pytest.mark.parametrize(
+    ('shown', 'words'),
+    [
+        (
+            image('', 'queued', **{FAILED: 'a,b'}),
+            f"image {IMAGE} is in no store: Glance's log says why; delete "
+            f'what is left with: openstack image delete {IMAGE}',
+        ),
+        (
+            image('a', 'deactivated', **{FAILED: 'b'}),
+            f"image {IMAGE} is not in b: Glance's log says why; it is "
+            'deactivated, and is copied only while it is active: openstack '
+            f'image set --activate {IMAGE}',
+        ),
+    ],
+)
+def test_what_cannot_be_copied(shown, words):
+    """It is not advised to copy it: Glance answers that with 409."""
+    result = run(image_show.ShowImages, Images(shown), IMAGE, '--wait')
+
+    assert result.words == words
+
+
 @pytest.mark.parametrize(
     ('which', 'args'),
     [
@@ -616,9 +711,7 @@ AFTER = image('a,b')
 def test_relocate_what_is_not_certain(before, after, words, monkeypatch):
     """Nothing is deleted."""
     monkeypatch.setattr(relocation, 'SETTLE', 0.0)
-    images = Images(
-        {**BEFORE, **before}, {**BEFORE, **before}, AFTER, {**AFTER, **after}
-    )
+    images = Images({**BEFORE, **before}, AFTER, {**AFTER, **after})
 
     result = run(image_relocate.RelocateImage, images, IMAGE, '--to', 'a')
 
@@ -632,7 +725,7 @@ def test_relocate_before_the_import_has_ended(monkeypatch):
     """Glance lists the store a moment earlier."""
     monkeypatch.setattr(relocation, 'PAUSE', 0.0)
     ending = {**AFTER, TASK: 't'}
-    images = Images(BEFORE, BEFORE, ending, ending, ending, AFTER)
+    images = Images(BEFORE, ending, ending, ending, AFTER)
 
     result = run(image_relocate.RelocateImage, images, IMAGE, '--to', 'a')
 
