@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 import urllib.parse
 
+from keystoneauth1 import exceptions as auth_exceptions
 from openstack import exceptions as sdk_exceptions
 from osc_lib import exceptions
 
@@ -50,6 +51,22 @@ class Cloud:
     def project_id(self) -> str | None:
         """Id of the user's project, None if the token has none."""
         return self._connection.current_project_id
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Names of the roles of the user's token, none if they are not known.
+
+        They are those that Keystone told with the token.
+        """
+        session: Any = self._connection.session
+        ask = getattr(session.auth, 'get_access', None)
+        if ask is None:
+            return ()
+        try:
+            return tuple(ask(session).role_names)
+        except auth_exceptions.ClientException:
+            # The next request says why there is no token.
+            return ()
 
     def server(self, name_or_id: str) -> dict[str, Any]:
         """Return a server.
