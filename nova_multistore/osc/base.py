@@ -30,6 +30,18 @@ if TYPE_CHECKING:
 _TIMEOUT = 3600
 
 
+#: What to do with a volume-backed server: an image of it has no data, and
+#: goes to no store.
+INSTEAD_OF_A_SNAPSHOT = (
+    'for an image with the data of a volume: openstack server image create, '
+    'which makes snapshots of the volumes; then openstack volume create '
+    '--snapshot, and openstack image create --volume'
+)
+INSTEAD_OF_A_BACKUP = (
+    'for a backup of a volume: openstack volume backup create --force'
+)
+
+
 class Outcome(enum.IntEnum):
     """The exit code of a command."""
 

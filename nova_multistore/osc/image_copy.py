@@ -43,8 +43,6 @@ class CopyImage(base.ListCommand):
                 found = wait(self, image_id, wanted, parsed_args.timeout)
             else:
                 found = _ask(self.cloud.images, image_id, wanted)
-        except exception.GlanceRefused as exc:
-            raise exceptions.CommandError(refusal(exc)) from exc
         except exception.CopyInterrupted as exc:
             raise exceptions.CommandError(f'{image_id}: {exc}') from exc
         return report.COLUMNS, report.of_copies(image_id, found)
@@ -65,19 +63,6 @@ def check_readable(image: dict[str, Any], catalogue: stores.Catalogue) -> None:
             f'image {image["id"]} cannot be read here: {reason}; it has '
             f'{", ".join(catalogue.ids)}'
         )
-
-
-def refusal(exc: exception.GlanceRefused) -> str:
-    """Return why Glance does not copy an image, in words.
-
-    :param exc: its refusal
-    """
-    if exc.status == 403:
-        return (
-            f"{exc}; unless Glance's policy copy_image is changed, it is for "
-            'administrators alone'
-        )
-    return str(exc)
 
 
 def wait(

@@ -34,6 +34,8 @@ class _Create(base.ServerCommand):
     """What ``snapshot create`` and ``backup create`` have in common."""
 
     action: str
+    #: What to do with a volume-backed server.
+    instead: str
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -60,6 +62,11 @@ class _Create(base.ServerCommand):
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         base.check_writable(self.cloud.catalogue(), parsed_args.store)
         server = self.cloud.server(parsed_args.server)
+        if not server['image']:
+            raise exceptions.CommandError(
+                f'server {server["id"]} is volume-backed: its image would '
+                f'hold no data; {self.instead}'
+            )
         entity = {
             'name': parsed_args.name or server['name'],
             'store': parsed_args.store,
@@ -175,6 +182,7 @@ class CreateSnapshot(_Create):
     """Create a snapshot of a server in a store of Glance"""
 
     action = 'createImage'
+    instead = base.INSTEAD_OF_A_SNAPSHOT
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -189,6 +197,7 @@ class CreateBackup(_Create):
     """Create a backup of a server in a store of Glance"""
 
     action = 'createBackup'
+    instead = base.INSTEAD_OF_A_BACKUP
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

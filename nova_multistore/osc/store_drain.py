@@ -253,9 +253,11 @@ class _Drain:
             self._copied_size += size
 
     def _item(self) -> progress.Item:
+        done = 'would leave' if self._args.dry_run else 'left'
         return progress.Item(
             self._store,
-            f'{sizes.count(self._left, "image")} gone, {len(self._kept)} stay',
+            f'{sizes.count(self._left, "image")} {done}, '
+            f'{len(self._kept)} stay',
             moving=True,
             done=self._left_size,
         )

@@ -887,19 +887,19 @@ def test_show_has_the_decision():
         (
             b'<html><head><title>409 Conflict</title></head><body>'
             b'<h1>409 Conflict</h1>image &lt;x&gt; isn&#x27;t active</body>',
-            "409 Conflict image <x> isn't active",
+            "image <x> isn't active",
         ),
         (
             b'400 Bad Request<br /><br />Provided object does not match '
             b"schema 'image': 'x' is not one of ['ami']\n\nFailed validating"
             b" 'enum' in schema['properties']:\n    {'enum': ['ami']}",
-            '400 Bad Request Provided object does not match schema '
-            "'image': 'x' is not one of ['ami']",
+            "Provided object does not match schema 'image': 'x' is not one "
+            "of ['ami']",
         ),
     ],
 )
 def test_reason_of_a_refusal(body, words):
-    """It is what Glance says, without entities and schemas."""
+    """It is what Glance says, without titles, entities and schemas."""
 
     class Answer:
         status_code = 400
