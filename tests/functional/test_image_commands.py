@@ -443,7 +443,7 @@ class TestCopy:
         allowed = command.run(image_copy.CopyImage, member, *args)
 
         assert denied.code == 1
-        assert "unless Glance's policy copy_image is changed" in denied.words
+        assert 'this user may not copy images to other stores' in denied.words
         assert allowed.code == 0, allowed.words
         sites.finish_tasks(image)
         whole(sites, image, 'central', 'dcn0')
@@ -596,7 +596,8 @@ class TestHardenedCloud:
 
         result = command.run(which, cloud, *args)
 
-        assert result.code == 0, result.words
+        assert result.code != 2, result.words
+        assert 'administrators' not in result.words
 
     def test_own_role(self, sites, policy):
         make(sites, 'dcn0', project='other')
