@@ -237,5 +237,11 @@ class ImportImage(base.ListCommand):
 
 def _sent(file: LocalFile, done: int) -> progress.Item:
     """Return the progress of a file that is sent."""
-    state = 'sending' if done < file.size else 'sent'
-    return progress.Item(file.name, state, done=done, total=file.size)
+    moving = done < file.size
+    return progress.Item(
+        file.name,
+        'sending' if moving else 'sent',
+        moving=moving,
+        done=done,
+        total=file.size,
+    )

@@ -227,6 +227,7 @@ class _Looks:
             'looked at',
             f'{self._done} of {total} whose stores are not listed',
             moving=True,
+            counts=True,
         )
 
 

@@ -260,6 +260,7 @@ class _Drain:
             f'{len(self._kept)} stay',
             moving=True,
             done=self._left_size,
+            counts=True,
         )
 
     def _row(self, image: dict[str, Any], reason: str) -> tuple[Any, ...]:

@@ -84,6 +84,33 @@ def test_one_bit_of_one_copy(glance, verify):
     assert verify('--all-projects').rows == []
 
 
+def test_progress(glance, verify):
+    """It says how much there is to read, in few lines."""
+    for _ in range(14):
+        make(glance, 'central')
+    make(glance, 'central', 'dcn0')
+
+    everything = verify('--all')
+    one_store = verify('--store', 'dcn0')
+    some = verify('--all', '--sample', '3')
+
+    for result, number, size in (
+        (everything, 15, '1.0 MiB'),
+        (one_store, 1, '64.0 KiB'),
+        (some, 3, None),
+    ):
+        reads = [
+            line
+            for line in result.progress.splitlines()
+            if line.startswith('read: ')
+        ]
+        noun = 'image' if number == 1 else 'images'
+        assert 1 <= len(reads) <= 3
+        assert reads[-1].startswith(f'read: {number} of {number} {noun}')
+        if size:
+            assert f', {size}/{size}' in reads[-1]
+
+
 @pytest.mark.parametrize('damaged', SITES)
 def test_glance_would_send_another(glance, verify, damaged):
     """Whichever copy it is, and whichever Glance's own download takes."""
