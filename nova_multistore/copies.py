@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 import contextlib
 import dataclasses
 import datetime
@@ -19,7 +20,6 @@ from nova_multistore import exception
 from nova_multistore import stores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from collections.abc import Generator
     from collections.abc import Iterable
     from collections.abc import Sequence
@@ -118,6 +118,10 @@ class Copy:
         return f'{self.state.value}, {reason}'
 
 
+#: Is told an image, as Glance's API has it, and its state in each store.
+Report = Callable[[dict[str, Any], tuple[Copy, ...]], None]
+
+
 def split(value: object) -> tuple[str, ...]:
     """Read a list of stores.
 
@@ -206,6 +210,14 @@ def is_forsaken(
         return True
     now = datetime.datetime.now(datetime.timezone.utc)
     return bool(task) and silent_since(image, tasks, now) is not None
+
+
+def is_waited_for(image: dict[str, Any]) -> bool:
+    """Tell whether an image has no data, and no import that fetches them.
+
+    :param image: the image, as Glance's API has it
+    """
+    return image.get('status') == 'queued' and not is_held(image)
 
 
 def is_under_way(
@@ -394,6 +406,9 @@ class Follower:
             return False
         if self.image.get('status') not in ('queued', 'importing'):
             return False
+        if self.image.get('image_type'):
+            # Nova makes it, and sends nothing as long as it reads the disk.
+            return False
         return not any(
             task.get('status') in ('pending', 'processing')
             for task in self._images.tasks(self._id)
@@ -460,7 +475,7 @@ def copy(
     image_id: str,
     wanted: Sequence[str],
     timeout: float,
-    report: Callable[[tuple[Copy, ...]], None] | None = None,
+    report: Report | None = None,
 ) -> tuple[Copy, ...]:
     """Copy an image to further stores, and wait until they have it.
 
@@ -472,7 +487,8 @@ def copy(
     :param image_id: the image's id
     :param wanted: store ids
     :param timeout: how long to wait at most, in seconds
-    :param report: called after every look, with the state in each store
+    :param report: called after every look, with the image, as Glance's API
+        has it, and the state in each store
     :returns: the state in each of the stores; some are not settled if the
         time was not enough
     :raises LookupFailed: Glance did not answer in all of that time
@@ -487,7 +503,7 @@ def copying(
     image_id: str,
     wanted: Sequence[str],
     timeout: float,
-    report: Callable[[tuple[Copy, ...]], None] | None = None,
+    report: Report | None = None,
 ) -> Generator[float, None, tuple[Copy, ...]]:
     """Do what :func:`copy` does, step by step.
 
@@ -505,7 +521,7 @@ class _Copying:
         images: image_api.Images,
         image_id: str,
         wanted: Sequence[str],
-        report: Callable[[tuple[Copy, ...]], None] | None,
+        report: Report | None,
     ) -> None:
         self._images = images
         self._id = image_id
@@ -554,7 +570,7 @@ class _Copying:
         self._follower.look()
         found = self._found()
         if self._report is not None:
-            self._report(found)
+            self._report(self._follower.image, found)
         lacking = [c.store for c in found if c.state is not State.DONE]
         image = self._follower.image
         held = is_held(image)

@@ -34,6 +34,28 @@ READ_TIMEOUT = 60.0
 #: How Glance refuses to read one copy if it does not have the filter: it knows
 #: the path for another method.
 NO_FILTER = 405
+# What Glance says if a policy of its does not allow an action.
+_DENIED = re.compile(r'not authorized to complete (\w+) action')
+# What these policies are about.
+_ACTIONS = {
+    'add_image': 'create images',
+    'communitize_image': 'share images with everybody',
+    'copy_image': 'copy images to other stores',
+    'delete_image': 'delete this image',
+    'delete_image_location': 'delete an image from a store',
+    'download_from_store': 'choose the store that an image is read from',
+    'download_image': 'read the data of this image',
+    'get_image': 'see this image',
+    'get_images': 'list images',
+    'modify_image': 'change this image',
+    'publicize_image': 'make images public',
+    'upload_image': 'send the data of an image',
+}
+_FOR_ADMINISTRATORS = (
+    'copy_image',
+    'delete_image_location',
+    'publicize_image',
+)
 # The id of no image.
 _NOBODY = '00000000-0000-0000-0000-000000000000'
 # How much of the data is taken at once, in bytes.
@@ -334,5 +356,21 @@ def _explanation(answer: Any) -> str:
         text = str(answer.json()['message'])
     except (ValueError, KeyError, TypeError):
         text = re.sub(r'(?s)<head>.*</head>', '', answer.text)
+    text = re.sub(r'<h1>.*?</h1>|^\d{3} [^<]*<br */?>', '', text)
     text = html.unescape(re.sub(r'<[^>]*>', ' ', text))
-    return ' '.join(text.partition('Failed validating')[0].split())
+    text = ' '.join(text.partition('Failed validating')[0].split())
+    if denied := _DENIED.search(text):
+        return _not_allowed(denied[1])
+    return text
+
+
+def _not_allowed(policy: str) -> str:
+    """Say what a policy of Glance does not allow.
+
+    :param policy: its name
+    """
+    words = _ACTIONS.get(policy, 'do this')
+    default = ''
+    if policy in _FOR_ADMINISTRATORS:
+        default = ', by default for administrators alone'
+    return f'this user may not {words} (policy {policy}{default})'

@@ -135,6 +135,19 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
     loading.register_auth_conf_options(conf, COPY_GROUP)
 
 
+def where(conf: cfg.ConfigOpts, group: str, name: str) -> str:
+    """Return where an option is set, in words.
+
+    :param conf: the configuration that has read it
+    :param group: the group of the option
+    :param name: its name
+    :returns: the file, if it is known, and the option
+    """
+    found = conf.get_location(name, group)
+    file = f'{found.detail}: ' if found and found.detail else ''
+    return f'{file}[{group}] {name}'
+
+
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     """List the package's options, for oslo.config's generators.
 

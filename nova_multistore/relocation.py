@@ -33,6 +33,8 @@ ALGORITHM = 'sha256'
 NO_FILTER = (
     "this glance-api does not have nova-multistore's filter in its pipeline"
 )
+#: Why a store in Ceph does not delete an image.
+IN_USE = 'in use: the disk of a server or a volume is a clone of it'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -407,8 +409,11 @@ def _delete(images: image_api.Images, image_id: str, store: str) -> str | None:
     try:
         images.delete_from(image_id, store)
     except exception.GlanceRefused as exc:
-        # Another request was quicker.
-        return None if exc.status == 404 else str(exc)
+        if exc.status == 404:
+            # Another request was quicker.
+            return None
+        in_use = exc.status == 409 and 'in use' in exc.reason
+        return IN_USE if in_use else str(exc)
     except exception.LookupFailed as exc:
         return str(exc)
     return None

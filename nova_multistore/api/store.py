@@ -26,6 +26,7 @@ import wrapt
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
+from nova_multistore import policies
 from nova_multistore import requested
 from nova_multistore import selection
 from nova_multistore import uwsgi
@@ -187,12 +188,16 @@ def _check_request(action: _Action) -> str:
         )
     except nova_exception.Forbidden as exc:
         raise webob.exc.HTTPForbidden(
-            explanation=exc.format_message()
+            explanation=f'You may not name a store for a '
+            f'{action.operation.value} of this server (policy '
+            f"{policies.RULES[action.operation]}). Without '{KEY}', the cloud "
+            'chooses it.'
         ) from exc
     if compute_utils.is_volume_backed_instance(action.context, instance):
         raise webob.exc.HTTPBadRequest(
             explanation='The server is volume-backed: the image would hold no '
-            "data, and no store has a say in where its volumes' snapshots go."
+            "data, and no store has a say in where its volumes' snapshots go. "
+            f"Without '{KEY}', createImage has Cinder make them."
         )
     try:
         _look_up(action.context, store)

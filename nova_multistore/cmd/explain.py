@@ -66,7 +66,10 @@ def main(name_or_id: str) -> int:
             selected = selection.select(facts)
         except exception.StoreRefused as exc:
             refused = True
-            print(f'    refused: {exc}')
+            option = ('glance', 'store')
+            if not CONF.glance.store:
+                option = ('nova_multistore', 'move_to')
+            print(f'    refused: {opts.where(CONF, *option)}: {exc}')
             continue
         wanted = copy_to.wanted(operation)
         print(f'    goes to: {snapshot.destination(selected)}')

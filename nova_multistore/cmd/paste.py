@@ -91,8 +91,9 @@ def insert(text: str, which: Filter) -> str:
     )
     if own is not None:
         return changed
-    end = '' if changed.endswith('\n') else '\n'
-    return f'{changed}{end}\n[filter:{name}]\nuse = {use}\n'
+    end = '\r\n' if '\r\n' in text else '\n'
+    last = '' if changed.endswith('\n') else end
+    return f'{changed}{last}{end}[filter:{name}]{end}use = {use}{end}'
 
 
 def _lines(text: str) -> Iterator[tuple[tuple[str, str], str]]:
@@ -156,10 +157,11 @@ def main() -> int:
     which = 'nova' if arguments.nova else 'glance'
     path: pathlib.Path = arguments.nova or arguments.glance
     try:
-        before = path.read_text()
+        # As they are: read_text() would change the ends of lines.
+        before = path.read_bytes().decode()
         after = insert(before, FILTERS[which])
         if after != before and not arguments.check:
-            path.write_text(after)
+            path.write_bytes(after.encode())
     except (OSError, UnicodeDecodeError, PasteError) as exc:
         reason = getattr(exc, 'strerror', None) or exc
         print(f'nova-multistore-paste: {path}: {reason}', file=sys.stderr)

@@ -477,8 +477,10 @@ def main() -> int:
     CONF.register_cli_opt(cfg.SubCommandOpt('command', handler=add_parsers))
     try:
         CONF(sys.argv[1:] or ['--help'], project='nova')
-    except cfg.Error as exc:
+    except (cfg.Error, OSError, UnicodeDecodeError) as exc:
         message = ' '.join(str(exc).split())
+        if isinstance(exc, UnicodeDecodeError):
+            message = f'a configuration file is no text file: {message}'
         print(f'nova-multistore-status: {message}', file=sys.stderr)
         return 255
     # As upgradecheck.main() does, which knows no other command.

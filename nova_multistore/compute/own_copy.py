@@ -130,7 +130,7 @@ def _copy(image_id: str, store: str) -> copies.Copy:
     """
     shown = None
 
-    def report(found: tuple[copies.Copy, ...]) -> None:
+    def report(_image: dict[str, Any], found: tuple[copies.Copy, ...]) -> None:
         nonlocal shown
         if found != shown:
             shown = found

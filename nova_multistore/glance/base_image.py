@@ -17,6 +17,7 @@ from glance_store import capabilities
 from glance_store import location
 from oslo_config import cfg
 from oslo_log import log as logging
+from oslo_utils import strutils
 import webob
 import webob.exc
 
@@ -47,17 +48,25 @@ _QUOTED = 64
 class BaseImageFilter:
     """Sends the data of an image to a store that has its base image.
 
-    It also answers a request for what one store has of an image.
+    It also answers a request for what one store has of an image, unless the
+    operator has switched that off.
 
     In the pipeline it comes after Glance's own `context`, which says whose
     request it is.
+
+    :param application: what follows in the pipeline
+    :param reads_copies: whether it answers with one copy
     """
 
-    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
+    def __init__(
+        self,
+        application: Callable[..., Iterable[bytes]],
+        reads_copies: bool,
+    ) -> None:
         self._application = application
         self._images = images.ImagesController()
         self._info = discovery.InfoController()
-        self._reader = one_copy.Reader()
+        self._reader = one_copy.Reader() if reads_copies else None
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -67,8 +76,10 @@ class BaseImageFilter:
         The answer names the base image that decided, if one did.
         """
         base = None
-        if environ['REQUEST_METHOD'] == 'GET' and (
-            path := one_copy.PATH.fullmatch(environ['PATH_INFO'])
+        if (
+            self._reader
+            and environ['REQUEST_METHOD'] == 'GET'
+            and (path := one_copy.PATH.fullmatch(environ['PATH_INFO']))
         ):
             return self._reader(environ, start_response, path[1], path[2])
         if environ['REQUEST_METHOD'] == 'PUT' and (
@@ -186,9 +197,15 @@ def filter_factory(
 ) -> Callable[..., Any]:
     """Make the filter for paste.
 
+    :param local_conf: `read_one_copy`, false if the filter is not to answer
+        with one copy of an image
     :returns: a function that wraps an application; if Glance does not have
         several stores, it returns the application itself
+    :raises ValueError: `read_one_copy` is neither true nor false
     """
+    reads_copies = strutils.bool_from_string(
+        local_conf.get('read_one_copy', 'true'), strict=True
+    )
 
     def make(application: Callable[..., Iterable[bytes]]) -> Any:
         if not CONF.enabled_backends:
@@ -197,6 +214,6 @@ def filter_factory(
             'glance-api', 'copies and imports of images do not go on then'
         )
         readers.apply()
-        return BaseImageFilter(application)
+        return BaseImageFilter(application, reads_copies)
 
     return make

@@ -7,12 +7,13 @@ itself has that path for `DELETE` alone.
 
 from __future__ import annotations
 
-import inspect
 import re
 from typing import TYPE_CHECKING
 from typing import Any
 
+from glance import notifier
 from glance.api.v2 import image_data
+from glance.api.v2 import policy
 import glance_store
 from oslo_config import cfg
 from oslo_log import log as logging
@@ -39,9 +40,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._controller = image_data.ImageDataController()
-        # Since 2026.1 it takes stores, and has a policy for that.
-        parameters = inspect.signature(self._controller.download).parameters
-        self._takes_stores = 'stores' in parameters
+        self._notifier = notifier.Notifier()
 
     def __call__(
         self,
@@ -77,9 +76,11 @@ class Reader:
         )
         if store not in CONF.enabled_backends:
             raise missing
-        # Glance's own code decides who may read an image.
-        wanted = {'stores': [store]} if self._takes_stores else {}
-        image = self._controller.download(request, image_id, **wanted)
+        # Glance's own code decides who may read an image. It is not told the
+        # store: it would put the locations in another order, for which the
+        # quotas of the reader count.
+        image = self._controller.download(request, image_id)
+        self._check_choice(request.context, image)
         places = [
             place
             for place in image.locations
@@ -112,8 +113,31 @@ class Reader:
                     f"store '{store}' does not say how long the data are, "
                     f'and image {image_id} has no size'
                 )
+        data = readers.watched(image_id, places[0], data, length)
         return webob.Response(
-            app_iter=readers.watched(image_id, places[0], data, length),
+            app_iter=self._notifying(request.context, image, data, length),
             content_length=length,
             content_type='application/octet-stream',
         )
+
+    def _check_choice(self, context: Any, image: Any) -> None:
+        """Make sure that the user may choose the store.
+
+        Since 2026.1, Glance has a policy for that.
+
+        :raises webob.exc.HTTPForbidden: the user may not
+        """
+        checks = policy.ImageAPIPolicy(context, image, self._controller.policy)
+        if hasattr(checks, 'download_from_store'):
+            checks.download_from_store()
+
+    def _notifying(
+        self, context: Any, image: Any, data: Iterable[bytes], length: int
+    ) -> Iterable[bytes]:
+        """Return data; after the last one Glance notifies, as of a download.
+
+        :param length: how long they are to be, in bytes
+        """
+        proxy = notifier.ImageProxy(image, context, self._notifier)
+        told: Iterable[bytes] = proxy._get_chunk_data_iterator(data, length)
+        return told

@@ -30,6 +30,18 @@ if TYPE_CHECKING:
 _TIMEOUT = 3600
 
 
+#: What to do with a volume-backed server: an image of it has no data, and
+#: goes to no store.
+INSTEAD_OF_A_SNAPSHOT = (
+    'for an image with the data of a volume: openstack server image create, '
+    'which makes snapshots of the volumes; then openstack volume create '
+    '--snapshot, and openstack image create --volume'
+)
+INSTEAD_OF_A_BACKUP = (
+    'for a backup of a volume: openstack volume backup create --force'
+)
+
+
 class Outcome(enum.IntEnum):
     """The exit code of a command."""
 
@@ -245,9 +257,17 @@ def look_again(*images: str) -> str:
 
     :param images: names or ids of images
     """
+    return f'Glance goes on; {to_look_again(*images)}'
+
+
+def to_look_again(*images: str) -> str:
+    """Return the part of a sentence that says how to watch images.
+
+    :param images: names or ids of images
+    """
     return (
-        'Glance goes on; look again with: openstack multistore image show '
-        f'--wait {shlex.join(images)}'
+        'look again with: openstack multistore image show --wait '
+        f'{shlex.join(images)}'
     )
 
 

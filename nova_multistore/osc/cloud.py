@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 from typing import Any
 import urllib.parse
 
+from keystoneauth1 import exceptions as auth_exceptions
 from openstack import exceptions as sdk_exceptions
 from osc_lib import exceptions
 
@@ -14,6 +16,7 @@ from nova_multistore import image_api
 from nova_multistore import stores
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from collections.abc import Iterator
 
     import openstack.connection
@@ -51,6 +54,22 @@ class Cloud:
         """Id of the user's project, None if the token has none."""
         return self._connection.current_project_id
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Names of the roles of the user's token, none if they are not known.
+
+        They are those that Keystone told with the token.
+        """
+        session: Any = self._connection.session
+        ask = getattr(session.auth, 'get_access', None)
+        if ask is None:
+            return ()
+        try:
+            return tuple(ask(session).role_names)
+        except auth_exceptions.ClientException:
+            # The next request says why there is no token.
+            return ()
+
     def server(self, name_or_id: str) -> dict[str, Any]:
         """Return a server.
 
@@ -59,7 +78,16 @@ class Cloud:
         :raises openstack.exceptions.SDKException: there is no such one, or
             more than one
         """
-        found = self._compute.find_server(name_or_id, ignore_missing=False)
+        try:
+            found = self._compute.find_server(name_or_id, ignore_missing=False)
+        except sdk_exceptions.DuplicateResource as exc:
+            listed = self._compute.servers(name=name_or_id)
+            raise _several('server', name_or_id, listed) from exc
+        except sdk_exceptions.NotFoundException as exc:
+            raise sdk_exceptions.NotFoundException(
+                f"no server '{name_or_id}' is in this project; administrators "
+                'give the ID of a server of another project'
+            ) from exc
         return self.server_now(found.id) or {}
 
     def server_now(self, server_id: str) -> dict[str, Any] | None:
@@ -144,7 +172,14 @@ class Cloud:
         :raises openstack.exceptions.SDKException: there is no such one, or
             more than one
         """
-        found = self._image.find_image(name_or_id, ignore_missing=False)
+        try:
+            found = self._image.find_image(name_or_id, ignore_missing=False)
+        except sdk_exceptions.DuplicateResource as exc:
+            listed = itertools.chain.from_iterable(
+                self._image.images(name=name_or_id, is_hidden=hidden)
+                for hidden in (False, True)
+            )
+            raise _several('image', name_or_id, listed) from exc
         image_id: str = found.id
         return image_id
 
@@ -157,7 +192,11 @@ class Cloud:
         """
         # Version 2 of Keystone's API, which the SDK has too, knows of none.
         identity: Any = self._connection.identity
-        found = identity.find_project(name_or_id, ignore_missing=False)
+        try:
+            found = identity.find_project(name_or_id, ignore_missing=False)
+        except sdk_exceptions.DuplicateResource as exc:
+            listed = identity.projects(name=name_or_id)
+            raise _several('project', name_or_id, listed) from exc
         project_id: str = found.id
         return project_id
 
@@ -203,6 +242,20 @@ class Cloud:
             raise exceptions.CommandError(reason) from exc
         image_id: str = answer.json()['image_id']
         return image_id
+
+
+def _several(
+    noun: str, name: str, listed: Iterable[Any]
+) -> sdk_exceptions.DuplicateResource:
+    """Return an error that names the ids of all that have a name.
+
+    :param noun: what they are
+    :param listed: they, and perhaps others
+    """
+    ids = ', '.join(each.id for each in listed if each.name == name)
+    return sdk_exceptions.DuplicateResource(
+        f"several {noun}s are called '{name}': {ids}; give the ID of one"
+    )
 
 
 def _all(

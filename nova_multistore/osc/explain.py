@@ -139,14 +139,20 @@ class Explain(base.ServerCommand):
         server = self.cloud.server(parsed_args.server)
         facts, places = _gather(self.cloud, conf, server, parsed_args.store)
         catalogue = facts.catalogue or stores.Catalogue()
-        found = possibilities.all_of(facts, places, configured)
+        try:
+            found = possibilities.all_of(facts, places, configured)
+        except exception.StoreRefused as exc:
+            named = nova_conf.where(conf, facts)
+            raise base.UsageError(f'{named}: {exc}' if named else exc) from exc
+        if not facts.image_ref:
+            self.app.stderr.write(f'{base.INSTEAD_OF_A_SNAPSHOT}\n')
         return _COLUMNS, (
             server['id'],
             facts.image_ref,
             format_columns.ListColumn(list(facts.base_stores or ())),
             _StoresColumn(list(catalogue.stores)),
             _StoreColumn(found),
-            found[0].reason if len(found) == 1 else '',
+            _reason(facts, found),
             _PossibilitiesColumn(found),
             _direct(facts, configured),
             _DecisionColumn(_last_decision(self.cloud, server['id'])),
@@ -182,6 +188,15 @@ def _gather(
         places = {**stores.places_of_image(image), **places}
     facts = dataclasses.replace(facts, cluster=nova_conf.cluster(conf, places))
     return facts, places
+
+
+def _reason(
+    facts: selection.Facts, found: list[possibilities.Possibility]
+) -> str:
+    """Return why there is one possibility, empty if there are several."""
+    if not facts.image_ref:
+        return 'the server is volume-backed: its image holds no data'
+    return found[0].reason if len(found) == 1 else ''
 
 
 def _last_decision(cloud: Cloud, server_id: str) -> dict[str, Any] | None:

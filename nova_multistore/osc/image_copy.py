@@ -43,8 +43,6 @@ class CopyImage(base.ListCommand):
                 found = wait(self, image_id, wanted, parsed_args.timeout)
             else:
                 found = _ask(self.cloud.images, image_id, wanted)
-        except exception.GlanceRefused as exc:
-            raise exceptions.CommandError(refusal(exc)) from exc
         except exception.CopyInterrupted as exc:
             raise exceptions.CommandError(f'{image_id}: {exc}') from exc
         return report.COLUMNS, report.of_copies(image_id, found)
@@ -67,19 +65,6 @@ def check_readable(image: dict[str, Any], catalogue: stores.Catalogue) -> None:
         )
 
 
-def refusal(exc: exception.GlanceRefused) -> str:
-    """Return why Glance does not copy an image, in words.
-
-    :param exc: its refusal
-    """
-    if exc.status == 403:
-        return (
-            f"{exc}; unless Glance's policy copy_image is changed, it is for "
-            'administrators alone'
-        )
-    return str(exc)
-
-
 def wait(
     command: base.ListCommand,
     image_id: str,
@@ -99,19 +84,20 @@ def wait(
     :raises GlanceRefused: Glance will not copy the image
     :raises CopyInterrupted: one of these errors, while Glance makes copies
     """
-    images = command.cloud.images
-    image = images.show(image_id)
+    image: dict[str, Any] = {}
+
+    def show(now: dict[str, Any], found: tuple[copies.Copy, ...]) -> None:
+        nonlocal image
+        image = now
+        said.show(progress.items(image, found))
+
     with command.waiting(image_id) as said:
         found = copies.copy(
-            images,
-            image_id,
-            wanted,
-            timeout,
-            lambda found: said.show(progress.items(image, found)),
+            command.cloud.images, image_id, wanted, timeout, show
         )
     outcome = report.outcome(found)
     if outcome is not base.Outcome.DONE:
-        command.fall_short(outcome, report.shortfall(image_id, found))
+        command.fall_short(outcome, report.shortfall(image, found))
     return found
 
 

@@ -231,11 +231,17 @@ class ImportImage(base.ListCommand):
         if follower.settled and outcome is base.Outcome.FAILED:
             words = report.left_over(image_id, follower.copies)
         else:
-            words = report.shortfall(image_id, follower.copies)
+            words = report.shortfall(follower.image, follower.copies)
         self.fall_short(outcome, words)
 
 
 def _sent(file: LocalFile, done: int) -> progress.Item:
     """Return the progress of a file that is sent."""
-    state = 'sending' if done < file.size else 'sent'
-    return progress.Item(file.name, state, done=done, total=file.size)
+    moving = done < file.size
+    return progress.Item(
+        file.name,
+        'sending' if moving else 'sent',
+        moving=moving,
+        done=done,
+        total=file.size,
+    )

@@ -76,12 +76,7 @@ class RelocateImage(base.ListCommand):
         leaving = relocation.Sources(catalogue, users.why, sources)
         if parsed_args.dry_run:
             return report.COLUMNS, _plan(before, target, leaving)
-        try:
-            found = image_copy.wait(
-                self, image_id, [target], parsed_args.timeout
-            )
-        except exception.GlanceRefused as exc:
-            raise exceptions.CommandError(image_copy.refusal(exc)) from exc
+        found = image_copy.wait(self, image_id, [target], parsed_args.timeout)
         rows = report.of_copies(image_id, found)
         if self.outcome is base.Outcome.DONE:
             try:

@@ -77,8 +77,7 @@ class ShowImages(base.ListCommand):
                 lambda: said.show(_items(followers)),
             )
         outcomes = {
-            follower: report.outcome(follower.copies)
-            for follower in followers.values()
+            follower: _outcome(follower) for follower in followers.values()
         }
         if set(outcomes.values()) == {base.Outcome.DONE}:
             return
@@ -105,19 +104,29 @@ def _items(followers: Mapping[str, copies.Follower]) -> list[progress.Item]:
         item
         for name, follower in followers.items()
         for item in progress.items(follower.image, follower.copies, f'{name} ')
+        or [progress.Item(name, f'{follower.image["status"]}, no data yet')]
     ]
+
+
+def _outcome(follower: copies.Follower) -> base.Outcome:
+    """Return the exit code, as far as this image counts."""
+    if follower.settled:
+        return report.outcome(follower.copies)
+    return base.Outcome.FAILED if follower.abandoned else base.Outcome.PARTLY
 
 
 def _what_is_missing(follower: copies.Follower) -> str:
     """Return a sentence: what is missing of an image, and what to do."""
     image_id, status = follower.image['id'], follower.image['status']
+    if not follower.settled and follower.abandoned:
+        return report.abandoned(follower.image)
     if follower.copies:
-        return report.shortfall(image_id, follower.copies)
+        return report.shortfall(follower.image, follower.copies)
     if status in sizes.WITH_DATA:
         return f'image {image_id} is {status}, and {nova_images.UNTOLD}'
     if follower.settled:
         return report.left_over(image_id, follower.copies)
-    return f'image {image_id} has no data yet; {base.look_again(image_id)}'
+    return report.waits(follower.image)
 
 
 def _rows(

@@ -21,6 +21,7 @@ from nova_multistore.osc.verification import State
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
     from collections.abc import Iterable
     from collections.abc import Iterator
     from collections.abc import Sequence
@@ -100,19 +101,20 @@ class VerifyImages(base.TotalsCommand):
         _check_filter(self.cloud)
         self._verification = _Verification(self, catalogue, parsed_args)
         if named:
-            images = iter(_named(self.cloud, named, parsed_args.store))
+            found = _named(self.cloud, named, parsed_args.store)
+            rows = self._verification.rows(lambda: found)
         else:
             filters = nova_images.owner(self.cloud, everyone)
-            images = _listed(
-                self.cloud,
-                catalogue,
-                filters,
-                parsed_args.store,
-                lambda items: self._verification.show_looks(items),
+            rows = self._verification.rows(
+                lambda: _listed(
+                    self.cloud,
+                    catalogue,
+                    filters,
+                    parsed_args.store,
+                    self._verification.show_looks,
+                )
             )
-        if parsed_args.sample:
-            images = sample(images, parsed_args.sample)
-        return _COLUMNS, self.until_error(self._verification.rows(images))
+        return _COLUMNS, self.until_error(rows)
 
     def end(self) -> int:
         return self._verification.end()
@@ -210,8 +212,9 @@ class _Verification:
         self._said = progress.start(self._stderr)
         self._lock = threading.Lock()
         self._looks: tuple[progress.Item, ...] = ()
-        # Bytes that were read, and images.
+        # Bytes that were read, and images; and how many there are in all.
         self._read = self._images = 0
+        self._to_read = self._number = 0
         self._copies: collections.Counter[State] = collections.Counter()
         self._verifier = verification.Verifier(
             command.cloud.images,
@@ -228,11 +231,21 @@ class _Verification:
         )
 
     def rows(
-        self, images: Iterable[dict[str, Any]]
+        self, listed: Callable[[], Iterable[dict[str, Any]]]
     ) -> Iterator[tuple[Any, ...]]:
-        """Return a row for each copy that is to be listed."""
+        """Return a row for each copy that is to be listed.
+
+        :param listed: returns the images. It is called twice, so that it is
+            known how much there is to read, and not all need to be kept.
+        """
         unlisted = {State.GONE} if self._args.images else _UNLISTED
         with self._said:
+            images = listed()
+            if self._args.sample:
+                images = list(sample(images, self._args.sample))
+            self._expect(images)
+            if not self._args.sample:
+                images = listed()
             for image, found in bounded.each(self._verify, images, _PARALLEL):
                 self._images += 1
                 self._copies.update(f.state for f in found.values())
@@ -246,6 +259,13 @@ class _Verification:
                             finding.state.value,
                             finding.reason,
                         )
+
+    def _expect(self, images: Iterable[dict[str, Any]]) -> None:
+        """Count how much there is to read."""
+        for image in images:
+            self._number += 1
+            copies_to_read = self._verifier.to_read(image, self._args.store)
+            self._to_read += len(copies_to_read) * (image.get('size') or 0)
 
     def _verify(
         self, image: dict[str, Any]
@@ -262,8 +282,16 @@ class _Verification:
     def _show(self, received: int = 0) -> None:
         with self._lock:
             self._read += received
-            state = sizes.count(self._images, 'image')
-            read = progress.Item('read', state, moving=True, done=self._read)
+            # Images may have come meanwhile, and --fix reads some twice.
+            number = max(self._images, self._number)
+            read = progress.Item(
+                'read',
+                f'{self._images} of {sizes.count(number, "image")}',
+                moving=True,
+                done=self._read,
+                total=max(self._read, self._to_read),
+                counts=True,
+            )
             self._said.show([*self._looks, read])
 
     def show_looks(self, items: Sequence[progress.Item]) -> None:

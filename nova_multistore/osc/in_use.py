@@ -97,6 +97,11 @@ class InUse:
         ):
             try:
                 self._users.update(_count(noun, ask))
+            except sdk_exceptions.ForbiddenException:
+                unknown.append(
+                    f'{noun}s: administrators alone may list those of all '
+                    'projects'
+                )
             except (
                 exception.LookupFailed,
                 auth_exceptions.ClientException,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import TYPE_CHECKING
 
 from oslo_config import cfg
@@ -46,6 +47,8 @@ def read(files: Sequence[str]) -> cfg.ConfigOpts:
     :returns: the configuration
     :raises UsageError: it cannot be read
     """
+    for path in files:
+        _check(pathlib.Path(path))
     conf = cfg.ConfigOpts()
     opts.register_opts(conf)
     conf.register_opts(_LIBVIRT_OPTS, group='libvirt')
@@ -54,6 +57,39 @@ def read(files: Sequence[str]) -> cfg.ConfigOpts:
     except cfg.Error as exc:
         raise base.UsageError(str(exc)) from exc
     return conf
+
+
+def _check(path: pathlib.Path) -> None:
+    """Make sure that a file is one of text: oslo.config does not.
+
+    :raises UsageError: it is not, or it cannot be read
+    """
+    try:
+        path.read_text()
+    except UnicodeDecodeError as exc:
+        raise base.UsageError(f'{path} is no text file') from exc
+    except OSError as exc:
+        raise base.UsageError(
+            f'{path} cannot be read: {exc.strerror}'
+        ) from exc
+
+
+# The options that may name a store, by the rule that goes by them.
+_OPTIONS = {
+    selection.Rule.CONFIG: (opts.GLANCE_GROUP, 'store'),
+    selection.Rule.MOVE: (opts.COPY_GROUP, 'move_to'),
+}
+
+
+def where(conf: cfg.ConfigOpts, facts: selection.Facts) -> str:
+    """Return where ``nova.conf`` names the store that is asked for.
+
+    :param conf: the configuration
+    :param facts: what is known, which has options of it
+    :returns: the file and the option, empty if a request names the store
+    """
+    rule = facts.ordered[1] if facts.ordered else None
+    return opts.where(conf, *_OPTIONS[rule]) if rule in _OPTIONS else ''
 
 
 def ceph_store(conf: cfg.ConfigOpts) -> str | None:

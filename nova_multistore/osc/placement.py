@@ -6,6 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 from typing import Any
 
+from openstack import exceptions as sdk_exceptions
+
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import stores
@@ -79,8 +81,10 @@ class Planner:
         ]
         #: Ids of the images that servers were started from.
         self.used: Collection[str] = ()
-        if any('in_use' in rule.images for rule in self._rules):
-            self.used = cloud.images_in_use()
+        for rule in self._rules:
+            if 'in_use' in rule.images:
+                self.used = _in_use(rule, cloud, placements)
+                break
 
     def changes(self, prune: bool) -> Iterator[Change]:
         """Return what has to change, for each image that a rule means.
@@ -169,6 +173,21 @@ class Planner:
             image['id'] in self.used,
             self._catalogue.unreadable(image),
         )
+
+
+def _in_use(rule: Rule, cloud: Cloud, placements: Placements) -> set[str]:
+    """Return the ids of the images that servers were started from.
+
+    :raises UsageError: Nova does not tell it
+    """
+    try:
+        return cloud.images_in_use()
+    except sdk_exceptions.ForbiddenException as exc:
+        raise placements.error(
+            rule.line,
+            f'{rule.name}: in_use is for administrators: Nova tells nobody '
+            'else the servers of all projects',
+        ) from exc
 
 
 def _resolve(

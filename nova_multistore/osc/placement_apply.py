@@ -202,6 +202,7 @@ class _Application:
             moving=True,
             done=self._copied,
             total=self._total,
+            counts=True,
         )
 
     def end(self) -> int:

@@ -168,7 +168,7 @@ class Placements:
             (
                 self._line(error.absolute_path),
                 ''.join(f'{part}: ' for part in _names(error.absolute_path))
-                + error.message,
+                + _words(error),
             )
             for error in jsonschema.Draft7Validator(_SCHEMA).iter_errors(found)
         ]
@@ -223,6 +223,55 @@ class Placements:
                         node, line = value, key.start_mark.line + 1
                         break
         return line
+
+
+# What YAML calls the types of JSON.
+_TYPES = {
+    'array': 'list',
+    'boolean': 'truth value',
+    'integer': 'number',
+    'null': 'empty',
+    'object': 'mapping',
+}
+
+
+def _words(error: jsonschema.ValidationError) -> str:
+    """Say what is wrong in the words of YAML."""
+    value, schema = error.instance, error.schema
+    wanted = schema.get('type', ())
+    wanted = [wanted] if isinstance(wanted, str) else wanted
+    wanted = [_TYPES.get(name, name) for name in wanted]
+    if error.validator == 'pattern':
+        other = next(name for name in wanted if name != 'string')
+        hint = f': write [{value}]' if other == 'list' else ''
+        return f"'{value}' is neither '{ALL}' nor a {other}{hint}"
+    if error.validator != 'type':
+        return str(error.message)
+    to_be = 'it has to be ' + ' or '.join(f'a {name}' for name in wanted)
+    if not error.absolute_path:
+        to_be += " with 'placements'"
+    if value is None:
+        return f'it is empty: {to_be}'
+    kind = _kind(value)
+    if isinstance(value, (dict, list)) or not error.absolute_path:
+        return f'it is a {kind}: {to_be}'
+    return f'{value!r} is a {kind}: {to_be}'
+
+
+def _kind(value: object) -> str:
+    """Return what YAML calls a value."""
+    return next(
+        name
+        for kind, name in (
+            (dict, 'mapping'),
+            (list, 'list'),
+            (str, 'string'),
+            (bool, 'truth value'),
+            ((int, float), 'number'),
+            (object, 'date'),
+        )
+        if isinstance(value, kind)
+    )
 
 
 def _names(path: Sequence[str | int]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import abc
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+import threading
 import time
 from typing import TYPE_CHECKING
 from typing import Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
+#: How often a line is printed of what goes on, in seconds.
+INTERVAL = 10.0
 # How long a bar is at most, in characters.
 _WIDTH = 30
 
@@ -45,6 +48,8 @@ class Item:
     done: int | None = None
     #: How much there is, in bytes; None if that is not known.
     total: int | None = None
+    #: Whether the state counts things, so that it changes with each of them.
+    counts: bool = False
 
 
 def start(stream: TextIO) -> Progress:
@@ -84,11 +89,51 @@ def passing(stream: TextIO) -> Show:
     return show
 
 
+class Pace:
+    """How fast things are, from when they are first seen to move."""
+
+    def __init__(self) -> None:
+        # Times, and how many bytes were done then, by name.
+        self._begun: dict[str, tuple[float, int]] = {}
+
+    def see(self, items: Iterable[Item]) -> None:
+        """Note what moves now."""
+        for item in items:
+            if item.moving and item.name not in self._begun:
+                self._begun[item.name] = time.monotonic(), item.done or 0
+
+    def words(self, item: Item) -> str:
+        """Return how fast a thing is, and how long it takes, in words.
+
+        :param item: the thing, as it is now
+        :returns: empty if it does not move, or that cannot be told yet
+        """
+        since, before = self._begun.get(item.name, (0.0, 0))
+        more = (item.done or 0) - before
+        spent = time.monotonic() - since
+        if not item.moving or more <= 0 or spent < 1:
+            return ''
+        rate = more / spent
+        words = f'{sizes.words(rate)}/s'
+        left = (item.total or 0) - (item.done or 0)
+        return f'{words}, {_time(left / rate)} left' if left > 0 else words
+
+
+def _time(seconds: float) -> str:
+    """Return a time in words, such as ``3 min``."""
+    if seconds < 60:
+        return f'{seconds:.0f} s'
+    if seconds < 3600:
+        return f'{seconds / 60:.0f} min'
+    return f'{seconds / 3600:.0f} h'
+
+
 class Progress(abc.ABC):
     """Shows progress while it is entered."""
 
     def __init__(self) -> None:
         self._begin = time.monotonic()
+        self._pace = Pace()
 
     def __enter__(self) -> Progress:
         return self
@@ -106,19 +151,63 @@ class Progress(abc.ABC):
 
 
 class Lines(Progress):
-    """Prints a line whenever something has changed."""
+    """Prints a line when a state has changed, and now and then.
+
+    Now and then it prints what moves, and how far that is; if nothing moves,
+    the first thing, which all wait for.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
-        self._states: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._items: list[Item] = []
+        self._said: dict[str, str] = {}
+
+    def __enter__(self) -> Lines:
+        threading.Thread(
+            target=self._now_and_then, name='progress', daemon=True
+        ).start()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self._ended.set()
+        self.show([])
 
     def show(self, items: Iterable[Item]) -> None:
-        for item in items:
-            if self._states.get(item.name) != item.state:
-                self._states[item.name] = item.state
-                line = f'{item.name}: {item.state} ({self._spent})'
-                self._stream.write(f'{line}\n')
+        with self._lock:
+            before, self._items = self._items, list(items)
+            names = {item.name for item in self._items}
+            for item in before:
+                # It is over. The last number may not have been printed.
+                if item.name not in names and self._is_new(item):
+                    self._say(item, with_amount=True)
+            self._pace.see(self._items)
+            for item in self._items:
+                if not item.counts and self._is_new(item):
+                    self._say(item)
+
+    def _is_new(self, item: Item) -> bool:
+        """Tell whether the state of a thing has not been printed yet."""
+        return self._said.get(item.name) != item.state
+
+    def _now_and_then(self) -> None:
+        while not self._ended.wait(INTERVAL):
+            with self._lock:
+                moving = [item for item in self._items if item.moving]
+                for item in moving or self._items[:1]:
+                    if not self._ended.is_set():
+                        self._say(item, with_amount=True)
+
+    def _say(self, item: Item, with_amount: bool = False) -> None:
+        self._said[item.name] = item.state
+        parts = [item.state]
+        if with_amount:
+            parts += filter(None, (_amount(item), self._pace.words(item)))
+        self._stream.write(
+            f'{item.name}: {", ".join(parts)} ({self._spent})\n'
+        )
         self._stream.flush()
 
 
@@ -141,6 +230,7 @@ class Bars(Progress):
 
     def show(self, items: Iterable[Item]) -> None:
         self._items = list(items)
+        self._pace.see(self._items)
 
     def _table(self) -> table.Table:
         grid = table.Table.grid(padding=(0, 1))
@@ -148,7 +238,7 @@ class Bars(Progress):
             grid.add_column(no_wrap=True)
         # The column that gets narrower on a narrow terminal.
         grid.add_column(max_width=_WIDTH)
-        for _ in ('amount', 'time'):
+        for _ in ('amount', 'pace', 'time'):
             grid.add_column(no_wrap=True)
         for item in self._items:
             grid.add_row(
@@ -157,6 +247,7 @@ class Bars(Progress):
                 text.Text(item.state),
                 _bar(item),
                 _amount(item),
+                self._pace.words(item),
                 self._spent if item is self._items[-1] else '',
             )
         return grid
@@ -187,6 +278,8 @@ def until_settled(
 ) -> None:
     """Look at images until nothing is under way, or the time is over.
 
+    An image whose data nobody sends is given up after a while.
+
     :param followers: what looks at the images
     :param timeout: how long to wait at most, in seconds
     :param report: called after every look at all of them
@@ -200,13 +293,12 @@ def until_settled(
         try:
             for follower in pending:
                 follower.look()
+            report()
+            pending = [f for f in pending if not (f.settled or f.abandoned)]
         except exception.ServiceAway:
             # It may be restarting.
             if left <= 0:
                 raise
-        else:
-            report()
-        pending = [follower for follower in pending if not follower.settled]
         if not pending or left <= 0:
             return
         time.sleep(min(left, *(follower.pause for follower in pending)))
@@ -221,14 +313,18 @@ def items(
     :param found: how far it is in each store
     :param prefix: what goes before each store's name
     """
-    return [_item(copy, image.get('size'), prefix) for copy in found]
+    return [_item(copy, image, prefix) for copy in found]
 
 
-def _item(copy: copies.Copy, total: int | None, prefix: str) -> Item:
+def _item(copy: copies.Copy, image: dict[str, Any], prefix: str) -> Item:
+    total = image.get('size')
     done = copy.state is copies.State.DONE
+    state = copy.state.value
+    if copy.state is copies.State.WAITING and copies.is_waited_for(image):
+        state = 'waiting for data'
     return Item(
         f'{prefix}{copy.store}',
-        copy.state.value,
+        state,
         moving=copy.state is copies.State.COPYING,
         done=total if done else copy.copied,
         total=total,

@@ -8,6 +8,7 @@ from typing import Any
 
 from nova_multistore import copies
 from nova_multistore import record
+from nova_multistore import stores
 from nova_multistore.osc import base
 
 if TYPE_CHECKING:
@@ -72,20 +73,56 @@ def why(found: Sequence[copies.Copy]) -> str:
     return f"{reason} (Glance's log says more)"
 
 
-def shortfall(image_id: str, found: Sequence[copies.Copy]) -> str:
+def shortfall(image: dict[str, Any], found: Sequence[copies.Copy]) -> str:
     """Return a sentence: which stores lack an image, why, and what to do.
 
-    :param image_id: the image's id
+    :param image: the image, as Glance's API has it
     :param found: its state in each of them
     """
+    image_id, status = image['id'], image['status']
     lacking = [c.store for c in found if c.state is not copies.State.DONE]
     words = f'image {image_id} is not in {", ".join(lacking)}'
     if not all(copy.settled for copy in found):
+        if copies.is_waited_for(image):
+            return waits(image)
         return f'{words} yet; {base.look_again(image_id)}'
-    options = ' '.join(f'--store {store}' for store in lacking)
+    if not stores.of_image(image):
+        return left_over(image_id, found)
+    words += f': {why(found)}'
+    if status == 'active':
+        options = ' '.join(f'--store {store}' for store in lacking)
+        return (
+            f'{words}; try again with: openstack multistore image copy '
+            f'{image_id} {options}'
+        )
+    words += f'; it is {status}, and is copied only while it is active'
+    if status == 'deactivated':
+        words += f': openstack image set --activate {image_id}'
+    return words
+
+
+def waits(image: dict[str, Any]) -> str:
+    """Return a sentence: an image has no data yet, and what to do.
+
+    :param image: the image, as Glance's API has it
+    """
     return (
-        f'{words}: {why(found)}; try again with: '
-        f'openstack multistore image copy {image_id} {options}'
+        f'image {image["id"]} is {image["status"]}, and nobody has sent its '
+        f'data yet; {base.to_look_again(image["id"])}'
+    )
+
+
+def abandoned(image: dict[str, Any]) -> str:
+    """Return a sentence: nobody sends the data of an image; what to do.
+
+    :param image: the image, as Glance's API has it
+    """
+    image_id = image['id']
+    return (
+        f'image {image_id} is {image["status"]}, and nobody has sent its data '
+        f'for {copies.IDLE:.0f} seconds; send them with: openstack multistore '
+        f'image import --image {image_id}, or delete it with: openstack image '
+        f'delete {image_id}'
     )
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: How long to wait before Nova and Glance are asked again about a server's
 #: image, in seconds.
 PAUSE = 1.0
+#: How long Nova may need to begin to send the image of a server that was
+#: deleted, in seconds.
+PATIENCE = 30.0
 
 _COLUMNS = ('id', 'name', 'server_id', 'status', 'size', 'stores')
 
@@ -31,6 +34,8 @@ class _Create(base.ServerCommand):
     """What ``snapshot create`` and ``backup create`` have in common."""
 
     action: str
+    #: What to do with a volume-backed server.
+    instead: str
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -57,6 +62,11 @@ class _Create(base.ServerCommand):
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         base.check_writable(self.cloud.catalogue(), parsed_args.store)
         server = self.cloud.server(parsed_args.server)
+        if not server['image']:
+            raise exceptions.CommandError(
+                f'server {server["id"]} is volume-backed: its image would '
+                f'hold no data; {self.instead}'
+            )
         entity = {
             'name': parsed_args.name or server['name'],
             'store': parsed_args.store,
@@ -120,25 +130,37 @@ def wait(
     :raises osc_lib.exceptions.CommandError: Nova has given it up
     """
     deadline = time.monotonic() + timeout
+    deleted: float | None = None
     with progress.start(stream) as said:
         while True:
             # In this order, as Nova is done with the image before the server.
-            server = cloud.server_now(server_id) or {}
+            server = cloud.server_now(server_id)
             image = cloud.image(image_id)
-            task = server.get('OS-EXT-STS:task_state')
+            task = server and server.get('OS-EXT-STS:task_state')
             status = image['status'] if image else 'gone'
-            state = f'{status}, server {task or "idle"}'
+            doing = 'deleted' if server is None else task or 'idle'
+            state = f'{status}, server {doing}'
             said.show([progress.Item('image', state, moving=True)])
             if image and status == 'active':
                 return image
-            if not image or status not in copies.UNDER_WAY or not task:
+            if not image or status not in copies.UNDER_WAY:
                 break
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if server is None:
+                deleted = deleted or now
+            waited = deleted is None or now - deleted >= PATIENCE
+            # What is being sent is not stopped by what becomes of the server.
+            if status != 'saving' and not task and waited:
+                break
+            if now >= deadline:
                 return image
             time.sleep(PAUSE)
+    why = 'Nova is done with the server'
+    if server is None:
+        why = 'its server was deleted'
     raise exceptions.CommandError(
-        f'image {image_id} was not made: it is {status}, and Nova is done '
-        "with the server; the reason is in nova-compute's log"
+        f'image {image_id} was not made: it is {status}, and {why}; the '
+        "reason is in nova-compute's log"
     )
 
 
@@ -160,6 +182,7 @@ class CreateSnapshot(_Create):
     """Create a snapshot of a server in a store of Glance"""
 
     action = 'createImage'
+    instead = base.INSTEAD_OF_A_SNAPSHOT
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -174,6 +197,7 @@ class CreateBackup(_Create):
     """Create a backup of a server in a store of Glance"""
 
     action = 'createBackup'
+    instead = base.INSTEAD_OF_A_BACKUP
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

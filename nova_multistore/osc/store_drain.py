@@ -253,11 +253,14 @@ class _Drain:
             self._copied_size += size
 
     def _item(self) -> progress.Item:
+        done = 'would leave' if self._args.dry_run else 'left'
         return progress.Item(
             self._store,
-            f'{sizes.count(self._left, "image")} gone, {len(self._kept)} stay',
+            f'{sizes.count(self._left, "image")} {done}, '
+            f'{len(self._kept)} stay',
             moving=True,
             done=self._left_size,
+            counts=True,
         )
 
     def _row(self, image: dict[str, Any], reason: str) -> tuple[Any, ...]:

@@ -86,6 +86,16 @@ class _Keeper:
     digest: tuple[str, str]
 
 
+def _is_hashed(image: dict[str, Any]) -> bool:
+    """Tell whether there is a hash that copies can be compared with.
+
+    The hash of a copy does not tell whether that is right.
+    """
+    return bool(copies.hashes(image)) and (
+        image.get(copies.HASH) != copies.NO_HASH
+    )
+
+
 def _compare(found: dict[str, Finding]) -> dict[str, Finding]:
     """Compare copies of an image with each other.
 
@@ -147,6 +157,21 @@ class Verifier:
         # Stores of which something could be read.
         self._alive: set[str] = set()
 
+    def to_read(self, image: dict[str, Any], wanted: str | None) -> list[str]:
+        """Return the stores whose copies are read.
+
+        Without a hash, they are compared with each other.
+
+        :param image: the image, as Glance's API has it
+        :param wanted: id of the only store that is meant; None for all
+        :returns: store ids
+        """
+        return [
+            store
+            for store in stores.of_image(image)
+            if wanted in (None, store) or not _is_hashed(image)
+        ]
+
     def verify(
         self, image: dict[str, Any], wanted: str | None
     ) -> dict[str, Finding]:
@@ -157,16 +182,11 @@ class Verifier:
         :returns: what was found, by store id
         """
         present = stores.of_image(image)
-        # The hash of a copy does not tell whether that is right.
-        hashed = copies.hashes(image) and (
-            image.get(copies.HASH) != copies.NO_HASH
-        )
         found = {
             store: self._look(image, store)
-            for store in present
-            if wanted in (None, store) or not hashed
+            for store in self.to_read(image, wanted)
         }
-        if not hashed:
+        if not _is_hashed(image):
             found = _compare(found)
         for store in copies.split(image.get(copies.REPAIR)):
             if store not in present and store in self._catalogue.writable:

@@ -132,7 +132,8 @@ class Glance(fixtures.Fixture):
     :param flavor: the pipeline of glance-api-paste.ini that is used, "" for
         the default one; those without "keystone" are everyone's, as admin
     :param filters: paste filters to put after Glance's `context`: what `use`
-        or `paste.filter_factory` says of each, by its name
+        or `paste.filter_factory` says of each, or its whole section, by its
+        name
     :param launcher: a command that starts the one that is put behind it
     :param workers: how many processes there are behind its port
     :param options: further options of glance-api.conf, as "group.name" or,
@@ -147,7 +148,7 @@ class Glance(fixtures.Fixture):
         multi_store: bool = True,
         show_locations: bool = not HAS_LOCATION_API,
         flavor: str = 'keystone',
-        filters: Mapping[str, str] | None = None,
+        filters: Mapping[str, str | Mapping[str, str]] | None = None,
         launcher: Iterable[str] = (),
         workers: int = 1,
         **options: object,
@@ -261,7 +262,9 @@ class Glance(fixtures.Fixture):
 
     @contextlib.contextmanager
     def configured(
-        self, filters: Mapping[str, str] | None = None, **options: object
+        self,
+        filters: Mapping[str, str | Mapping[str, str]] | None = None,
+        **options: object,
     ) -> Iterator[None]:
         """Have Glance configured in another way for a while.
 
@@ -743,8 +746,10 @@ class Glance(fixtures.Fixture):
         steps[context + 1 : context + 1] = self.filters
         options[pipeline] = ' '.join(steps)
         for name, what in self.filters.items():
-            key = 'use' if '#' in what else 'paste.filter_factory'
-            sections[f'filter:{name}'] = {key: what}
+            if isinstance(what, str):
+                key = 'use' if '#' in what else 'paste.filter_factory'
+                what = {key: what}
+            sections[f'filter:{name}'] = dict(what)
         path = self.root / 'etc' / 'glance-api-paste.ini'
         write_sections(path, sections)
         return path

@@ -339,6 +339,7 @@ class TestRefused:
         message = refused(act(volume_backed, action, store='fast'), 400)
 
         assert 'volume-backed' in message
+        assert "Without 'store', createImage has Cinder make them" in message
 
     def test_no_server(self, act, action):
         unknown = '00000000-0000-4000-8000-000000000000'
@@ -351,7 +352,9 @@ class TestRefused:
         rules(**{rule: 'role:archivist'})
 
         for more in ({'store': 'fast'}, {'metadata': {PROPERTY: 'fast'}}):
-            assert rule in refused(act(server, action, **more), 403)
+            message = refused(act(server, action, **more), 403)
+            assert message.startswith('You may not name a store for a ')
+            assert f'(policy {rule})' in message
 
     def test_policy_of_the_action(self, act, rules, server, action):
         """What holds for the action holds for the choice."""

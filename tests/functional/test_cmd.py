@@ -369,6 +369,19 @@ class TestStatus:
         assert line.startswith('nova-multistore-status: ')
         assert '/nonexistent' in line
 
+    def test_binary_file(self, tmp_path):
+        path = tmp_path / 'nova.conf'
+        path.write_bytes(b'\x7fELF\xff')
+
+        done = run(
+            *('nova-multistore-status', '--config-file', path),
+            *('upgrade', 'check'),
+        )
+
+        assert done.returncode == 255
+        assert 'Traceback' not in done.stderr
+        assert 'a configuration file is no text file' in done.stderr
+
     @pytest.fixture
     def check(self, tmp_path):
         """Run it with a ``nova.conf`` for a server in Glance's place."""

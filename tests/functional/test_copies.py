@@ -90,7 +90,11 @@ def test_copy(sites, images):
     seen = []
 
     found = copies.copy(
-        images, image_id, ['dcn0', 'dcn1', 'dcn2'], TIMEOUT, seen.append
+        images,
+        image_id,
+        ['dcn0', 'dcn1', 'dcn2'],
+        TIMEOUT,
+        lambda _image, found: seen.append(found),
     )
 
     assert states(found) == dict.fromkeys(['dcn0', 'dcn1', 'dcn2'], 'done')

@@ -14,8 +14,11 @@ from nova_multistore import copies
 from nova_multistore import image_api
 from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_import
+from nova_multistore.osc import image_list
 from nova_multistore.osc import image_relocate
 from nova_multistore.osc import image_show
+from nova_multistore.osc import store_drain
+from nova_multistore.osc import store_list
 from tests import command
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
@@ -440,7 +443,7 @@ class TestCopy:
         allowed = command.run(image_copy.CopyImage, member, *args)
 
         assert denied.code == 1
-        assert "unless Glance's policy copy_image is changed" in denied.words
+        assert 'this user may not copy images to other stores' in denied.words
         assert allowed.code == 0, allowed.words
         sites.finish_tasks(image)
         whole(sites, image, 'central', 'dcn0')
@@ -563,14 +566,60 @@ class TestShow:
 
         result = run(image_show.ShowImages, image_id, '--wait', '--timeout=1')
 
-        assert result.code == 1
-        assert 'has no data yet' in result.words
+        assert result.code == 3
+        assert 'nobody has sent its data yet' in result.words
 
     def test_unknown(self, run):
         result = run(image_show.ShowImages, 'nosuch')
 
         assert result.code == 1
         assert 'nosuch' in result.words
+
+
+HARDENED = {'tasks_api_access': '!', 'get_tasks': '!'}
+
+
+class TestHardenedCloud:
+    """Glance's API for tasks is closed to everybody."""
+
+    @pytest.mark.parametrize(
+        ('which', 'args'),
+        [
+            (image_list.ListImages, ['--all-projects']),
+            (store_list.ListStores, ['--all-projects']),
+            (store_drain.DrainStore, ['dcn2', '--dry-run']),
+        ],
+    )
+    def test_administrator(self, sites, cloud, policy, which, args):
+        make(sites, 'dcn0', project='other')
+        policy(**HARDENED)
+
+        result = command.run(which, cloud, *args)
+
+        assert result.code != 2, result.words
+        assert 'administrators' not in result.words
+
+    def test_own_role(self, sites, policy):
+        make(sites, 'dcn0', project='other')
+        policy(context_is_admin='role:cloud_admin', **HARDENED)
+        token = cloud_glance.token('demo', ('cloud_admin', 'member', 'reader'))
+
+        result = command.run(
+            store_list.ListStores, connect(sites.url, token), '--all-projects'
+        )
+
+        assert result.code == 0, result.words
+
+    def test_member(self, sites, member, policy):
+        """Nor if others share images with everybody."""
+        for visibility in ('private', 'public', 'community'):
+            make(sites, 'dcn0', project='other', visibility=visibility)
+        policy(**HARDENED)
+
+        result = command.run(image_list.ListImages, member, '--all-projects')
+
+        assert (result.code, result.rows) == (2, [])
+        assert '--all-projects is for administrators: ' in result.words
 
 
 class TestRelocate:

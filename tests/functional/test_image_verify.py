@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
 import os
 import random
 
+from glance.api.v2 import policy
 import pytest
 
 from nova_multistore import copies
@@ -79,6 +82,33 @@ def test_one_bit_of_one_copy(glance, verify):
     equal(glance, damaged, *SITES)
     assert copies.REPAIR not in glance.image(damaged)
     assert verify('--all-projects').rows == []
+
+
+def test_progress(glance, verify):
+    """It says how much there is to read, in few lines."""
+    for _ in range(14):
+        make(glance, 'central')
+    make(glance, 'central', 'dcn0')
+
+    everything = verify('--all')
+    one_store = verify('--store', 'dcn0')
+    some = verify('--all', '--sample', '3')
+
+    for result, number, size in (
+        (everything, 15, '1.0 MiB'),
+        (one_store, 1, '64.0 KiB'),
+        (some, 3, None),
+    ):
+        reads = [
+            line
+            for line in result.progress.splitlines()
+            if line.startswith('read: ')
+        ]
+        noun = 'image' if number == 1 else 'images'
+        assert 1 <= len(reads) <= 3
+        assert reads[-1].startswith(f'read: {number} of {number} {noun}')
+        if size:
+            assert f', {size}/{size}' in reads[-1]
 
 
 @pytest.mark.parametrize('damaged', SITES)
@@ -481,6 +511,111 @@ def test_policies(tmp_path):
         path = f'/v2/stores/central/{image_id}'
         assert glance.request('GET', path)[0] == 403
         assert glance.request('GET', path, admin=True) == (200, DATA)
+
+
+def read(glance, store, image_id):
+    """Read one copy, as a member."""
+    return glance.request('GET', f'/v2/stores/{store}/{image_id}')
+
+
+HAS_PREFERENCE = hasattr(policy.ImageAPIPolicy, 'download_from_store')
+
+
+@pytest.mark.skipif(not HAS_PREFERENCE, reason='needs Glance 33')
+def test_policy_of_one_store(glance):
+    """It says who may choose the store."""
+    image_id = make(glance, 'central')
+    rules = glance.root / 'policy.yaml'
+    rules.write_text('"download_from_store": "role:admin"\n')
+    path = f'/v2/stores/central/{image_id}'
+    with glance.configured(**{'oslo_policy.policy_file': rules}):
+        assert glance.request('GET', f'/v2/images/{image_id}/file')[0] == 200
+        assert glance.request('GET', path)[0] == 403
+        assert glance.request('GET', path, admin=True) == (200, DATA)
+
+
+@pytest.mark.parametrize(
+    'quota',
+    [
+        {'user_storage_quota': f'{len(DATA)}B'},
+        {'image_location_quota': 1},
+    ],
+)
+def test_quota(glance, quota):
+    """It counts what is written, not what is read."""
+    image_id = make(glance, 'central', 'dcn0')
+    with glance.configured(**quota):
+        assert glance.request('GET', f'/v2/images/{image_id}/file')[0] == 200
+        for store in 'central', 'dcn0':
+            assert read(glance, store, image_id) == (200, DATA)
+
+
+def sent(glance):
+    """What Glance notified of data that it sent, by event."""
+    events = []
+    for line in glance.log.read_text(errors='replace').splitlines():
+        _, found, text = line.partition('notification.image.send ')
+        if found:
+            said = json.loads(text[text.index('{') :])
+            events.append((said['priority'], said['payload']))
+    return events
+
+
+def test_notification(glance):
+    """Metering and audits see it, as they see a download."""
+    image_id = make(glance, 'central', 'dcn0')
+    other = make(glance, 'central')
+    glance.log.write_text('')
+    with glance.configured(**{'oslo_messaging_notifications.driver': 'log'}):
+        glance.request('GET', f'/v2/images/{image_id}/file')
+        assert read(glance, 'dcn0', image_id) == (200, DATA)
+        with contextlib.suppress(http.client.IncompleteRead):
+            glance.directory('central').joinpath(other).write_bytes(b'')
+            read(glance, 'central', other)
+        [download, *others] = sent(glance)
+
+    assert download[1]['bytes_sent'] == len(DATA)
+    assert download[1]['image_id'] == image_id
+    assert others[0] == download
+    assert [priority for priority, _ in others[1:]] == ['ERROR']
+
+
+def test_switched_off(glance):
+    """Then Glance answers as without the filter, and the rest goes on."""
+    image_id, new = make(glance, 'dcn0'), glance.create_queued_image()
+    section = {'use': cloud_glance.FILTER['multistore']}
+    off = {'multistore': {**section, 'read_one_copy': 'false'}}
+    with glance.configured(filters=off):
+        assert read(glance, 'dcn0', image_id)[0] == 405
+        headers = {
+            'Content-Type': 'application/octet-stream',
+            'X-OpenStack-Base-Image-Ref': image_id,
+        }
+        glance.request('PUT', f'/v2/images/{new}/file', b'x', headers=headers)
+        assert glance.stores_of(new) == ['dcn0']
+    on = {'multistore': {**section, 'read_one_copy': 'true'}}
+    with glance.configured(filters=on):
+        assert read(glance, 'dcn0', image_id) == (200, DATA)
+
+
+def test_store_that_did_not_load(glance):
+    """It is the store that fails, not the request."""
+    image_id = make(glance, 'central')
+    glance.change_database(
+        'UPDATE image_locations SET meta_data = ? WHERE image_id = ?',
+        '{"store": "lost"}',
+        image_id,
+    )
+    glance.stop()
+    before = dict(glance.stores)
+    # As if what the driver needs were not installed.
+    glance.start({**before, 'lost': 'nosuch'})
+
+    status, _ = read(glance, 'lost', image_id)
+
+    glance.stop()
+    glance.start(before)
+    assert status == 503
 
 
 def test_path(glance):

@@ -284,7 +284,7 @@ def test_image_that_is_deleted_meanwhile(glance, apply, monkeypatch):
     ('text', 'words'),
     [
         ('a: [', ':1: '),
-        ('', "None is not of type 'object'"),
+        ('', "it is empty: it has to be a mapping with 'placements'"),
         ('placements: []', 'placements: [] '),
         (
             """
@@ -311,7 +311,8 @@ def test_image_that_is_deleted_meanwhile(glance, apply, monkeypatch):
               images: {name: 24.04}
               stores: [dcn0]
             """,
-            ":4: placements: images: name: 24.04 is not of type 'string'",
+            ':4: placements: images: name: 24.04 is a number: it has to be a '
+            'string',
         ),
         (
             """
@@ -327,7 +328,7 @@ def test_image_that_is_deleted_meanwhile(glance, apply, monkeypatch):
         ),
         (
             'placements: [{name: x, images: all, stores: none}]',
-            "'none' does not match '^all$'",
+            "'none' is neither 'all' nor a list",
         ),
         (
             'placements: [{name: x, images: all}]',

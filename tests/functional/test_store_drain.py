@@ -130,6 +130,7 @@ def test_dry_run(glance, drain):
         '2 images (128.0 KiB) would leave dcn0; 1 (64.0 KiB) would be copied '
         'to central first; 0 stay'
     ) in result.progress
+    assert 'dcn0: 2 images would leave, 0 stay' in result.progress
     equal(glance, alone, 'dcn0')
     equal(glance, twice, 'dcn0', 'central')
 

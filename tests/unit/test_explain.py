@@ -119,15 +119,15 @@ def test_own_ceph(run, glance, conf, monkeypatch):
 
 
 def test_store_that_is_refused(run, base, conf):
-    """Exit code 2, as for the check."""
+    """Exit code 2, as for the check; the option is named."""
     conf.config(group='glance', store='nosuch')
 
     code, lines, _err = run('web-1', server(base['id']))
 
     assert code == 2
     assert lines[2] == (
-        "    refused: store 'nosuch' is not one of Glance's stores; the "
-        'stores that can be written are cheap, fast'
+        "    refused: [glance] store: store 'nosuch' is not one of Glance's "
+        'stores; the stores that can be written are cheap, fast'
     )
 
 

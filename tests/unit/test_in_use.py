@@ -48,6 +48,11 @@ def why(asked, store='ceph', image_id='x', ignored=False):
         ([(None, 's')], [], 'servers: s cannot be looked at'),
         (sdk_exceptions.HttpException('no'), [], 'servers: '),
         ([], sdk_exceptions.HttpException('no'), 'volumes: '),
+        (
+            sdk_exceptions.ForbiddenException('inner_policy'),
+            [],
+            '(servers: administrators alone may list those of all projects; ',
+        ),
     ],
 )
 @pytest.mark.parametrize('store', ['ceph', 'untold'])

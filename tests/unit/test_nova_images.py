@@ -330,6 +330,7 @@ def run(*args, administrator=False):
     cloud = types.SimpleNamespace(
         images=Glance(administrator),
         project_id='mine',
+        roles=(),
         server=server,
         catalogue=lambda: stores.parse(STORES),
     )

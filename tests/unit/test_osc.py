@@ -240,6 +240,39 @@ def test_time_is_over(monkeypatch):
     assert done.rows['status'] == 'queued'
 
 
+class TestServerThatWasDeleted:
+    """Nova may be sending the image still."""
+
+    def wait(self, *states):
+        cloud = Cloud(*states)
+        server_now = cloud.server_now
+        cloud.server_now = lambda server_id: server_now(server_id) and None
+        return command_line.run(
+            snapshot_create.CreateSnapshot,
+            cloud,
+            *('s', '--store', 'fast', '--wait', '--timeout', '60'),
+        )
+
+    @pytest.mark.parametrize('status', ['queued', 'saving'])
+    def test_image_comes(self, status):
+        done = self.wait(
+            (status, 'gone'), (status, 'gone'), ('active', 'gone')
+        )
+
+        assert (done.code, done.words) == (0, '')
+
+    def test_nothing_comes(self, monkeypatch):
+        monkeypatch.setattr(snapshot_create, 'PATIENCE', 0.0)
+
+        done = self.wait(*[('queued', 'gone')] * 3)
+
+        assert done.code == 1
+        assert done.words.startswith(
+            f'image {IMAGE} was not made: it is queued, and its server was '
+            'deleted'
+        )
+
+
 def test_help_has_paragraphs(capsys):
     """The title and the rest are apart."""
     with pytest.raises(SystemExit):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import time
 import types
 
 from keystoneauth1 import exceptions as auth_exceptions
@@ -567,6 +568,101 @@ def test_stores_that_glance_does_not_tell(status):
     )
 
 
+class TestNobodySends:
+    """An image waits for its data, and nothing imports it."""
+
+    QUEUED = image('', 'queued')
+    WAITS = (
+        f'image {IMAGE} is queued, and nobody has sent its data yet; look '
+        f'again with: openstack multistore image show --wait {IMAGE}'
+    )
+
+    def test_show(self):
+        """It is said what is waited for; that time ends is no failure."""
+        result = run(
+            image_show.ShowImages,
+            Images(self.QUEUED),
+            *(IMAGE, '--wait', '--timeout', '1'),
+        )
+
+        assert (result.code, result.words) == (3, self.WAITS)
+        assert result.progress.startswith(f'{IMAGE}: queued, no data yet (0 s')
+
+    def test_copy(self):
+        result = run(
+            image_copy.CopyImage,
+            Images(self.QUEUED),
+            *(IMAGE, '--store', 'b', '--wait', '--timeout', '1'),
+        )
+
+        assert (result.code, result.words) == (3, self.WAITS)
+        assert result.progress.startswith('b: waiting for data (0 s')
+
+    def test_one_of_two(self):
+        """The other one is whole."""
+        images = Images(image('a'), self.QUEUED, image('a'), self.QUEUED)
+
+        result = run(
+            image_show.ShowImages,
+            images,
+            *('x', 'y', '--wait', '--timeout', '1'),
+        )
+
+        assert (result.code, result.words) == (3, self.WAITS)
+
+    def test_long(self, monkeypatch):
+        """It is given up within minutes, as a copy is."""
+        monkeypatch.setattr(copies, 'IDLE', 0.0)
+
+        result = run(
+            image_show.ShowImages, Images(self.QUEUED), IMAGE, '--wait'
+        )
+
+        assert result.code == 1
+        assert result.words == (
+            f'image {IMAGE} is queued, and nobody has sent its data for 0 '
+            f'seconds; send them with: openstack multistore image import '
+            f'--image {IMAGE}, or delete it with: openstack image delete '
+            f'{IMAGE}'
+        )
+
+    def test_snapshot(self, monkeypatch):
+        """Nova sends nothing as long as it reads the disk."""
+        monkeypatch.setattr(copies, 'IDLE', 0.0)
+        queued = image('', 'queued', image_type='snapshot')
+
+        result = run(
+            image_show.ShowImages,
+            Images(*[queued] * 9, image('a')),
+            *(IMAGE, '--wait'),
+        )
+
+        assert (result.code, result.states) == (0, {'a': 'done'})
+
+
+@pytest.mark.parametrize(
+    ('shown', 'words'),
+    [
+        (
+            image('', 'queued', **{FAILED: 'a,b'}),
+            f"image {IMAGE} is in no store: Glance's log says why; delete "
+            f'what is left with: openstack image delete {IMAGE}',
+        ),
+        (
+            image('a', 'deactivated', **{FAILED: 'b'}),
+            f"image {IMAGE} is not in b: Glance's log says why; it is "
+            'deactivated, and is copied only while it is active: openstack '
+            f'image set --activate {IMAGE}',
+        ),
+    ],
+)
+def test_what_cannot_be_copied(shown, words):
+    """It is not advised to copy it: Glance answers that with 409."""
+    result = run(image_show.ShowImages, Images(shown), IMAGE, '--wait')
+
+    assert result.words == words
+
+
 @pytest.mark.parametrize(
     ('which', 'args'),
     [
@@ -616,9 +712,7 @@ AFTER = image('a,b')
 def test_relocate_what_is_not_certain(before, after, words, monkeypatch):
     """Nothing is deleted."""
     monkeypatch.setattr(relocation, 'SETTLE', 0.0)
-    images = Images(
-        {**BEFORE, **before}, {**BEFORE, **before}, AFTER, {**AFTER, **after}
-    )
+    images = Images({**BEFORE, **before}, AFTER, {**AFTER, **after})
 
     result = run(image_relocate.RelocateImage, images, IMAGE, '--to', 'a')
 
@@ -632,7 +726,7 @@ def test_relocate_before_the_import_has_ended(monkeypatch):
     """Glance lists the store a moment earlier."""
     monkeypatch.setattr(relocation, 'PAUSE', 0.0)
     ending = {**AFTER, TASK: 't'}
-    images = Images(BEFORE, BEFORE, ending, ending, ending, AFTER)
+    images = Images(BEFORE, ending, ending, ending, AFTER)
 
     result = run(image_relocate.RelocateImage, images, IMAGE, '--to', 'a')
 
@@ -794,19 +888,19 @@ def test_show_has_the_decision():
         (
             b'<html><head><title>409 Conflict</title></head><body>'
             b'<h1>409 Conflict</h1>image &lt;x&gt; isn&#x27;t active</body>',
-            "409 Conflict image <x> isn't active",
+            "image <x> isn't active",
         ),
         (
             b'400 Bad Request<br /><br />Provided object does not match '
             b"schema 'image': 'x' is not one of ['ami']\n\nFailed validating"
             b" 'enum' in schema['properties']:\n    {'enum': ['ami']}",
-            '400 Bad Request Provided object does not match schema '
-            "'image': 'x' is not one of ['ami']",
+            "Provided object does not match schema 'image': 'x' is not one "
+            "of ['ami']",
         ),
     ],
 )
 def test_reason_of_a_refusal(body, words):
-    """It is what Glance says, without entities and schemas."""
+    """It is what Glance says, without titles, entities and schemas."""
 
     class Answer:
         status_code = 400
@@ -839,6 +933,103 @@ def test_lines():
         'b: idle (0 s)',
         'a: done (0 s)',
     ]
+
+
+class TestOffATerminal:
+    """Somebody reads it later, or a program does."""
+
+    def test_counts(self):
+        """Each image is not worth a line, the last number is."""
+        out = io.StringIO()
+
+        with progress.start(out) as said:
+            for number in range(15):
+                state = f'{number} images'
+                said.show([progress.Item('read', state, True, counts=True)])
+
+        assert out.getvalue() == 'read: 14 images (0 s)\n'
+
+    def test_now_and_then(self, monkeypatch):
+        """That something goes on is said, and how far it is."""
+        monkeypatch.setattr(progress, 'INTERVAL', 0.05)
+        out = io.StringIO()
+
+        with progress.start(out) as said:
+            item = progress.Item('a', 'copying', True, MIB, 4 * MIB)
+            said.show([item, progress.Item('b', 'waiting')])
+            time.sleep(0.3)
+
+        lines = out.getvalue().splitlines()
+        assert lines[:2] == ['a: copying (0 s)', 'b: waiting (0 s)']
+        assert lines[2].startswith('a: copying, 1.0 MiB/4.0 MiB (')
+        assert 3 <= len(lines) <= 8
+        assert not any(line.startswith('b: ') for line in lines[2:])
+
+    def test_nothing_moves(self, monkeypatch):
+        """The first thing is waited for."""
+        monkeypatch.setattr(progress, 'INTERVAL', 0.05)
+        out = io.StringIO()
+
+        with progress.start(out) as said:
+            said.show([progress.Item('a', 'waiting for data')])
+            time.sleep(0.2)
+
+        assert len(out.getvalue().splitlines()) >= 2
+
+    def test_it_ends(self, monkeypatch):
+        """What comes after it is not mixed with it."""
+        monkeypatch.setattr(progress, 'INTERVAL', 0.01)
+        out = io.StringIO()
+
+        with progress.start(out) as said:
+            said.show([progress.Item('a', 'copying', True)])
+        before = out.getvalue()
+        time.sleep(0.1)
+
+        assert out.getvalue() == before
+
+
+@pytest.mark.parametrize(
+    ('done', 'total', 'words'),
+    [
+        ((0, 64 * MIB), 256 * MIB, '1.0 MiB/s, 3 min left'),
+        ((None, 64 * MIB), 256 * MIB, '1.0 MiB/s, 3 min left'),
+        # What was there before it is seen is not fast.
+        ((128 * MIB, 192 * MIB), 256 * MIB, '1.0 MiB/s, 1 min left'),
+        ((0, 64 * MIB), 65 * MIB, '1.0 MiB/s, 1 s left'),
+        ((0, 64 * MIB), (64 << 20) * 200, '1.0 MiB/s, 4 h left'),
+        ((0, 64 * MIB), None, '1.0 MiB/s'),
+        ((0, 0), 256 * MIB, ''),
+        ((None, None), 256 * MIB, ''),
+    ],
+)
+def test_pace(monkeypatch, done, total, words):
+    """How fast it is, and how long it takes, if both are known."""
+    now = [100.0]
+    clock = types.SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(progress, 'time', clock)
+    first, second = (progress.Item('a', 'x', True, d, total) for d in done)
+    pace = progress.Pace()
+    pace.see([first])
+    now[0] += 64
+
+    pace.see([second])
+
+    assert pace.words(second) == words
+
+
+def test_bars_have_the_pace(monkeypatch):
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setenv('COLUMNS', '120')
+    monkeypatch.setattr(
+        progress.Pace, 'words', lambda self, item: '1.0 MiB/s, 3 min left'
+    )
+    out = command.Terminal()
+
+    with progress.start(out) as said:
+        said.show([progress.Item('a', 'copying', True, MIB, 6 * MIB)])
+
+    assert '1.0 MiB/6.0 MiB 1.0 MiB/s, 3 min left' in out.getvalue()
 
 
 def test_bars(monkeypatch):

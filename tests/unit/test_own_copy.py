@@ -40,7 +40,7 @@ def glance(conf, store, monkeypatch):
         for look in looks:
             if isinstance(look, Exception):
                 raise look
-            report((look,))
+            report({}, (look,))
         return (looks[-1],)
 
     monkeypatch.setattr(own_copy.lookup, 'service_context', lambda name: name)

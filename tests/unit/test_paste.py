@@ -148,6 +148,19 @@ def test_command(run, tmp_path):
     assert run('--nova', str(path), '--check') == (0, '', '')
 
 
+@pytest.mark.parametrize('end', ['\n', '\r\n'])
+def test_ends_of_lines(run, tmp_path, end):
+    """They stay, and new lines have the same."""
+    path = tmp_path / 'api-paste.ini'
+    path.write_bytes(AUDITED.replace('\n', end).encode())
+
+    assert run('--nova', str(path))[0] == 0
+
+    wanted = paste.insert(AUDITED, paste.FILTERS['nova'])
+    assert path.read_bytes() == wanted.replace('\n', end).encode()
+    assert run('--nova', str(path), '--check') == (0, '', '')
+
+
 @pytest.mark.parametrize(
     ('text', 'words'),
     [

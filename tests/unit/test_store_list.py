@@ -51,6 +51,8 @@ class Glance:
         self.filters = []
 
     def page(self, marker=None, **filters):
+        if filters == {'visibility': 'private'}:
+            return [], False
         self.filters.append(filters)
         if filters['os_hidden'] == 'true':
             return [], False
@@ -70,6 +72,7 @@ def run(*args, administrator=True, body=CATALOGUE, fails=False):
     cloud = types.SimpleNamespace(
         images=glance,
         project_id='mine',
+        roles=(),
         find_project={'theirs': 'p-2'}.__getitem__,
         catalogue=lambda: stores.parse(body),
     )
