@@ -114,24 +114,28 @@ class Checks(upgradecheck.UpgradeCommands):
         return Result(Code.SUCCESS)
 
     def _check_copy_image(self) -> Result:
-        own = CONF.libvirt.images_rbd_glance_store_name
-        store = CONF.glance.store
+        own = ceph.named_store()
         if not (lookup.disks_in_ceph() and own):
             return Result(Code.SUCCESS)
         if CONF.nova_multistore.auth_type:
             return self._copying
-        if not store or store == own:
-            return Result(Code.SUCCESS)
-        with contextlib.suppress(exception.LookupFailed):
-            if _cluster().pool(store):
-                return Result(Code.SUCCESS)
+        try:
+            listed, cluster = _catalogue().ids, _cluster()
+        except exception.LookupFailed as exc:
+            return Result(Code.WARNING, f'It cannot be checked: {exc}.')
+        if all(store == own or cluster.pool(store) for store in listed):
+            return Result(
+                Code.SUCCESS, 'Every image is in the Ceph of the disks.'
+            )
         return Result(
             Code.WARNING,
-            'To start a server from a snapshot that is not in its Ceph, Nova '
-            f"asks Glance to copy it to '{own}'. Glance's policy copy_image "
-            'is for administrators unless it is changed, and then a server '
-            'that a member starts goes to ERROR. With credentials in '
-            '[nova_multistore], these are used instead.',
+            'A member cannot start a server from an image that is not in '
+            f"'{own}', nor unshelve or rebuild one: Nova asks Glance, with "
+            "the member's token, to copy the image there, and Glance's policy "
+            'copy_image is for administrators unless it is changed. The '
+            'server goes to ERROR; one that is to be unshelved stays '
+            'SHELVED_OFFLOADED. With credentials in [nova_multistore], these '
+            'are used instead.',
         )
 
     def _check_endpoints(self) -> Result:
