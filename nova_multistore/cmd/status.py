@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from typing import TYPE_CHECKING
 from typing import Any
 import uuid
 
@@ -25,6 +26,9 @@ from nova_multistore.cmd import explain
 from nova_multistore.compute import ceph
 from nova_multistore.compute import near
 from nova_multistore.compute import patch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CONF = nova.conf.CONF
 
@@ -95,23 +99,25 @@ class Checks(upgradecheck.UpgradeCommands):
                 'copy.',
             )
         try:
-            cluster = _cluster()
+            catalogue = _catalogue()
         except exception.LookupFailed as exc:
             return Result(Code.WARNING, f'It cannot be checked: {exc}.')
+        cluster = ceph.cluster(catalogue.places)
         if cluster.lacks(CONF.glance.store):
             return Result(
                 Code.WARNING,
                 f"Disks are in Ceph, but [glance] store '{CONF.glance.store}' "
                 'is elsewhere. Each snapshot and backup is a full copy.',
             )
-        if not any(cluster.pool(store) for store in cluster.places):
+        pools = set(filter(None, map(cluster.pool, catalogue.writable)))
+        if not pools:
             return Result(
                 Code.WARNING,
                 "Disks are in Ceph, but none of Glance's stores is known to "
                 'be there. Snapshots are made inside Ceph only where Nova '
                 'itself finds a pool.',
             )
-        return Result(Code.SUCCESS)
+        return _try_pools(sorted(pools))
 
     def _check_copy_image(self) -> Result:
         own = ceph.named_store()
@@ -339,6 +345,25 @@ def _ask(path: str, server: str | None = None) -> Any:
     """Ask Glance with the credentials of ``[service_user]``."""
     images = lookup.images(lookup.service_context(), server=server)
     return images.ask('GET', path)
+
+
+def _try_pools(pools: Sequence[str]) -> Result:
+    """Make an empty image in each pool, as a snapshot would be made there.
+
+    :param pools: the pools of stores that are in the Ceph of the disks
+    """
+    refusals = list(filter(None, map(ceph.refusal, pools)))
+    if refusals:
+        return Result(
+            Code.WARNING,
+            f'{"; ".join(refusals)}. So each snapshot and backup that goes '
+            'there is a full copy.',
+        )
+    return Result(
+        Code.SUCCESS,
+        f"Ceph user '{ceph.user()}' can make images in pool "
+        f'{", ".join(pools)}.',
+    )
 
 
 def _try_to_copy() -> Result:
