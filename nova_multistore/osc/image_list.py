@@ -10,6 +10,7 @@ import uuid
 from openstack import exceptions as sdk_exceptions
 from osc_lib.cli import format_columns
 
+from nova_multistore import copies
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import nova_images
@@ -28,6 +29,7 @@ _COLUMNS = (
     'status',
     'size',
     'stores',
+    'missing',
     *report.DECISION,
 )
 _SHELVE = 'shelve'
@@ -39,10 +41,11 @@ class ListImages(base.ListCommand):
     """List snapshots and backups: in which store each is, and why
 
     They are asked for page by page. Why is known of images that have a record
-    of the decision.
+    of the decision. Stores are "missing" that are to have an image, and to
+    which nothing is under way.
     """
 
-    optional = ('difference',)
+    optional = ('missing', 'difference')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -78,7 +81,7 @@ class ListImages(base.ListCommand):
         if kind:
             types = ('backup',) if kind == 'backup' else ('snapshot',)
         return _COLUMNS, (
-            _row(image)
+            _row(image, catalogue)
             for page in nova_images.pages(
                 self.cloud,
                 catalogue,
@@ -117,7 +120,18 @@ def _kind(image: dict[str, Any]) -> str:
     return kind
 
 
-def _row(image: dict[str, Any]) -> tuple[Any, ...]:
+def _missing(image: dict[str, Any], catalogue: stores.Catalogue) -> list[str]:
+    """Return the stores that are to have an image, and will not get it."""
+    return [
+        copy.store
+        for copy in copies.read(image, report.awaited(image, catalogue))
+        if copy.settled and copy.state is not copies.State.DONE
+    ]
+
+
+def _row(
+    image: dict[str, Any], catalogue: stores.Catalogue
+) -> tuple[Any, ...]:
     return (
         image['id'],
         image.get('name'),
@@ -126,5 +140,6 @@ def _row(image: dict[str, Any]) -> tuple[Any, ...]:
         image['status'],
         sizes.SizeColumn(image.get('size')),
         format_columns.ListColumn(list(stores.of_image(image))),
+        format_columns.ListColumn(_missing(image, catalogue)),
         *report.decision(image),
     )
