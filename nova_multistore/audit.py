@@ -355,13 +355,9 @@ def _judge_record(
     wanted: Wanted,
 ) -> Iterator[Finding]:
     """Check that the image is where it was decided, or says why not."""
-    store = written.store or settings.catalogue.default
     # A store that Glance does not have any more is nobody's to mend.
-    if (
-        written.is_excused
-        or store not in settings.catalogue.writable
-        or store in stores.of_image(image)
-    ):
+    store = written.expected(settings.catalogue)
+    if store is None or store in stores.of_image(image):
         return
     reason = f'it was decided so (rule {written.rule.value})'
     yield _relocation(image, store, settings, wanted, reason)

@@ -342,6 +342,8 @@ class Follower:
     :param wanted: stores that are to have the image, beside those that Glance
         names
     :param detailed: also ask for the image's tasks, which count bytes
+    :param awaited: returns further such stores, from what the image says when
+        it is looked at
     """
 
     def __init__(
@@ -350,11 +352,13 @@ class Follower:
         image_id: str,
         wanted: Iterable[str] = (),
         detailed: bool = True,
+        awaited: Callable[[dict[str, Any]], Iterable[str]] = lambda image: (),
     ) -> None:
         self._images = images
         self._id = image_id
         self._wanted = tuple(wanted)
         self._detailed = detailed
+        self._awaited = awaited
         self._changed = time.monotonic()
         self._tasks: list[dict[str, Any]] = []
         self._next: tuple[str, ...] = ()
@@ -384,7 +388,10 @@ class Follower:
             self._next = following
             self._old_message = _message(task)
         self.copies = read(
-            self.image, self._wanted, self._tasks, self._old_message
+            self.image,
+            (*self._wanted, *self._awaited(self.image)),
+            self._tasks,
+            self._old_message,
         )
         if before != self.copies:
             self._changed = time.monotonic()

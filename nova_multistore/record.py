@@ -16,6 +16,8 @@ from nova_multistore import selection
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nova_multistore import stores
+
 #: Property: id of the store that was decided on. It is missing if that was
 #: Glance's default store, and Glance did not say which that is.
 STORE = 'nova_multistore_decided_store'
@@ -61,6 +63,18 @@ class Record:
     def is_excused(self) -> bool:
         """Whether the difference is a reason to be in another store."""
         return bool(self.difference) and not self._says(ELSEWHERE)
+
+    def expected(self, catalogue: stores.Catalogue) -> str | None:
+        """Return the store that is to have the image.
+
+        :param catalogue: Glance's stores
+        :returns: store id; None if there is a reason to be elsewhere, or
+            Glance cannot write to the store any more
+        """
+        store = self.store or catalogue.default
+        if self.is_excused or store not in catalogue.writable:
+            return None
+        return store
 
     def _says(self, beginning: str) -> bool:
         return any(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from typing import TYPE_CHECKING
 from typing import Any
 import uuid
 
@@ -25,6 +26,9 @@ from nova_multistore.cmd import explain
 from nova_multistore.compute import ceph
 from nova_multistore.compute import near
 from nova_multistore.compute import patch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CONF = nova.conf.CONF
 
@@ -95,43 +99,49 @@ class Checks(upgradecheck.UpgradeCommands):
                 'copy.',
             )
         try:
-            cluster = _cluster()
+            catalogue = _catalogue()
         except exception.LookupFailed as exc:
             return Result(Code.WARNING, f'It cannot be checked: {exc}.')
+        cluster = ceph.cluster(catalogue.places)
         if cluster.lacks(CONF.glance.store):
             return Result(
                 Code.WARNING,
                 f"Disks are in Ceph, but [glance] store '{CONF.glance.store}' "
                 'is elsewhere. Each snapshot and backup is a full copy.',
             )
-        if not any(cluster.pool(store) for store in cluster.places):
+        pools = set(filter(None, map(cluster.pool, catalogue.writable)))
+        if not pools:
             return Result(
                 Code.WARNING,
                 "Disks are in Ceph, but none of Glance's stores is known to "
                 'be there. Snapshots are made inside Ceph only where Nova '
                 'itself finds a pool.',
             )
-        return Result(Code.SUCCESS)
+        return _try_pools(sorted(pools))
 
     def _check_copy_image(self) -> Result:
-        own = CONF.libvirt.images_rbd_glance_store_name
-        store = CONF.glance.store
+        own = ceph.named_store()
         if not (lookup.disks_in_ceph() and own):
             return Result(Code.SUCCESS)
         if CONF.nova_multistore.auth_type:
             return self._copying
-        if not store or store == own:
-            return Result(Code.SUCCESS)
-        with contextlib.suppress(exception.LookupFailed):
-            if _cluster().pool(store):
-                return Result(Code.SUCCESS)
+        try:
+            listed, cluster = _catalogue().ids, _cluster()
+        except exception.LookupFailed as exc:
+            return Result(Code.WARNING, f'It cannot be checked: {exc}.')
+        if all(store == own or cluster.pool(store) for store in listed):
+            return Result(
+                Code.SUCCESS, 'Every image is in the Ceph of the disks.'
+            )
         return Result(
             Code.WARNING,
-            'To start a server from a snapshot that is not in its Ceph, Nova '
-            f"asks Glance to copy it to '{own}'. Glance's policy copy_image "
-            'is for administrators unless it is changed, and then a server '
-            'that a member starts goes to ERROR. With credentials in '
-            '[nova_multistore], these are used instead.',
+            'A member cannot start a server from an image that is not in '
+            f"'{own}', nor unshelve or rebuild one: Nova asks Glance, with "
+            "the member's token, to copy the image there, and Glance's policy "
+            'copy_image is for administrators unless it is changed. The '
+            'server goes to ERROR; one that is to be unshelved stays '
+            'SHELVED_OFFLOADED. With credentials in [nova_multistore], these '
+            'are used instead.',
         )
 
     def _check_endpoints(self) -> Result:
@@ -335,6 +345,25 @@ def _ask(path: str, server: str | None = None) -> Any:
     """Ask Glance with the credentials of ``[service_user]``."""
     images = lookup.images(lookup.service_context(), server=server)
     return images.ask('GET', path)
+
+
+def _try_pools(pools: Sequence[str]) -> Result:
+    """Make an empty image in each pool, as a snapshot would be made there.
+
+    :param pools: the pools of stores that are in the Ceph of the disks
+    """
+    refusals = list(filter(None, map(ceph.refusal, pools)))
+    if refusals:
+        return Result(
+            Code.WARNING,
+            f'{"; ".join(refusals)}. So each snapshot and backup that goes '
+            'there is a full copy.',
+        )
+    return Result(
+        Code.SUCCESS,
+        f"Ceph user '{ceph.user()}' can make images in pool "
+        f'{", ".join(pools)}.',
+    )
 
 
 def _try_to_copy() -> Result:

@@ -7,23 +7,27 @@ import functools
 import sys
 from typing import TYPE_CHECKING
 from typing import Any
+import uuid
 
 import nova.conf
 from oslo_log import log as logging
 
+from nova_multistore import bounded
+from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import selection
+from nova_multistore import stores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nova.objects.instance import Instance
 
-    from nova_multistore import stores
-
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
+#: Beginning of the name of an image that is made as a trial.
+TRIAL = 'nova-multistore-check-'
 #: Glance's name for the snapshot of an image that its clones are made from.
 IMAGE_SNAPSHOT = 'snap'
 # How many clones of an image are named.
@@ -126,6 +130,64 @@ def clones(pool: str, image_id: str) -> str | None:
         return f'Ceph does not say whether it has clones ({exc!r})'
     shown = ', '.join([*found[:_SHOWN], *(['...'] if found[_SHOWN:] else [])])
     return f'clones of it in Ceph need its data there: {shown or "not listed"}'
+
+
+def user() -> str:
+    """Return the name of Nova's own user in Ceph."""
+    return CONF.libvirt.rbd_user or 'admin'
+
+
+def refusal(pool: str) -> str | None:
+    """Try whether Nova's user can make an image in a pool, as snapshots need.
+
+    The image is empty, and is deleted at once.
+
+    :param pool: the pool
+    :returns: why it cannot, in words; None if it can
+    """
+    name = f'{TRIAL}{uuid.uuid4()}'
+    trial = bounded.start(lambda: _try(pool, name))
+    try:
+        return bounded.wait(trial, stores.TIMEOUT)
+    except exception.ServiceAway as exc:
+        # A Ceph that is full lets those who write wait.
+        return (
+            f"Ceph user '{user()}' may not be able to make images in pool "
+            f"'{pool}' ({exc}); {pool}/{name} may be left there"
+        )
+    except KeyboardInterrupt:
+        with contextlib.suppress(exception.ServiceAway):
+            bounded.wait(trial, stores.TIMEOUT)
+        raise
+
+
+def _try(pool: str, name: str) -> str | None:
+    """Make an image, and delete it; return why that failed, in words."""
+    # Large, and loaded already where disks are in Ceph.
+    from nova.storage import rbd_utils
+
+    rbd = rbd_utils.rbd
+    what = f"make images in pool '{pool}'"
+    try:
+        with rbd_utils.RADOSClient(rbd_utils.RBDDriver(), pool) as client:
+            images = rbd_utils.RbdProxy()
+            try:
+                images.create(client.ioctx, name, 0)
+            except Exception:
+                # It may be there in part.
+                with contextlib.suppress(rbd.Error):
+                    images.remove(client.ioctx, name)
+                raise
+            what = f'delete {pool}/{name}, which is left there'
+            images.remove(client.ioctx, name)
+    except rbd.PermissionError as exc:
+        return (
+            f"Ceph user '{user()}' cannot {what} ({exc}): it lacks the osd "
+            f"caps 'profile rbd pool={pool}'"
+        )
+    except Exception as exc:
+        return f"Ceph user '{user()}' cannot {what} ({exc!r})"
+    return None
 
 
 @functools.cache

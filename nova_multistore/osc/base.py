@@ -52,6 +52,8 @@ class Outcome(enum.IntEnum):
     USAGE = 2
     #: A part of it was done, or it is not finished yet.
     PARTLY = 3
+    #: What was asked is not known, as not everything could be looked at.
+    UNKNOWN = 4
 
 
 class UsageError(exceptions.CommandError):

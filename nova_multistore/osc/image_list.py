@@ -11,6 +11,7 @@ import uuid
 from openstack import exceptions as sdk_exceptions
 from osc_lib.cli import format_columns
 
+from nova_multistore import copies
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import nova_images
@@ -27,6 +28,7 @@ _COLUMNS = (
     'kind',
     'stores',
     'size',
+    'missing',
     'difference',
     'status',
     'created_at',
@@ -47,11 +49,12 @@ class ListImages(base.ListCommand):
 
     They are asked for page by page, the newest first; hidden images come
     after the others. Why is known of images that have a record of the
-    decision.
+    decision. Stores are "missing" that are to have an image, and to which
+    nothing is under way.
     """
 
-    optional = ('difference',)
-    detailed = _COLUMNS[6:]
+    optional = ('missing', 'difference')
+    detailed = _COLUMNS[7:]
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -95,7 +98,7 @@ class ListImages(base.ListCommand):
             server_id = _server_id(self.cloud, parsed_args.server)
             filters['instance_uuid'] = server_id
         rows = (
-            _row(image)
+            _row(image, catalogue)
             for page in nova_images.pages(
                 self.cloud,
                 catalogue,
@@ -138,7 +141,18 @@ def _kind(image: dict[str, Any]) -> str:
     return kind
 
 
-def _row(image: dict[str, Any]) -> tuple[Any, ...]:
+def _missing(image: dict[str, Any], catalogue: stores.Catalogue) -> list[str]:
+    """Return the stores that are to have an image, and will not get it."""
+    return [
+        copy.store
+        for copy in copies.read(image, report.awaited(image, catalogue))
+        if copy.settled and copy.state is not copies.State.DONE
+    ]
+
+
+def _row(
+    image: dict[str, Any], catalogue: stores.Catalogue
+) -> tuple[Any, ...]:
     decided_store, rule, difference = report.decision(image)
     return (
         image['id'],
@@ -146,6 +160,7 @@ def _row(image: dict[str, Any]) -> tuple[Any, ...]:
         _kind(image),
         format_columns.ListColumn(list(stores.of_image(image))),
         sizes.SizeColumn(image.get('size')),
+        format_columns.ListColumn(_missing(image, catalogue)),
         difference,
         image['status'],
         image['created_at'],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from nova_multistore import copies
+from nova_multistore import record
 from nova_multistore.osc import base
 from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Mapping
 
+    from nova_multistore import stores
     from nova_multistore.osc.cloud import Cloud
 
 
@@ -37,6 +39,7 @@ _COLUMNS = (
 class ShowImages(base.ListCommand):
     """Show the state of images in each store
 
+    A store is "missing" if it is to have an image, and nothing is under way.
     With --wait, the exit code says whether all of the stores have them.
     """
 
@@ -51,9 +54,9 @@ class ShowImages(base.ListCommand):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
-        default = self.cloud.catalogue().default
+        catalogue = self.cloud.catalogue()
         followers = {
-            image: _follower(self.cloud, image)
+            image: _follower(self.cloud, catalogue, image)
             for image in dict.fromkeys(parsed_args.images)
         }
         if parsed_args.wait:
@@ -64,7 +67,9 @@ class ShowImages(base.ListCommand):
         return _COLUMNS, [
             row
             for follower in followers.values()
-            for row in _rows(follower.image, follower.copies, default)
+            for row in _rows(
+                follower.image, follower.copies, catalogue.default
+            )
         ]
 
     def _wait(
@@ -92,11 +97,14 @@ class ShowImages(base.ListCommand):
         )
 
 
-def _follower(cloud: Cloud, name_or_id: str) -> copies.Follower:
-    image_id = cloud.find_image(name_or_id)
-    image = cloud.images.show(image_id)
-    wanted = copies.split(image.get(copies.PROPERTY))
-    return copies.Follower(cloud.images, image_id, wanted)
+def _follower(
+    cloud: Cloud, catalogue: stores.Catalogue, name_or_id: str
+) -> copies.Follower:
+    return copies.Follower(
+        cloud.images,
+        cloud.find_image(name_or_id),
+        awaited=lambda image: report.awaited(image, catalogue),
+    )
 
 
 def _items(followers: Mapping[str, copies.Follower]) -> list[progress.Item]:
@@ -120,6 +128,8 @@ def _what_is_missing(follower: copies.Follower) -> str:
     image_id, status = follower.image['id'], follower.image['status']
     if not follower.settled and follower.abandoned:
         return report.abandoned(follower.image)
+    if target := report.unfinished_move(follower.image, follower.copies):
+        return _what_is_left_of_a_move(follower, target)
     if follower.copies:
         return report.shortfall(follower.image, follower.copies)
     if status in sizes.WITH_DATA:
@@ -127,6 +137,21 @@ def _what_is_missing(follower: copies.Follower) -> str:
     if follower.settled:
         return report.left_over(image_id, follower.copies)
     return report.waits(follower.image)
+
+
+def _what_is_left_of_a_move(follower: copies.Follower, target: str) -> str:
+    """Return sentences: what an image lacks that is to move to a store."""
+    image = follower.image
+    source = image[record.MOVE_FROM]
+    words = (
+        f'image {image["id"]} is to move from {source} to {target}, which '
+        'does not have it; complete that with: openstack multistore image '
+        f'relocate {image["id"]} --to {target} --from {source}'
+    )
+    others = [copy for copy in follower.copies if copy.store != target]
+    if report.outcome(others) is base.Outcome.DONE:
+        return words
+    return f'{words}\n{report.shortfall(image, others)}'
 
 
 def _rows(

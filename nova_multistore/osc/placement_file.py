@@ -76,6 +76,7 @@ _SCHEMA: dict[str, Any] = {
                     'ceph': _NAME,
                     'store': _NAME,
                     'stores': _NAMES,
+                    'may_copy': {'type': 'boolean'},
                 },
             },
         },
@@ -109,6 +110,8 @@ class Site:
     store: str | None
     #: Ids of the stores that the Glance of the site has; empty for all.
     stores: tuple[str, ...]
+    #: Whether an image may be copied to its Ceph for any user's server.
+    may_copy: bool
     #: Where the file has it.
     line: int
 
@@ -148,6 +151,7 @@ class Placements:
                 entry.get('ceph'),
                 entry.get('store'),
                 tuple(entry.get('stores', ())),
+                entry.get('may_copy', False),
                 self._line(('sites', index)),
             )
             for index, entry in enumerate(found.get('sites', ()))

@@ -34,6 +34,40 @@ def decision(image: dict[str, Any]) -> tuple[str, str, str]:
     return written.store or '', written.rule.value, written.difference or ''
 
 
+def awaited(
+    image: dict[str, Any], catalogue: stores.Catalogue
+) -> tuple[str, ...]:
+    """Return the stores that are to have an image, as it says itself.
+
+    :param image: the image, as Glance's API has it
+    :param catalogue: Glance's stores
+    """
+    named = copies.split(image.get(copies.PROPERTY))
+    written = record.read(image)
+    # Cinder has the data of a volume-backed server's image.
+    if written is None or not (image.get('size') and stores.of_image(image)):
+        return named
+    store = written.expected(catalogue)
+    return named if store is None else (*named, store)
+
+
+def unfinished_move(
+    image: dict[str, Any], found: Sequence[copies.Copy]
+) -> str | None:
+    """Return the store to which an image has yet to move.
+
+    :param image: the image, as Glance's API has it
+    :param found: its state in each store
+    :returns: store id; None if it does not move, or the store has it
+    """
+    written = record.read(image)
+    if written is None or not written.move_from:
+        return None
+    target = written.store
+    lacking = [c.store for c in found if c.state is not copies.State.DONE]
+    return target if target in lacking else None
+
+
 def of_copies(
     image_id: str, found: Sequence[copies.Copy]
 ) -> list[tuple[Any, ...]]:

@@ -7,6 +7,8 @@ import datetime
 from typing import TYPE_CHECKING
 from typing import Any
 
+from keystoneauth1 import exceptions as auth_exceptions
+from openstack import exceptions as sdk_exceptions
 from osc_lib import exceptions
 from osc_lib.cli import format_columns
 
@@ -19,6 +21,7 @@ from nova_multistore import stores
 from nova_multistore.osc import audit_source
 from nova_multistore.osc import base
 from nova_multistore.osc import in_use
+from nova_multistore.osc import metrics
 from nova_multistore.osc import nova_conf
 from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
@@ -26,6 +29,7 @@ from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    import pathlib
     from typing import TextIO
 
     from nova_multistore.osc.cloud import Cloud
@@ -39,6 +43,12 @@ _COLUMNS = (
     'problem',
     'remedy',
 )
+# Why an audit could not begin, if that is not the user's mistake.
+_FAILURES = (
+    exceptions.CommandError,
+    auth_exceptions.ClientException,
+    sdk_exceptions.SDKException,
+)
 
 
 class AuditSnapshots(base.TotalsCommand):
@@ -47,8 +57,11 @@ class AuditSnapshots(base.TotalsCommand):
     Images without a problem are not listed. An image that has a record of the
     decision is checked by that. Of other images, only copies are checked,
     unless --config-file says which store is the right one. The exit code is 0
-    if there is no problem left, 1 if no problem was mended, 3 if some were.
+    if there is no problem left, 1 if no problem was mended, 3 if some were,
+    and 4 if not everything could be looked at.
     """
+
+    _audit: _Audit | None = None
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -69,7 +82,25 @@ class AuditSnapshots(base.TotalsCommand):
         )
         in_use.add_option(parser)
         base.add_timeout(parser, 'with --fix, for each image: ')
+        metrics.add_option(
+            parser, 'how many problems are left, and whether that is all,'
+        )
         return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        try:
+            code = super().run(parsed_args)
+        except _FAILURES as exc:
+            self.log.error('%s', exc)
+            code = base.Outcome.UNKNOWN
+        if not parsed_args.metrics or code == base.Outcome.USAGE:
+            return code
+        try:
+            _write_metrics(parsed_args.metrics, self._audit)
+        except base.UsageError as exc:
+            self.log.error('%s', exc)
+            return base.Outcome.USAGE
+        return code
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -80,9 +111,11 @@ class AuditSnapshots(base.TotalsCommand):
         self._audit = _Audit(
             self.cloud, settings, parsed_args, self.app.stdout, self.app.stderr
         )
+        metrics.check_whole(self, parsed_args)
         return _COLUMNS, self._audit.rows()
 
     def end(self) -> int:
+        assert self._audit is not None
         return self._audit.end()
 
 
@@ -110,14 +143,31 @@ class _Audit:
         self._stdout = stdout
         self._stderr = stderr
         self._totals = sizes.Totals(settings.catalogue.ids)
-        self._problems = 0
+        self._found = 0
         self._mended = 0
         self._copied = 0
         # Numbers of images.
         self._recorded = 0
         self._unrecorded = 0
         self._error: exception.MultistoreError | None = None
+        # Whether all pages were seen.
+        self._whole = False
         self._filters = nova_images.owner(cloud, parsed_args.all_projects)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was looked at."""
+        return self._whole and not self._source.untold
+
+    @property
+    def images(self) -> int:
+        """How many images were looked at."""
+        return self._recorded + self._unrecorded
+
+    @property
+    def problems(self) -> int:
+        """How many problems were found, and not mended."""
+        return self._found - self._mended
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Return a row for each problem, as soon as it is found."""
@@ -140,8 +190,9 @@ class _Audit:
                         self._unrecorded += 1
                     yield from self._examine(image, now)
                 self._stdout.flush()
+            self._whole = True
         except exception.MultistoreError as exc:
-            # The rows that were found are printed before it is raised.
+            # The rows that were found are printed before it is said.
             self._error = exc
 
     def _examine(
@@ -154,7 +205,7 @@ class _Audit:
         moved = self._move(image, findings)
         present = format_columns.ListColumn(list(stores.of_image(image)))
         for finding in findings:
-            self._problems += 1
+            self._found += 1
             yield (
                 image['id'],
                 image['name'],
@@ -257,7 +308,6 @@ class _Audit:
         """Print the totals.
 
         :returns: the exit code
-        :raises osc_lib.exceptions.CommandError: not all images were audited
         """
         self._totals.show(self._stderr)
         self._say(
@@ -265,19 +315,19 @@ class _Audit:
             f'decision, {self._unrecorded} without'
         )
         self._say(
-            f'{sizes.count(self._problems, "problem")}, {self._mended} mended'
+            f'{sizes.count(self._found, "problem")}, {self._mended} mended'
         )
         if self._error is not None:
-            raise exceptions.CommandError(
-                f'{self._error}; not all images were audited'
-            )
-        if self._source.untold:
+            self._say(f'{self._error}; not all images were audited')
+        elif self._source.untold:
             servers = sizes.count(self._source.untold, 'server')
             self._say(
                 f'Nova did not show {servers}: problems that depend on them '
                 'were not looked for'
             )
-        elif self._mended == self._problems:
+        if not self.complete:
+            return base.Outcome.UNKNOWN
+        if not self.problems:
             return base.Outcome.DONE
         return base.Outcome.PARTLY if self._copied else base.Outcome.FAILED
 
@@ -286,3 +336,27 @@ class _Audit:
         self._stdout.flush()
         self._stderr.write(f'{words}\n')
         self._stderr.flush()
+
+
+def _write_metrics(path: pathlib.Path, found: _Audit | None) -> None:
+    """Write a file that node-exporter reads.
+
+    :param path: where it is
+    :param found: the audit, None if it could not begin
+    :raises UsageError: it cannot be written
+    """
+    figures = metrics.Metrics('multistore_audit')
+    problems = found.problems if found else 0
+    complete = found.complete if found else False
+    # A problem that nobody looked for is not a problem less.
+    if problems or complete:
+        figures.gauge(
+            'problems', 'Problems of snapshots and backups that are left.'
+        ).set(problems)
+    figures.gauge('images', 'Snapshots and backups that were looked at.').set(
+        found.images if found else 0
+    )
+    figures.gauge('complete', '1 if everything was looked at, 0 if not.').set(
+        complete
+    )
+    figures.write(path, 'When the audit ended.')

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pathlib
 from typing import TYPE_CHECKING
 from typing import Any
 
 from nova_multistore import stores
 from nova_multistore.osc import base
+from nova_multistore.osc import metrics
 from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
@@ -15,6 +15,7 @@ from nova_multistore.osc import sizes
 if TYPE_CHECKING:
     import argparse
     from collections import Counter
+    import pathlib
 
     from nova_multistore.osc import report
 
@@ -65,13 +66,7 @@ class ListStores(base.ListCommand):
             help='Count the images of this project (name or ID; '
             'administrators only)',
         )
-        parser.add_argument(
-            '--metrics',
-            metavar='<file>',
-            type=pathlib.Path,
-            help="Write the same to a file in Prometheus' text format, for "
-            "node-exporter's textfile collector; at once or not at all",
-        )
+        metrics.add_option(parser, 'the same')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
@@ -81,6 +76,7 @@ class ListStores(base.ListCommand):
         filters = nova_images.owner(
             self.cloud, parsed_args.all_projects, parsed_args.project
         )
+        metrics.check_whole(self, parsed_args)
         totals = sizes.Totals(catalogue.ids)
         for page in nova_images.pages(
             self.cloud,
@@ -136,15 +132,8 @@ def _write_metrics(
 
     :raises UsageError: it cannot be written
     """
-    import prometheus_client
-
-    registry = prometheus_client.CollectorRegistry()
-
-    def gauge(name: str, words: str, *labels: str) -> Any:
-        return prometheus_client.Gauge(
-            f'multistore_store_{name}', words, labels, registry=registry
-        )
-
+    found = metrics.Metrics('multistore_store')
+    gauge = found.gauge
     info = gauge('info', 'A store of Glance.', 'store', 'type', 'default')
     images = gauge('images', 'Images in a store.', 'store', 'kind')
     size = gauge('bytes', 'Size of the images in a store.', 'store', 'kind')
@@ -166,8 +155,4 @@ def _write_metrics(
     gauge(
         'unplaced_bytes', 'Size of the images whose stores it does not say.'
     ).set(totals.unplaced_size)
-    gauge('timestamp_seconds', 'When that was counted.').set_to_current_time()
-    try:
-        prometheus_client.write_to_textfile(str(path), registry)
-    except OSError as exc:
-        raise base.UsageError(f'{path} cannot be written: {exc}') from exc
+    found.write(path, 'When that was counted.')

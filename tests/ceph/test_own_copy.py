@@ -138,6 +138,8 @@ def test_without_credentials(near, image):
         f"Image {image} needs a copy in 'fast': Glance's policy copy_image "
         'denies this user'
     )
+    # Nova has not cut it off before the command ends.
+    assert f'image copy {image} --store fast)' in fault
     near.nova.wait_for_line('or give [nova_multistore] in nova.conf', 30)
     near.nova.delete_server(server)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import hashlib
 import json
@@ -62,6 +63,8 @@ class Ceph(fixtures.Fixture):
     :param launcher: a command that starts the daemon that is put behind it.
         The thread that starts them must live as long as they shall, unless
         it says otherwise
+    :param users: what users may do with its data, by name, as OSDs read it.
+        If there are any, everybody has to have a key
     """
 
     def __init__(
@@ -71,12 +74,14 @@ class Ceph(fixtures.Fixture):
         size: int = 4 * _GIB,
         ports: Iterable[int] | None = None,
         launcher: Iterable[str] = daemon.TIED,
+        users: Mapping[str, str] | None = None,
     ) -> None:
         self.root = Path(root).resolve()
         self.pools = tuple(pools)
         self.size = size
         self.ports = tuple(ports or cloud_glance.free_ports(2))
         self.launcher = tuple(launcher)
+        self.users = dict(users or {})
         self.fsid = str(uuid.uuid4())
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -106,12 +111,16 @@ class Ceph(fixtures.Fixture):
         cloud_glance.write_sections(
             self.configuration, {'global': self._options(addresses)}
         )
+        self._write_keys()
         monmap = str(self.root / 'monmap')
         self.run(
             *('monmaptool', '--create', '--addv', _NAME, addresses),
             *('--fsid', self.fsid, monmap),
         )
-        self._conf('ceph-mon', '--mkfs', '--id', _NAME, '--monmap', monmap)
+        self._conf(
+            *('ceph-mon', '--mkfs', '--id', _NAME, '--monmap', monmap),
+            *('--keyring', str(self._keyring)),
+        )
         self._start('ceph-mon', _NAME, self._answers)
         self._start('ceph-mgr', _NAME, lambda: True)
         # An OSD comes up if the monitor has heard of it under the same id.
@@ -140,10 +149,16 @@ class Ceph(fixtures.Fixture):
             'log_file': '',
             'log_to_stderr': True,
             'mon_cluster_log_to_file': False,
-            # Who may connect to this machine may use it.
-            'auth_client_required': 'none',
-            'auth_cluster_required': 'none',
-            'auth_service_required': 'none',
+            # Without users, who may connect to this machine may use it.
+            **dict.fromkeys(
+                (
+                    'auth_client_required',
+                    'auth_cluster_required',
+                    'auth_service_required',
+                ),
+                'cephx' if self.users else 'none',
+            ),
+            'keyring': self._keyring,
             # One OSD has every copy that there is.
             'mon_allow_pool_size_one': True,
             'osd_crush_chooseleaf_type': 0,
@@ -160,6 +175,35 @@ class Ceph(fixtures.Fixture):
             'paxos_min_wait': 0.01,
             'paxos_propose_interval': 0.05,
         }
+
+    @property
+    def _keyring(self) -> Path:
+        """Where the keys of all are."""
+        return self.root / 'keyring'
+
+    def _write_keys(self) -> None:
+        """Make a key for each daemon and user, with what it may do."""
+        everything = {'mon': 'allow *', 'osd': 'allow *', 'mgr': 'allow *'}
+        caps = {
+            'mon.': everything,
+            'osd.0': everything,
+            f'mgr.{_NAME}': everything,
+            'client.admin': everything,
+            **{
+                f'client.{name}': {'mon': 'profile rbd', 'osd': osd}
+                for name, osd in self.users.items()
+            },
+        }
+        cloud_glance.write_sections(
+            self._keyring,
+            {
+                name: {
+                    'key': self.run('ceph-authtool', '--gen-print-key'),
+                    **{f'caps {kind}': f'"{cap}"' for kind, cap in of.items()},
+                }
+                for name, of in caps.items()
+            },
+        )
 
     def _classes(self) -> Path:
         """Return the directory of what an OSD loads, images for example.

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import re
-import subprocess
+import types
 
-import pytest
 import yaml
+
+from nova_multistore import stores
+from nova_multistore.osc import snapshot_audit
+from tests import command
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 ALERTS = REPOSITORY / 'doc' / 'source' / 'alerts'
-
-OPENSTACK = """#!/bin/sh
-echo "$@" >&2
-printf '%s' "$ROWS"
-exit "$CODE"
-"""
 
 
 def messages():
@@ -40,49 +36,28 @@ def test_loki_rules():
             assert part in logged, rule['alert']
 
 
-@pytest.mark.parametrize(
-    ('rows', 'code', 'problems'), [('', 0, 0), ('one\ntwo', 1, 2)]
-)
-def test_metrics(tmp_path, rows, code, problems):
-    """The number of problems is in a file that is there all at once."""
-    program, file = tmp_path / 'openstack', tmp_path / 'multistore.prom'
-    program.write_text(OPENSTACK)
-    program.chmod(0o755)
-
-    subprocess.run(
-        ['sh', ALERTS / 'multistore-metrics.sh', file],
-        env={
-            'CODE': str(code),
-            'PATH': f'{tmp_path}:{os.environ["PATH"]}',
-            'ROWS': rows,
-        },
-        check=True,
+def test_prometheus_rules(tmp_path):
+    """Each figure that a rule names is one that the audit writes."""
+    path = tmp_path / 'audit.prom'
+    cloud = types.SimpleNamespace(
+        images=types.SimpleNamespace(
+            page=lambda marker, **filters: ([], False),
+            ask=lambda method, path: {},
+        ),
+        catalogue=lambda: stores.parse({'stores': [{'id': 'cheap'}]}),
     )
-
-    lines = file.read_text().splitlines()
-    assert f'multistore_audit_problems {problems}' in lines
-    assert re.fullmatch(
-        r'multistore_audit_timestamp_seconds \d{10}', lines[-1]
+    done = command.run(
+        snapshot_audit.AuditSnapshots,
+        cloud,
+        *('--all-projects', '--metrics', str(path)),
     )
-    assert sorted(tmp_path.iterdir()) == [file, program]
+    assert done.code == 0, done.words
 
-
-def test_metrics_without_an_audit(tmp_path):
-    """If there was none, the last result stays."""
-    program, file = tmp_path / 'openstack', tmp_path / 'multistore.prom'
-    program.write_text(OPENSTACK)
-    program.chmod(0o755)
-    file.write_text('before')
-
-    done = subprocess.run(
-        ['sh', ALERTS / 'multistore-metrics.sh', file],
-        env={
-            'CODE': '2',
-            'PATH': f'{tmp_path}:{os.environ["PATH"]}',
-            'ROWS': '',
-        },
-        check=False,
-    )
-
-    assert done.returncode != 0
-    assert file.read_text() == 'before'
+    [group] = yaml.safe_load((ALERTS / 'prometheus-rules.yaml').read_text())[
+        'groups'
+    ]
+    written = re.findall(r'^(\w+) ', path.read_text(), re.MULTILINE)
+    for rule in group['rules']:
+        named = re.findall(r'multistore_\w+', rule['expr'])
+        assert named, rule['alert']
+        assert set(named) <= set(written), rule['alert']

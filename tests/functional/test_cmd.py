@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -483,6 +484,36 @@ class TestStatus:
         assert "'fast' is elsewhere" in ' '.join(text.split())
         assert 'copy_image' in text
 
+    @pytest.mark.parametrize('store', ['', 'store = cheap\n'])
+    def test_copies_for_members(self, check, store):
+        """Exit code 1: a member's server ends in ERROR."""
+        options = (
+            f'{store}[libvirt]\nimages_type = rbd\n'
+            'images_rbd_glance_store_name = cheap\n'
+        )
+
+        code, text = check(options)
+
+        words = 'A member cannot start a server from an image that is not in'
+        assert code == 1, text
+        assert words in ' '.join(text.split())
+
+        # All images are there, or all may be copied there.
+        alone = {'stores': [{'id': 'cheap', 'default': 'true'}]}
+        self.glance.answers['GET', '/v2/info/stores'] = stub.Answer(200, alone)
+        assert 'A member cannot' not in check(options)[1]
+
+    def test_copies_for_members_are_not_known(self, check):
+        """Exit code 1: a Glance that is away does not make it good."""
+        _code, text = check(
+            '[libvirt]\nimages_type = rbd\n'
+            'images_rbd_glance_store_name = cheap\n',
+            endpoint='http://127.0.0.1:9',
+        )
+
+        [line] = re.findall(r'Check: Policy copy_image\s+Result: (\w+)', text)
+        assert line == 'Warning'
+
     def test_glance_does_not_tell_where_its_stores_are(self, check):
         """Exit code 1: Nova finds a pool, or does not."""
         code, text = check(
@@ -491,5 +522,5 @@ class TestStatus:
         )
 
         assert code == 1, text
-        assert text.count('Result: Warning') == 2
+        assert text.count('Result: Warning') == 3
         assert 'Nova itself finds a pool' in ' '.join(text.split())

@@ -12,6 +12,7 @@ import pytest
 
 from nova_multistore import copies
 from nova_multistore import image_api
+from nova_multistore import record
 from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_import
 from nova_multistore.osc import image_list
@@ -506,6 +507,94 @@ class TestShow:
             'rule': '',
             'difference': '',
         }
+
+    def test_move_that_is_stuck(self, sites, run):
+        """The store that the image is to move to lacks it."""
+        moving = make(
+            *(sites, 'dcn0'),
+            **{
+                'image_type': 'snapshot',
+                record.STORE: 'central',
+                record.RULE: 'move',
+                record.MOVE_FROM: 'dcn0',
+                copies.PROPERTY: 'dcn2',
+            },
+        )
+        expected = {'dcn0': 'done', 'dcn2': 'missing', 'central': 'missing'}
+
+        shown = run(image_show.ShowImages, moving)
+        waited = run(image_show.ShowImages, moving, '--wait')
+        listed = run(image_list.ListImages, '--all-projects')
+
+        assert (shown.code, shown.states) == (0, expected)
+        assert (waited.code, waited.states) == (3, expected)
+        assert f'image copy {moving} --store dcn2' in waited.words
+        assert f'relocate {moving} --to central --from dcn0' in waited.words
+        missing = {row['id']: row['missing'] for row in listed.rows}
+        assert missing[moving] == ['dcn2', 'central']
+
+        for store in 'central', 'dcn2':
+            run(image_copy.CopyImage, moving, '--store', store, '--wait')
+        assert run(image_show.ShowImages, moving, '--wait').code == 0
+        [row] = [
+            row
+            for row in run(image_list.ListImages, '--all-projects').rows
+            if row['id'] == moving
+        ]
+        assert row['missing'] == []
+
+    @pytest.mark.parametrize(
+        ('changes', 'state'),
+        [
+            ({}, 'missing'),
+            ({record.DIFFERENCE: 'store central did not take it'}, None),
+            ({record.DIFFERENCE: f'{record.ELSEWHERE}x'}, 'missing'),
+            # Stores that Glance does not have, or does not write to.
+            ({record.STORE: 'old'}, None),
+            ({record.STORE: 'web'}, None),
+            # The record that a volume-backed server has from its image.
+            ({'data': b''}, None),
+        ],
+    )
+    def test_decided_store_that_lacks_it(self, sites, run, changes, state):
+        """Unless there is a reason that it is elsewhere."""
+        decided = {record.STORE: 'central', record.RULE: 'config', **changes}
+        data = decided.pop('data', DATA)
+        image_id = sites.create_image(
+            data, stores=['dcn0'], disk_format='raw', **decided
+        )
+
+        result = run(image_show.ShowImages, image_id)
+
+        assert result.states.pop('dcn0') == 'done'
+        assert result.states.get(decided[record.STORE]) == state
+
+    def test_move_that_begins_meanwhile(self, sites, run, monkeypatch):
+        """What the image says is read when it has its data."""
+        image_id = sites.create_queued_image(disk_format='raw')
+        look = copies.Follower.look
+
+        def upload(follower):
+            found = look(follower)
+            if follower.image['status'] == 'queued':
+                for name, value in (
+                    (record.STORE, 'central'),
+                    (record.RULE, 'move'),
+                    (record.MOVE_FROM, 'dcn0'),
+                ):
+                    sites.change_image(
+                        image_id,
+                        {'op': 'add', 'path': f'/{name}', 'value': value},
+                    )
+                sites._upload(image_id, 'dcn0', DATA, cloud_glance.PROJECT)
+            return found
+
+        monkeypatch.setattr(copies.Follower, 'look', upload)
+
+        result = run(image_show.ShowImages, image_id, '--wait')
+
+        assert result.code == 3
+        assert result.states == {'dcn0': 'done', 'central': 'missing'}
 
     def test_wait_for_several(self, sites, run):
         """One line for each change in each store."""

@@ -407,7 +407,8 @@ CHECKED = """
     placements:
     - {name: golden, images: {tags: [golden]}, stores: [central, dcn0]}
     sites:
-    - {name: edge0, ceph: dcn0}
+    - {name: edge0, ceph: dcn0, may_copy: true}
+    - {name: member0, ceph: dcn0}
     - {name: edge1, ceph: dcn1, stores: [dcn1, central]}
     - {name: branch, store: dcn1}
     - {name: shop, stores: [dcn1]}
@@ -416,7 +417,8 @@ CHECKED = """
 
 def test_check(glance, used, check):
     golden = make(glance, 'dcn0', tags=['golden'], name='golden')
-    used.update([make(glance, 'dcn1', name='used'), str(uuid.uuid4())])
+    in_use = make(glance, 'dcn1', name='used')
+    used.update([in_use, str(uuid.uuid4())])
 
     result = check(CHECKED)
 
@@ -428,15 +430,25 @@ def test_check(glance, used, check):
     away = 'it is in dcn0, which the Glance of this site does not have'
     assert found == {
         ('golden', 'edge0'): ('clone in dcn0', ''),
+        ('golden', 'member0'): ('clone in dcn0', ''),
         ('golden', 'edge1'): ('fails', away),
         ('golden', 'branch'): ('download from dcn0', ''),
         ('golden', 'shop'): ('fails', away),
         ('used', 'edge0'): ('copied to dcn0 first', 'it is not in dcn0'),
+        ('used', 'member0'): (
+            'fails for members',
+            'it is not in dcn0, and a member may not have it copied there '
+            '(may_copy)',
+        ),
         ('used', 'edge1'): ('clone in dcn1', ''),
         ('used', 'branch'): ('download from dcn1', ''),
         ('used', 'shop'): ('download from dcn1', ''),
     }
     glance.copy_image(golden, ['dcn1'])
+    result = check(CHECKED)
+    # A member's server goes to ERROR.
+    assert result.code == 1
+    glance.copy_image(in_use, ['dcn0'])
     result = check(CHECKED)
     assert result.code == 0
     # Where snapshots go has no part in it: Glance reads its first copy.

@@ -385,6 +385,7 @@ def test_list_has_the_decision():
         'decided_store': 'fast',
         'rule': 'request',
         'difference': '',
+        'missing': [],
     }
 
 

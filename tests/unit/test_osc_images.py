@@ -535,7 +535,7 @@ def test_interrupt_while_data_are_sent(tmp_path, caplog):
 def test_glance_that_restarts():
     """It is asked again while there is time."""
     away = exception.ServiceAway('Glance did not answer')
-    images = Images(image(), image(**HELD), away, image('a,b'))
+    images = Images(image(**HELD), away, image('a,b'))
 
     result = run(image_show.ShowImages, images, IMAGE, '--wait')
 
@@ -545,7 +545,7 @@ def test_glance_that_restarts():
 
 def test_glance_that_stays_away():
     away = exception.ServiceAway('Glance did not answer')
-    images = Images(image(), image(**HELD), away)
+    images = Images(image(**HELD), away)
 
     result = run(
         image_show.ShowImages, images, IMAGE, '--wait', '--timeout', '1'
@@ -600,7 +600,7 @@ class TestNobodySends:
 
     def test_one_of_two(self):
         """The other one is whole."""
-        images = Images(image('a'), self.QUEUED, image('a'), self.QUEUED)
+        images = Images(image('a'), self.QUEUED)
 
         result = run(
             image_show.ShowImages,

@@ -1,4 +1,4 @@
-"""What ``nova-multistore-status`` says of an old Glance."""
+"""What ``nova-multistore-status`` says of Glances that no test starts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import types
 import pytest
 
 from nova_multistore import lookup
+from nova_multistore import selection
+from nova_multistore import stores
 from nova_multistore.cmd import status
 
 
@@ -39,3 +41,26 @@ def test_proofs(monkeypatch, versions, filtered, code, words):
 
     assert (result.code, words in result.details) == (code, True)
     assert asked == ([] if filtered else ['http://g/x/versions'])
+
+
+@pytest.mark.parametrize(
+    ('second', 'code'), [('one', 0), ('other', 1), ('', 1)]
+)
+def test_all_stores_in_the_ceph_of_the_disks(
+    monkeypatch, conf, glance, second, code
+):
+    """Then each image can be cloned, and a member needs no copy."""
+    conf.config(group='libvirt', images_type='rbd')
+    conf.config(group='libvirt', images_rbd_glance_store_name='fast')
+    places = {
+        'fast': stores.Place('rbd', 'one', 'images'),
+        'second': stores.Place('rbd', second, 'more'),
+    }
+    catalogue = stores.Catalogue(tuple(map(stores.Store, places)))
+    cluster = selection.Cluster('one', places)
+    monkeypatch.setattr(status, '_catalogue', lambda: catalogue)
+    monkeypatch.setattr(status, '_cluster', lambda: cluster)
+
+    result = status.Checks()._check_copy_image()
+
+    assert result.code == code

@@ -201,9 +201,9 @@ def test_metrics(tmp_path):
     """The same figures, in a file that appears at once."""
     path = tmp_path / 'stores.prom'
 
-    done, _ = run('--metrics', str(path))
+    done, _ = run('--metrics', str(path), '--all-projects')
 
-    assert done.code == 0
+    assert (done.code, done.words) == (0, '')
     assert [each.name for each in tmp_path.iterdir()] == ['stores.prom']
     found = metrics(path)
     assert found['multistore_store_info', 'fast', None] == 1
@@ -213,6 +213,17 @@ def test_metrics(tmp_path):
     assert found['multistore_store_only_copies', 'fast', None] == 2
     assert found['multistore_store_only_copies_bytes', 'elsewhere', None] == 13
     assert found['multistore_store_timestamp_seconds', None, None] > 1e9
+
+
+@pytest.mark.parametrize('option', [(), ('--project', 'theirs')])
+def test_metrics_of_one_project(tmp_path, option):
+    """Who watches the file is told that it is about one project."""
+    path = tmp_path / 'stores.prom'
+
+    done, _ = run('--metrics', str(path), *option)
+
+    assert done.code == 0
+    assert f'{path} has the images of one project alone' in done.words
 
 
 def test_no_metrics_of_a_half(tmp_path):
