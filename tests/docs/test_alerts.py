@@ -45,6 +45,7 @@ def test_prometheus_rules(tmp_path):
             ask=lambda method, path: {},
         ),
         catalogue=lambda: stores.parse({'stores': [{'id': 'cheap'}]}),
+        roles=('admin',),
     )
     done = command.run(
         snapshot_audit.AuditSnapshots,
