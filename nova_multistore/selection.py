@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 #: Header that names the base image, by its UUID. Nova's specification "Support
 #: multiple stores of Glance" defines it, and Cinder sends it.
 BASE_IMAGE_REF_HEADER = 'X-OpenStack-Base-Image-Ref'
+#: Value of that header in the answer of a Glance whose filter could not look
+#: the base image up. Otherwise it is the UUID.
+NOT_LOOKED_UP = 'not-looked-up'
 #: Header that names the store: Glance's Image API, "Upload binary image data".
 STORE_HEADER = 'X-Image-Meta-Store'
 #: Key that names the store in the metadata of a request for a snapshot or a

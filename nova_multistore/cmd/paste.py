@@ -46,7 +46,8 @@ class PasteError(Exception):
 def insert(text: str, which: Filter) -> str:
     """Put a filter into all pipelines that it belongs to.
 
-    All else stays as it is, and so does a pipeline that has the filter.
+    All else stays as it is, and so does a pipeline that has the filter where
+    it works.
 
     :param text: what a file in the format of Paste Deploy holds
     :returns: the same with the filter
@@ -82,9 +83,13 @@ def insert(text: str, which: Filter) -> str:
     }
     if not pipelines:
         raise PasteError(f'no pipeline has a step of {which.beside}')
-    lacking = {w for w, words in pipelines.items() if name not in words}
+    lacking = {
+        where
+        for where, words in pipelines.items()
+        if not _stands(words, steps, name, which.behind)
+    }
     changed = ''.join(
-        _insert_into(line, steps, name, which.behind)
+        _insert_into(_without(line, name), steps, name, which.behind)
         if where in lacking
         else line
         for where, line in _lines(text)
@@ -107,6 +112,38 @@ def _lines(text: str) -> Iterator[tuple[tuple[str, str], str]]:
         yield (section, key), line
 
 
+def _stands(
+    words: list[str], steps: set[str], name: str, behind: bool
+) -> bool:
+    """Tell whether a pipeline has the filter where it works.
+
+    One that may stand before its step works anywhere.
+
+    :param words: of the pipeline
+    :param steps: the names of the steps that it stands beside
+    :param name: of the filter
+    """
+    if name not in words:
+        return False
+    return not behind or all(
+        words.index(name) > words.index(step)
+        for step in steps.intersection(words)
+    )
+
+
+def _without(line: str, name: str) -> str:
+    """Return a line of a pipeline without a filter, empty if nothing is left.
+
+    :param name: of the filter
+    """
+    if line.lstrip().startswith(('#', ';')):
+        return line
+    # A word at the beginning of a line is the name of a value.
+    word = rf'(?<=[\s=:]){re.escape(name)}'
+    rest = re.sub(rf'{word}[ \t]+(?=\S)|[ \t]*{word}(?=\s*$)', '', line)
+    return rest if rest.strip() or not line.strip() else ''
+
+
 def _insert_into(line: str, steps: set[str], name: str, behind: bool) -> str:
     """Put a filter into a line of a pipeline, if it has one of the steps.
 
@@ -127,13 +164,14 @@ def main() -> int:
     """Run the command.
 
     :returns: the exit code: 0 the filter is there, 1 with ``--check`` it is
-        not, 2 an error
+        not, or where it does not work, 2 an error
     """
     parser = argparse.ArgumentParser(
         prog='nova-multistore-paste',
         description='Put the filter of nova-multistore into the pipelines of '
-        'nova-api or glance-api, and print what was changed. A file that has '
-        'it is not changed.',
+        'nova-api or glance-api, and print what was changed. In Glance, one '
+        'that stands before the context is put behind it. A file that has it '
+        'where it works is not changed.',
     )
     file = parser.add_mutually_exclusive_group(required=True)
     file.add_argument(

@@ -301,8 +301,17 @@ class Checks(upgradecheck.UpgradeCommands):
             auth_exceptions.ClientException,
         ) as exc:
             return Result(Code.WARNING, f'It cannot be checked: {exc}.')
-        if answer.headers.get(selection.BASE_IMAGE_REF_HEADER) == base:
+        told = answer.headers.get(selection.BASE_IMAGE_REF_HEADER)
+        if told == base:
             return Result(Code.SUCCESS, "It is in Glance's pipeline.")
+        if told is not None:
+            return Result(
+                Code.WARNING,
+                "It is in Glance's pipeline, and does not work there: it "
+                "could not look up a base image. Glance's log says why. It "
+                'has to stand behind the context: nova-multistore-paste '
+                '--glance FILE puts it there.',
+            )
         return Result(
             Code.SUCCESS,
             "It is not in Glance's pipeline. A compute with this package does "

@@ -73,13 +73,16 @@ class BaseImageFilter:
     ) -> Iterable[bytes]:
         """Pass the request on; if it is such an upload, with a store.
 
-        The answer names the base image that decided, if one did.
+        The answer names the base image that decided, or says that it could
+        not be looked up.
         """
         base = None
         if (
             self._reader
             and environ['REQUEST_METHOD'] == 'GET'
             and (path := one_copy.PATH.fullmatch(environ['PATH_INFO']))
+            # If not, Glance refuses it, as without the filter.
+            and _knows_user(environ)
         ):
             return self._reader(environ, start_response, path[1], path[2])
         if environ['REQUEST_METHOD'] == 'PUT' and (
@@ -98,7 +101,8 @@ class BaseImageFilter:
     def _direct(self, environ: dict[str, Any], image_id: str) -> str | None:
         """Add the store to a request that names a base image and no store.
 
-        :returns: UUID of the base image, None if the request is left alone
+        :returns: UUID of the base image, :data:`.selection.NOT_LOOKED_UP`,
+            or None if the request is left alone
         """
         value = environ.get(_BASE_IMAGE_REF)
         if value is None or _STORE in environ:
@@ -126,7 +130,7 @@ class BaseImageFilter:
                 'image %(base)s could not be looked up',
                 {'image': image_id, 'base': facts.base_image_ref},
             )
-            return facts.base_image_ref
+            return selection.NOT_LOOKED_UP
         LOG.info(
             'Image %(image)s goes to %(store)s: %(reason)s '
             '[base image %(base)s]',
@@ -150,7 +154,13 @@ class BaseImageFilter:
 
         They answer as to `GET /v2/info/stores` and `GET /v2/images/{id}`: an
         image that the user may not see does not exist.
+
+        :raises Exception: they fail, or do not know the user
         """
+        if not _knows_user(environ):
+            raise LookupError(
+                'the filter does not stand behind `context` in the pipeline'
+            )
         request = webob.Request(environ)
         facts = dataclasses.replace(
             facts, catalogue=_catalogue(self._info.get_stores(request))
@@ -165,6 +175,11 @@ class BaseImageFilter:
         return dataclasses.replace(
             facts, base_stores=tuple(store for store in found if store)
         )
+
+
+def _knows_user(environ: dict[str, Any]) -> bool:
+    """Tell whether Glance's `context` has said whose request it is."""
+    return getattr(webob.Request(environ), 'context', None) is not None
 
 
 def _catalogue(listed: object) -> stores.Catalogue:

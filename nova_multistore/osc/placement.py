@@ -75,6 +75,9 @@ class Planner:
         self._cloud = cloud
         self._show = show
         self._catalogue = catalogue
+        self._placements = placements
+        # Names of the rules that mean an image.
+        self._met: set[str] = set()
         self._rules = [
             _resolve(rule, cloud, catalogue, placements)
             for rule in placements.rules
@@ -107,7 +110,24 @@ class Planner:
                     for other in self._rules[index + 1 :]
                     if self._means(other, image)
                 ]
+                self._met.update(each.name for each in rules)
                 yield self._change(image, rules, prune)
+
+    @property
+    def empty(self) -> list[str]:
+        """What rules mean no image, in words; known once all were returned.
+
+        Such a rule may have a mistake.
+        """
+        return [
+            str(
+                self._placements.error(
+                    rule.line, f'{rule.name} means no active image'
+                )
+            )
+            for rule in self._rules
+            if rule.name not in self._met
+        ]
 
     def _listed(self, rule: Rule) -> Iterator[dict[str, Any]]:
         wanted = rule.images

@@ -40,7 +40,7 @@ class ApplyPlacements(base.TotalsCommand):
     does what is left to do.
 
     The exit code is 0 if all is done, 1 if nothing could be done, 3 if a part
-    was.
+    was, or if a placement means no image.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -68,10 +68,11 @@ class ApplyPlacements(base.TotalsCommand):
             if change.copy_to or change.delete_from
         ]
         self._application = _Application(self, catalogue, changes, parsed_args)
+        self._met = placement_plan.check_met(self, plan)
         return report.COLUMNS, self._application.rows()
 
     def end(self) -> int:
-        return self._application.end()
+        return self._application.end() or self._met
 
 
 def _size(text: str) -> int:

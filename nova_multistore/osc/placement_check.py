@@ -32,7 +32,8 @@ class CheckPlacements(base.ListCommand):
     mean, and those that servers use. A server starts from a clone in the
     site's own Ceph, from a copy that is made there first, or from a download,
     or it fails. It fails for members alone if Nova has the image copied with
-    their own token. The exit code is 1 if one fails.
+    their own token. The exit code is 1 if one fails, and 3 if a placement
+    means no image.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -64,8 +65,8 @@ class CheckPlacements(base.ListCommand):
                 start, reason = how(image, site, catalogue)
                 failures += start in (_FAILS, _FAILS_FOR_MEMBERS)
                 yield site.name, image['id'], image.get('name'), start, reason
-        if failures:
-            self.outcome = base.Outcome.FAILED
+        met = placement_plan.check_met(self, plan)
+        self.outcome = base.Outcome.FAILED if failures else met
 
     def _images(self, plan: placement.Planner) -> Iterator[dict[str, Any]]:
         """Return the images that placements mean or servers use."""

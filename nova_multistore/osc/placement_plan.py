@@ -79,12 +79,25 @@ def planner(
     )
 
 
+def check_met(command: base.Command, plan: placement.Planner) -> base.Outcome:
+    """Warn of placements that mean no image.
+
+    :param command: the command that warns
+    :param plan: has returned all changes
+    :returns: the exit code of a command that has otherwise done all
+    """
+    for words in plan.empty:
+        command.log.warning('%s', words)
+    return base.Outcome.PARTLY if plan.empty else base.Outcome.DONE
+
+
 class PlanPlacements(base.TotalsCommand):
     """Show what "placement apply" would copy and delete
 
     Each image that has to change is listed. At the end stands what each store
     and each project would have more and less. Glance's quota image_size_total
-    counts an image once for each of its stores.
+    counts an image once for each of its stores. The exit code is 3 if a
+    placement means no image, which may be a mistake.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -95,18 +108,19 @@ class PlanPlacements(base.TotalsCommand):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
-        plan, _, catalogue = planner(self, parsed_args.file)
+        self._plan, _, catalogue = planner(self, parsed_args.file)
         self._sums = Sums(catalogue)
-        return _COLUMNS, self.until_error(self._rows(plan, parsed_args.prune))
+        return _COLUMNS, self.until_error(self._rows(parsed_args.prune))
 
     def end(self) -> int:
         self._sums.show(self.app.stderr)
-        return base.Outcome.DONE
+        if self._error is not None:
+            # A placement may mean an image that was not seen.
+            return base.Outcome.FAILED
+        return check_met(self, self._plan)
 
-    def _rows(
-        self, plan: placement.Planner, prune: bool
-    ) -> Iterator[tuple[Any, ...]]:
-        for change in plan.changes(prune):
+    def _rows(self, prune: bool) -> Iterator[tuple[Any, ...]]:
+        for change in self._plan.changes(prune):
             self._sums.add(change)
             if not change.obstacle and (change.copy_to or change.delete_from):
                 yield _row(change)

@@ -25,6 +25,7 @@ from nova_multistore import lookup
 from nova_multistore import selection
 from tests.cloud import glance as cloud_glance
 from tests.functional import FOLLOWED
+from tests.functional import connect
 from tests.functional import unwritable
 from tests.functional import upgrade_check
 
@@ -621,10 +622,10 @@ def test_lookup_that_fails(glance, log):
     )
 
 
-def test_behind_no_context(own, tmp_path):
-    """In the wrong place it does nothing but complain."""
+@pytest.fixture
+def misplaced(own, tmp_path):
+    """A Glance whose filter is where nobody knows whose request it is."""
     glance = own()
-    image_id = lasting(glance)
     right = tmp_path / 'etc' / 'glance-api-paste.ini'
     wrong = tmp_path / 'wrong.ini'
     wrong.write_text(
@@ -633,11 +634,36 @@ def test_behind_no_context(own, tmp_path):
     glance.stop()
     glance.options['paste_deploy.config_file'] = wrong
     glance.start()
-    log = Log(glance)
+    return glance
 
-    assert land(glance, {BASE: image_id}) == 'cheap'
 
-    assert log.lines('ERROR')
+def test_behind_no_context(misplaced):
+    """In the wrong place it does nothing but complain."""
+    image_id = lasting(misplaced)
+    log = Log(misplaced)
+
+    assert land(misplaced, {BASE: image_id}) == 'cheap'
+
+    said = ' '.join(log.lines('ERROR'))
+    assert 'the filter does not stand behind `context`' in said
+
+
+def test_check_of_a_wrong_place(misplaced, tmp_path):
+    """It is no filter to count on: not for uploads, and not for proofs."""
+    code, told = upgrade_check(
+        tmp_path,
+        misplaced.url,
+        f'[nova_multistore]\nmove_to = fast\nauth_type = admin_token\n'
+        f'endpoint = {misplaced.url}\ntoken = {cloud_glance.ADMIN}\n',
+    )
+
+    assert code == 1
+    assert "It is in Glance's pipeline, and does not work there" in told
+    assert not connect(misplaced.url).images.reads_copies()
+    status, _ = misplaced.request(
+        'GET', f'/v2/stores/fast/{lasting(misplaced)}', admin=True
+    )
+    assert status == 405
 
 
 def test_file_is_deleted_while_it_is_read(glance):

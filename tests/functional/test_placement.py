@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import random
 import textwrap
+from unittest import mock
 import uuid
 
 import pytest
 
+from nova_multistore import exception
+from nova_multistore import image_api
 from nova_multistore.osc import cloud as osc_cloud
 from nova_multistore.osc import placement_apply
 from nova_multistore.osc import placement_check
@@ -235,6 +238,51 @@ def test_several_placements(glance, plan):
     assert row['image_id'] == image_id
     assert row['placements'] == ['one', 'two', 'three']
     assert sorted(row['copy_to']) == ['central', 'dcn0']
+
+
+TYPO = """
+    placements:
+    - {name: golden, images: {tags: [golden]}, stores: [central, dcn0]}
+    - {name: typo, images: {tags: [goldne]}, stores: [dcn1]}
+    - {name: late, images: {name: late}, stores: [dcn1]}
+    - {name: also, images: {tags: [golden]}, min_copies: 1}
+    sites:
+    - {name: edge, ceph: central}
+"""
+
+
+@pytest.mark.parametrize('name', ['plan', 'apply', 'check'])
+def test_placement_of_nothing(glance, request, name):
+    """It is said, and no success: it may be a mistake."""
+    execute = request.getfixturevalue(name)
+    make(glance, 'central', 'dcn0', tags=['golden'])
+    # Not active, so that nothing can be copied.
+    glance.create_queued_image(name='late')
+
+    result = execute(TYPO)
+
+    assert result.code == 3
+    assert [line.rpartition('/')[2] for line in result.words.splitlines()] == [
+        'placements.yaml:4: typo means no active image',
+        'placements.yaml:5: late means no active image',
+    ]
+    make(glance, 'central', 'dcn1', tags=['goldne'], name='late')
+    assert execute(TYPO).code == 0
+    assert execute(TYPO).words == ''
+
+
+def test_placement_of_nothing_is_not_known(glance, plan, monkeypatch):
+    """If Glance does not list all images, one of them may be meant."""
+    monkeypatch.setattr(
+        image_api.Images,
+        'page',
+        mock.Mock(side_effect=exception.GlanceRefused(403, 'no')),
+    )
+
+    result = plan(TYPO)
+
+    assert result.code == 1
+    assert 'means no active image' not in result.words
 
 
 @pytest.mark.parametrize('present', [('dcn1',), ('dcn0', 'dcn1')])

@@ -133,6 +133,64 @@ def test_again(text, which):
     assert paste.insert(renamed, paste.FILTERS[which]) == renamed
 
 
+@pytest.mark.parametrize(
+    ('text', 'right', 'wrong'),
+    [
+        (GLANCE.read_text(), ' context multistore', ' multistore context'),
+        (
+            GLANCE.read_text(),
+            'authtoken context multistore',
+            'multistore authtoken context',
+        ),
+        (SEVERAL, '    whose multistore\n', '    multistore\n    whose\n'),
+        (SEVERAL, '    whose multistore\n', '    multistore whose\n'),
+        (SEVERAL, ': cors anybody multistore', ':multistore cors anybody'),
+        # It is there twice, and only once in the right place.
+        (
+            SEVERAL,
+            'authtoken\n    whose multistore\n',
+            'multistore authtoken\n    whose multistore\n',
+        ),
+        (SEVERAL, 'healthcheck\n', 'healthcheck multistore\n'),
+    ],
+    ids=range(7),
+)
+def test_wrong_place(text, right, wrong):
+    """Before Glance's context, the filter is put behind it."""
+    once = paste.insert(text, paste.FILTERS['glance'])
+    misplaced = once.replace(right, wrong)
+    assert misplaced != once
+
+    mended = paste.insert(misplaced, paste.FILTERS['glance'])
+
+    assert pipelines(mended) == pipelines(once)
+    assert mended.count('\n') == once.count('\n')
+
+
+def test_place_that_is_right(run, tmp_path):
+    """Others may stand between; and for Nova, any place is right."""
+    once = paste.insert(SEVERAL, paste.FILTERS['glance'])
+    later = once.replace('anybody multistore', 'anybody other multistore')
+    assert paste.insert(later, paste.FILTERS['glance']) == later
+
+    once = paste.insert(AUDITED, paste.FILTERS['nova'])
+    early = once.replace(' multistore', '').replace('cors', 'multistore cors')
+    assert paste.insert(early, paste.FILTERS['nova']) == early
+
+
+def test_wrong_place_is_checked(run, tmp_path):
+    path = tmp_path / 'glance-api-paste.ini'
+    once = paste.insert(SEVERAL, paste.FILTERS['glance'])
+    path.write_text(once.replace('whose multistore', 'multistore whose'))
+    before = path.read_text()
+
+    code, shown, _ = run('--glance', str(path), '--check')
+
+    assert (code, path.read_text()) == (1, before)
+    assert '-    multistore whose' in shown
+    assert '+    whose multistore' in shown
+
+
 def test_command(run, tmp_path):
     """It shows what it changes, and checks without a change."""
     path = tmp_path / 'api-paste.ini'
