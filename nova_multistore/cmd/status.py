@@ -36,6 +36,13 @@ Code = upgradecheck.Code
 Result = upgradecheck.Result
 
 
+#: What checks say where they have nothing to look at, or all is well.
+NOT_IN_CEPH = '[libvirt] images_type is not rbd: disks are not in Ceph.'
+NOTHING_TO_COPY = (
+    'As far as nova.conf says, nothing has to be copied before a server '
+    'starts from its snapshot.'
+)
+MAY_COPY = 'The user of [nova_multistore] may copy images.'
 # The version of Glance's API with which it hashes the locations it is given.
 _HASHES_LOCATIONS = (2, 17)
 
@@ -56,7 +63,7 @@ class Checks(upgradecheck.UpgradeCommands):
                 'This Nova is newer than any that was tested; it has all that '
                 'is needed.',
             )
-        return Result(Code.SUCCESS)
+        return Result(Code.SUCCESS, 'It has all that is needed.')
 
     def _check_glance(self) -> Result:
         try:
@@ -85,11 +92,15 @@ class Checks(upgradecheck.UpgradeCommands):
             return Result(Code.WARNING, f'It cannot be checked: {exc}.')
         except exception.StoreRefused as exc:
             return Result(Code.FAILURE, f'{exc}.')
-        return Result(Code.SUCCESS)
+        return Result(
+            Code.SUCCESS,
+            f"'{CONF.glance.store}' is one of Glance's stores, and can be "
+            'written to.',
+        )
 
     def _check_ceph_store(self) -> Result:
         if not lookup.disks_in_ceph():
-            return Result(Code.SUCCESS)
+            return Result(Code.SUCCESS, NOT_IN_CEPH)
         if not ceph.takes_clones():
             return Result(
                 Code.WARNING,
@@ -122,7 +133,7 @@ class Checks(upgradecheck.UpgradeCommands):
     def _check_copy_image(self) -> Result:
         own = ceph.named_store()
         if not (lookup.disks_in_ceph() and own):
-            return Result(Code.SUCCESS)
+            return Result(Code.SUCCESS, NOTHING_TO_COPY)
         if CONF.nova_multistore.auth_type:
             return self._copying
         try:
@@ -145,8 +156,12 @@ class Checks(upgradecheck.UpgradeCommands):
         )
 
     def _check_endpoints(self) -> Result:
+        if not CONF.glance.api_servers:
+            return Result(
+                Code.SUCCESS, 'It is not set: there is one API of Glance.'
+            )
         lists, silent = {}, []
-        for server in CONF.glance.api_servers or ():
+        for server in CONF.glance.api_servers:
             try:
                 found = stores.parse(_ask('/info/stores', server))
             except exception.MultistoreError as exc:
@@ -162,11 +177,11 @@ class Checks(upgradecheck.UpgradeCommands):
                 f'[glance] api_servers do not have the same stores ({told}). '
                 'Snapshots go by the stores of the one that is asked.',
             )
-        return Result(Code.SUCCESS)
+        return Result(Code.SUCCESS, 'All of them have the same stores.')
 
     def _check_details(self) -> Result:
         if not lookup.disks_in_ceph():
-            return Result(Code.SUCCESS)
+            return Result(Code.SUCCESS, NOT_IN_CEPH)
         try:
             _ask('/info/stores/detail')
         except exception.GlanceRefused as exc:
@@ -179,7 +194,7 @@ class Checks(upgradecheck.UpgradeCommands):
             )
         except exception.LookupFailed as exc:
             return Result(Code.WARNING, f'It cannot be checked: {exc}.')
-        return Result(Code.SUCCESS)
+        return Result(Code.SUCCESS, 'Glance tells where its stores are.')
 
     def _check_copy_to(self) -> Result:
         wanted = CONF.nova_multistore.copy_to
@@ -279,7 +294,11 @@ class Checks(upgradecheck.UpgradeCommands):
                 'Glance chooses the store that an image is read from: this '
                 'glanceclient cannot name one, which needs 4.12.',
             )
-        return Result(Code.SUCCESS)
+        return Result(
+            Code.SUCCESS,
+            "Glance is asked to read images from this compute's own Ceph "
+            'store, if they are there.',
+        )
 
     def _check_filter(self) -> Result:
         # An upload to an image that does not exist.
@@ -395,7 +414,7 @@ def _try_to_copy() -> Result:
         )
     except exception.GlanceRefused as exc:
         if exc.status in (400, 409):
-            return Result(Code.SUCCESS)
+            return Result(Code.SUCCESS, MAY_COPY)
         return Result(
             Code.FAILURE,
             f"{exc}. Glance's policy copy_image has to let the user of "
@@ -404,7 +423,7 @@ def _try_to_copy() -> Result:
         )
     except exception.LookupFailed as exc:
         return Result(Code.WARNING, f'It cannot be checked: {exc}.')
-    return Result(Code.SUCCESS)
+    return Result(Code.SUCCESS, MAY_COPY)
 
 
 def _judge_proofs() -> Result:

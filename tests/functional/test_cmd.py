@@ -403,6 +403,8 @@ class TestStatus:
                     'upgrade',
                     'check',
                 )
+                # Each check says what it found.
+                assert 'Details: None' not in done.stdout
                 return done.returncode, ' '.join(
                     line.strip('|+-').strip()
                     for line in done.stdout.splitlines()

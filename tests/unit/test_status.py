@@ -10,6 +10,9 @@ from nova_multistore import lookup
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.cmd import status
+from tests.unit import stub
+
+IN_CEPH = stores.Place('rbd', pool='images', fsid='one')
 
 
 @pytest.mark.parametrize(
@@ -64,3 +67,55 @@ def test_all_stores_in_the_ceph_of_the_disks(
     result = status.Checks()._check_copy_image()
 
     assert result.code == code
+
+
+@pytest.fixture
+def known(conf, monkeypatch):
+    """What the checks ask, answered."""
+    catalogue = stores.parse(stub.STORES)
+    monkeypatch.setattr(status, '_catalogue', lambda: catalogue)
+    monkeypatch.setattr(status, '_ask', lambda path, server=None: stub.STORES)
+    monkeypatch.setattr(status.lookup, 'disks_in_ceph', lambda: True)
+    cluster = selection.Cluster('one', {'fast': IN_CEPH})
+    monkeypatch.setattr(status.ceph, 'cluster', lambda places: cluster)
+    monkeypatch.setattr(status.ceph, 'refusal', lambda pool: None)
+    conf.config(group='glance', store='fast', api_servers=['http://glance'])
+    return conf
+
+
+@pytest.mark.parametrize(
+    ('check', 'words'),
+    [
+        (status.Checks._check_nova, 'has all that is needed'),
+        (status.Checks._check_store, "'fast' is one of Glance's stores"),
+        (status.Checks._check_ceph_store, 'can make images in pool images'),
+        (status.Checks._check_details, 'tells where its stores are'),
+        (status.Checks._check_endpoints, 'have the same stores'),
+        (status.Checks._check_copy_image, 'nothing has to be copied before'),
+    ],
+)
+def test_success_has_words(known, check, words):
+    """Whoever reads it sees what was looked at."""
+    result = check(status.Checks())
+
+    assert (result.code, words in str(result.details)) == (0, True), (
+        result.details
+    )
+
+
+@pytest.mark.parametrize(
+    'check',
+    [status.Checks._check_ceph_store, status.Checks._check_details],
+)
+def test_disks_that_are_not_in_ceph(known, monkeypatch, check):
+    monkeypatch.setattr(status.lookup, 'disks_in_ceph', lambda: False)
+
+    assert check(status.Checks()).details == status.NOT_IN_CEPH
+
+
+def test_no_api_servers(known):
+    known.config(group='glance', api_servers=None)
+
+    result = status.Checks()._check_endpoints()
+
+    assert 'It is not set' in result.details
