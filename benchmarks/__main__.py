@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 # Before anything else that imports Nova, or what Nova has to patch.
 from tests.cloud import nova as cloud_nova
@@ -228,14 +230,49 @@ def activation() -> list[tuple[str, ...]]:
     return [('activation', '-', f'{seconds * 1000:.0f} ms', '-')]
 
 
+def move(
+    root: pathlib.Path, sizes: list[int], pairs: int
+) -> list[tuple[str, ...]]:
+    """Measure snapshots that move."""
+    # Where there is no Ceph, this is not imported.
+    from benchmarks import move as move_benchmark
+
+    return move_benchmark.run(root, sizes, pairs)
+
+
+def filters(root: pathlib.Path) -> list[tuple[str, ...]]:
+    """Measure the filter in Glance."""
+    seconds = float(run('-m', 'benchmarks.glance_filter'))
+    alone = f'{seconds * 1e6:.1f} µs'
+    return [
+        *glance_filter.compare(root),
+        ('Glance, the filter alone, a GET', '-', alone, '-'),
+    ]
+
+
+HEADING = ('what', 'stock', 'patched', 'patched / stock')
+NEED_CEPH = ('near', 'ceph', 'move')
+
+
 def main() -> None:
-    """Print the table."""
+    """Print a table for each part, as soon as it is measured."""
+    sizes: list[int]
+    pairs: int
+    parts: dict[str, Callable[[pathlib.Path], list[Any]]] = {
+        'uploads': uploads,
+        'near': lambda root: near.compare(root, pairs),
+        'ceph': lambda root: ceph(root, sizes, pairs),
+        'move': lambda root: move(root, sizes, pairs),
+        'filter': filters,
+        'audit': audit.compare,
+        'lists': stores.lists,
+        'drain': lambda root: stores.drain(root, pairs=pairs),
+        'apply': stores.apply,
+        'activation': lambda root: activation(),
+    }
     parser = argparse.ArgumentParser(prog='bench', description=__doc__)
     parser.add_argument(
-        'what',
-        nargs='*',
-        help='uploads, near, ceph, move, filter, audit, lists, drain, '
-        'apply, activation; all if none is named',
+        'what', nargs='*', help=f'{", ".join(parts)}; all if none is named'
     )
     parser.add_argument(
         '--sizes', type=int, nargs='+', default=[1, 2, 4], metavar='GIB'
@@ -247,68 +284,21 @@ def main() -> None:
         help='a few small ones instead, in about two minutes',
     )
     arguments = parser.parse_args()
+    sizes, pairs = arguments.sizes, arguments.pairs
     has_ceph = shutil.which('ceph-mon') and importlib.util.find_spec('rbd')
-    heading = ('what', 'stock', 'patched', 'patched / stock')
-    if arguments.short:
-        with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
-            rows = short(pathlib.Path(root), bool(has_ceph))
-        print(table([heading, *rows]))
-        return
+    if unknown := [name for name in arguments.what if name not in parts]:
+        parser.error(
+            f'there is no {", ".join(unknown)}; there are {", ".join(parts)}'
+        )
     what = arguments.what or [
-        'uploads',
-        *(['near', 'ceph', 'move'] if has_ceph else []),
-        'filter',
-        'audit',
-        'lists',
-        'drain',
-        'apply',
-        'activation',
+        name for name in parts if has_ceph or name not in NEED_CEPH
     ]
-    rows = [heading]
-    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
-        if 'uploads' in what:
-            rows += uploads(pathlib.Path(root))
-    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
-        if 'near' in what:
-            rows += near.compare(pathlib.Path(root), arguments.pairs)
-    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
-        if 'ceph' in what:
-            rows += ceph(pathlib.Path(root), arguments.sizes, arguments.pairs)
-    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
-        if 'move' in what:
-            # Where there is no Ceph, this is not imported.
-            from benchmarks import move
-
-            rows += move.run(
-                pathlib.Path(root), arguments.sizes, arguments.pairs
-            )
-    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
-        if 'filter' in what:
-            rows += glance_filter.compare(pathlib.Path(root))
-            seconds = float(run('-m', 'benchmarks.glance_filter'))
-            rows.append(
-                (
-                    'Glance, the filter alone, a GET',
-                    '-',
-                    f'{seconds * 1e6:.1f} µs',
-                    '-',
-                )
-            )
-    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
-        if 'audit' in what:
-            rows += audit.compare(pathlib.Path(root))
-    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
-        if 'lists' in what:
-            rows += stores.lists(pathlib.Path(root))
-    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
-        if 'drain' in what:
-            rows += stores.drain(pathlib.Path(root), pairs=arguments.pairs)
-    with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
-        if 'apply' in what:
-            rows += stores.apply(pathlib.Path(root))
-    if 'activation' in what:
-        rows += activation()
-    print(table(rows))
+    if arguments.short:
+        what = ['short']
+        parts['short'] = lambda root: short(root, bool(has_ceph))
+    for name in what:
+        with tempfile.TemporaryDirectory(prefix='benchmark-') as root:
+            print(table([HEADING, *parts[name](pathlib.Path(root))]))
 
 
 if __name__ == '__main__':
