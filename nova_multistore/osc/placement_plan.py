@@ -96,8 +96,9 @@ class PlanPlacements(base.TotalsCommand):
 
     Each image that has to change is listed. At the end stands what each store
     and each project would have more and less. Glance's quota image_size_total
-    counts an image once for each of its stores. The exit code is 3 if a
-    placement means no image, which may be a mistake.
+    counts an image once for each of its stores. The exit code is 0 if nothing
+    has to change; 3 if an image has to, or if a placement means no image,
+    which may be a mistake.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -117,7 +118,8 @@ class PlanPlacements(base.TotalsCommand):
         if self._error is not None:
             # A placement may mean an image that was not seen.
             return base.Outcome.FAILED
-        return check_met(self, self._plan)
+        met = check_met(self, self._plan)
+        return base.Outcome.PARTLY if self._sums.to_do else met
 
     def _rows(self, prune: bool) -> Iterator[tuple[Any, ...]]:
         for change in self._plan.changes(prune):
@@ -178,6 +180,11 @@ class Sums:
                 self._projects[change.image['owner']] += (
                     size if copied else -size
                 )
+
+    @property
+    def to_do(self) -> bool:
+        """Whether an image is not as it has to be."""
+        return bool(self._changed or self._obstacles)
 
     def show(self, stream: TextIO) -> None:
         """Print a line for each store and project that changes."""
