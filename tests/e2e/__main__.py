@@ -32,11 +32,12 @@ def up(images_type: str, patched: bool) -> int:
     with fixture.Cloud(images_type, patched) as started:
         site = started.site
         STATE.write_text(json.dumps([started.pid, str(site.root)]))
+        started.run_glance(filtered=patched)
         started.detach()
     print(
         f'Ready after {started.ready_after:.0f} s: '
         f'{"patched" if patched else "stock"} nova-compute, {images_type} '
-        f'disks.\n\n'
+        f'disks, Glance {"with" if patched else "without"} the filter.\n\n'
         f'  . {site.openrc}\n'
         f'  openstack server list\n\n'
         f'The logs are in {site.logs}. The end: make cloud-down'

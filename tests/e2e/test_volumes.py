@@ -111,6 +111,10 @@ class Volumes:
     def delete_snapshot(self, snapshot: Any) -> None:
         """Delete a snapshot of a volume, as Cinder shows it."""
         self._tenant.openstack('volume', 'snapshot', 'delete', snapshot['id'])
+        self.wait_for_end_of_snapshot(snapshot)
+
+    def wait_for_end_of_snapshot(self, snapshot: Any) -> None:
+        """Wait until Cinder has deleted a snapshot."""
         wait_for(
             'the end of the snapshot',
             lambda: self.snapshots(snapshot['volume_id']),
@@ -119,6 +123,10 @@ class Volumes:
 
     def delete(self, volume_id: str) -> None:
         self._tenant.openstack('volume', 'delete', volume_id)
+        self.wait_for_end(volume_id)
+
+    def wait_for_end(self, volume_id: str) -> None:
+        """Wait until Cinder has deleted a volume."""
         wait_for(
             f'the end of volume {volume_id}',
             self.all,
@@ -386,7 +394,7 @@ def test_image_of_a_volume_backed_server(
     (volume_id,) = server.volumes
     shown = e2e_transcript.Transcript(
         'volume-guide.txt',
-        ('image',),
+        ('image', 'clean'),
         cloud.site.root,
         cloud.site.environment(OS_CLIENT_CONFIG_FILE=clouds, OS_CLOUD='demo'),
     )
@@ -413,16 +421,19 @@ def test_image_of_a_volume_backed_server(
         )
         volumes.wait_for_status(copy['id'], 'available')
         shown.run('multistore', 'image', 'show', 'web-1-monday')
-    shown.write()
-
-    (empty,) = demo.images(name='monday')
     (image,) = demo.images(name='web-1-monday')
     assert volumes.landing(image, copy['id']) == journey.Landing(
         'fast', whole=True
     )
+    with shown.section('clean'):
+        shown.run('volume', 'delete', 'copy-of-web-1')
+        volumes.wait_for_end(copy['id'])
+        shown.run('image', 'delete', 'monday')
+        shown.run('volume', 'snapshot', 'delete', 'snapshot for monday')
+        volumes.wait_for_end_of_snapshot(snapshot)
+    shown.write()
+
     server.delete()
-    demo.openstack('image', 'delete', image['id'], empty['id'])
-    volumes.delete(copy['id'])
-    volumes.delete_snapshot(snapshot)
+    demo.openstack('image', 'delete', image['id'])
     volumes.delete(volume_id)
     assert journey.remains(cloud.site, cloud.tenant('admin')) == {}

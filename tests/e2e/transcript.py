@@ -18,7 +18,7 @@ from tests.e2e import site as e2e_site
 PAGES = e2e_site.REPOSITORY / 'doc' / 'source'
 _UUID = re.compile(r'[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 # What is said on the way: what of it is seen differs from run to run.
-_PROGRESS = re.compile(r'\S+(?: \S+)?: [\w, ]+ \(\d+ s\)|Finish|\s*')
+_PROGRESS = re.compile(r'\S+(?: \S+)?: [\w,./ ]+ \(\d+ s\)|Finish|\s*')
 
 
 class Transcript:
