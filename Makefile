@@ -10,6 +10,7 @@
 #   make twin   ARGS='--seed 7'   configurations, with stock Nova and patched
 #   make cloud  PATCHED=no     with a stock nova-compute
 #   make on DISTRO=trixie ARGS='unit demo'  targets on another Debian, as root
+#   make nightly ARGS=trixie   what takes too long for each change, or a part
 
 PYTHON ?= python3
 ARGS ?=
@@ -91,7 +92,7 @@ bind = site=$$($(1)/python -c \
 
 .PHONY: balanced bench ceph ceph-eventlet chaos clean cloud cloud-compute \
 	cloud-down deb demo dist docs e2e functional functional-eventlet lint \
-	on packages packages-docs packages-e2e packages-releases packages-venv \
+	nightly on packages packages-docs packages-e2e packages-releases packages-venv \
 	releases releases-part sbom servers-threads test test-ceph test-docs \
 	test-servers twin unit upstream
 
@@ -169,6 +170,10 @@ e2e: $(E2E_READY)
 # Other targets, on another release of Debian.
 on:
 	@.ci/on $(DISTRO) $(ARGS)
+
+# Other Debians, all releases, and what runs for hours.
+nightly:
+	@.ci/nightly $(ARGS)
 
 # What is published: the sdist and the wheel of the last commit.
 dist: $(DIST_READY)

@@ -11,6 +11,11 @@ from typing import Any
 Options = Mapping[str, object]
 
 FILES, CEPH = 'files', 'ceph'
+#: What Nova's users may do with the data in Ceph, as its caps have it.
+CAPS = {
+    'nova': 'profile rbd pool=vms, profile rbd pool=images',
+    'reader': 'profile rbd pool=vms, profile rbd-read-only pool=images',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -324,6 +329,14 @@ KNOBS: dict[str, Knob] = {
     # Ceph
     'clone format': Knob(
         {'1': DEFAULT, '2': _world(clone_format=2)}, where=(CEPH,)
+    ),
+    'rbd_user': Knob(
+        {
+            'admin': DEFAULT,
+            CAPS['nova']: _nova(libvirt__rbd_user='nova'),
+            CAPS['reader']: _nova(libvirt__rbd_user='reader'),
+        },
+        where=(CEPH,),
     ),
     'images_rbd_glance_store_name': Knob(
         {

@@ -37,7 +37,11 @@ def world(root: Path, in_ceph: bool) -> Iterator[twin_world.World]:
 
             (root / 'ceph').mkdir()
             ceph = stack.enter_context(
-                cloud_ceph.Ceph(root / 'ceph', ('vms', 'images'), size=2 << 30)
+                cloud_ceph.Ceph(
+                    *(root / 'ceph', ('vms', 'images')),
+                    size=2 << 30,
+                    users=knobs.CAPS,
+                )
             )
         yield twin_world.World(root, stack, ceph)
 
