@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import threading
 import time
 
+from glance.policies import base as glance_policies
 import pytest
 
 from nova_multistore import copies
@@ -688,14 +690,27 @@ class TestHardenedCloud:
         assert result.code != 2, result.words
         assert 'administrators' not in result.words
 
-    def test_own_role(self, sites, policy):
-        make(sites, 'dcn0', project='other')
-        policy(context_is_admin='role:cloud_admin', **HARDENED)
-        token = cloud_glance.token('demo', ('cloud_admin', 'member', 'reader'))
-
-        result = command.run(
-            store_list.ListStores, connect(sites.url, token), '--all-projects'
+    @pytest.mark.skipif(
+        'context_is_admin' not in glance_policies.ADMIN_OR_PROJECT_READER,
+        reason='needs a Glance whose policies go by that rule',
+    )
+    def test_own_role(self, tmp_path):
+        """The cloud calls its administrators by another name."""
+        rules = tmp_path / 'policy.yaml'
+        rules.write_text(
+            json.dumps({'context_is_admin': 'role:cloud_admin', **HARDENED})
         )
+        token = cloud_glance.token('demo', ('cloud_admin', 'member', 'reader'))
+        with cloud_glance.Glance(
+            tmp_path, **{'oslo_policy.policy_file': rules}
+        ) as glance:
+            make(glance, 'cheap', project='other')
+
+            result = command.run(
+                store_list.ListStores,
+                connect(glance.url, token),
+                '--all-projects',
+            )
 
         assert result.code == 0, result.words
 
