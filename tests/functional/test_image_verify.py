@@ -8,7 +8,7 @@ import json
 import os
 import random
 
-from glance.api.v2 import policy
+from glance.policies import image as glance_policies
 import pytest
 
 from nova_multistore import copies
@@ -518,7 +518,9 @@ def read(glance, store, image_id):
     return glance.request('GET', f'/v2/stores/{store}/{image_id}')
 
 
-HAS_PREFERENCE = hasattr(policy.ImageAPIPolicy, 'download_from_store')
+HAS_PREFERENCE = 'download_from_store' in [
+    rule.name for rule in glance_policies.image_policies
+]
 
 
 @pytest.mark.skipif(not HAS_PREFERENCE, reason='needs Glance 33')
