@@ -137,10 +137,11 @@ class Checks(upgradecheck.UpgradeCommands):
         if CONF.nova_multistore.auth_type:
             return self._copying
         try:
-            listed, cluster = _catalogue().ids, _cluster()
+            catalogue = _catalogue()
         except exception.LookupFailed as exc:
             return Result(Code.WARNING, f'It cannot be checked: {exc}.')
-        if all(store == own or cluster.pool(store) for store in listed):
+        cluster = ceph.cluster(catalogue.places)
+        if all(store == own or cluster.pool(store) for store in catalogue.ids):
             return Result(
                 Code.SUCCESS, 'Every image is in the Ceph of the disks.'
             )
@@ -359,14 +360,6 @@ def _catalogue() -> stores.Catalogue:
     :raises LookupFailed: Glance did not say
     """
     return lookup.catalogue(lookup.service_context())
-
-
-def _cluster() -> selection.Cluster:
-    """Return the Ceph cluster of the disks.
-
-    :raises LookupFailed: Glance did not say which stores it has
-    """
-    return ceph.cluster(_catalogue().places)
 
 
 def _ask(path: str, server: str | None = None) -> Any:

@@ -40,7 +40,6 @@ class Reader:
 
     def __init__(self) -> None:
         self._controller = image_data.ImageDataController()
-        self._notifier = notifier.Notifier()
 
     def __call__(
         self,
@@ -138,6 +137,8 @@ class Reader:
 
         :param length: how long they are to be, in bytes
         """
-        proxy = notifier.ImageProxy(image, context, self._notifier)
+        proxy = notifier.ImageProxy(
+            image, context, self._controller.gateway.notifier
+        )
         told: Iterable[bytes] = proxy._get_chunk_data_iterator(data, length)
         return told

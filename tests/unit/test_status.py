@@ -62,7 +62,7 @@ def test_all_stores_in_the_ceph_of_the_disks(
     catalogue = stores.Catalogue(tuple(map(stores.Store, places)))
     cluster = selection.Cluster('one', places)
     monkeypatch.setattr(status, '_catalogue', lambda: catalogue)
-    monkeypatch.setattr(status, '_cluster', lambda: cluster)
+    monkeypatch.setattr(status.ceph, 'cluster', lambda places: cluster)
 
     result = status.Checks()._check_copy_image()
 
