@@ -558,7 +558,9 @@ def sent(glance):
     for line in glance.log.read_text(errors='replace').splitlines():
         _, found, text = line.partition('notification.image.send ')
         if found:
-            said = json.loads(text[text.index('{') :])
+            # Older releases end a line with the code of a colour.
+            text = text[text.index('{') :].partition('\x1b')[0]
+            said = json.loads(text)
             events.append((said['priority'], said['payload']))
     return events
 
