@@ -25,3 +25,10 @@ def pytest_runtest_makereport(item):
         for name, value in getattr(item, 'funcargs', {}).items():
             if last_lines := getattr(value, 'last_lines', None):
                 report.sections.append((f'Log of {name}', last_lines()))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Show why a test was run again, though it passed then."""
+    for report in terminalreporter.stats.get('rerun', ()):
+        terminalreporter.section(f'failed at first: {report.nodeid}')
+        terminalreporter.line(report.longreprtext)

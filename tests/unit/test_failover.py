@@ -56,10 +56,10 @@ def test_server_that_hangs(ask):
     """It gets its share of the time, and is named."""
     begin = time.monotonic()
 
-    found = ask(a=['hang'], b=['x'], timeout=1.0)
+    found = ask(a=['hang'], b=['x'], timeout=4.0)
 
     assert found == ('b', ['a', 'b'], ['a'])
-    assert 0.4 < time.monotonic() - begin < 0.9
+    assert 1.9 < time.monotonic() - begin < 3.9
 
 
 def test_server_that_is_slow(ask):

@@ -291,6 +291,8 @@ def test_silence_is_remembered(monkeypatch, take, glance, base, path):
     glance.answers[path] = known
 
     assert second + 1 < first
+    # A busy machine's answer may take longer than that.
+    monkeypatch.setattr('nova_multistore.lookup.SHORT', 10.0)
     assert take().store == 'fast'
 
 
