@@ -35,12 +35,10 @@ class Settings:
     catalogue: stores.Catalogue
     #: Whether a ``nova.conf`` was read. If not, the rest is not known.
     configured: bool = False
-    #: Store of ``[glance] store``.
-    store: str | None = None
-    #: Store of ``[nova_multistore] move_to``.
-    move_to: str | None = None
-    #: Stores of ``[nova_multistore] copy_to``.
-    copy_to: tuple[str, ...] = ()
+    #: Stores that ``nova.conf`` names.
+    orders: selection.Orders = dataclasses.field(
+        default_factory=selection.Orders
+    )
     #: What ``nova.conf`` names as the compute's own Ceph store.
     ceph_store: str | None = None
     #: The Ceph cluster that has the disks of servers; None if none has.
@@ -186,7 +184,7 @@ def _judge_move(
     if lack is None:
         return
     # A user may have written this.
-    agreed = not settings.configured or settings.move_to == move.target
+    agreed = not settings.configured or settings.orders.move_to == move.target
     yield Finding(
         f'it is to move from {move.source} to {move.target}: {lack}',
         f'openstack multistore image relocate {image["id"]} '
@@ -342,8 +340,8 @@ def _judge_store(
     temporary = _is_temporary(image, lookups)
     if temporary is None:
         return
-    if settings.store and not temporary:
-        yield from _judge_order(image, settings.store, settings, wanted)
+    if settings.orders.store and not temporary:
+        yield from _judge_order(image, settings.orders.store, settings, wanted)
     else:
         yield from _judge_choice(image, settings, lookups, wanted)
 
@@ -468,7 +466,7 @@ def _relocation(
     reason: str,
 ) -> Finding:
     present = stores.of_image(image)
-    kept = {*wanted.stores, *wanted.beyond, *settings.copy_to}
+    kept = {*wanted.stores, *wanted.beyond, *settings.orders.copy_to}
     wrong = [
         s
         for s in present
@@ -612,13 +610,13 @@ def _wanted(
         return Wanted(named)
     if copies.PROPERTY in image:
         return Wanted(
-            tuple(s for s in named if s in settings.copy_to),
-            tuple(s for s in named if s not in settings.copy_to),
+            tuple(s for s in named if s in settings.orders.copy_to),
+            tuple(s for s in named if s not in settings.orders.copy_to),
             recorded=written is not None,
         )
     if written:
         return Wanted()
-    return Wanted(settings.copy_to if temporary is False else ())
+    return Wanted(settings.orders.copy_to if temporary is False else ())
 
 
 def _beyond(image: dict[str, Any], store: str) -> Finding:

@@ -15,7 +15,6 @@ from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import selection
 from nova_multistore.cmd import conductor
-from nova_multistore.compute import copy_to
 from nova_multistore.compute import snapshot
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ def main(name_or_id: str) -> int:
         print(f'nova-multistore-status: {exc}', file=sys.stderr)
         return 255
     print(f'server: {server.uuid} ({server.display_name})')
+    orders = opts.orders(CONF)
     refused = False
     for words, operation in _OPERATIONS.items():
         facts = snapshot.gather(
@@ -56,8 +56,7 @@ def main(name_or_id: str) -> int:
             selection.Facts(
                 operation=operation,
                 image_ref=server.image_ref,
-                configured=CONF.glance.store,
-                move_to=CONF.nova_multistore.move_to,
+                orders=orders,
             ),
             lookup.disks_in_ceph(),
         )
@@ -66,12 +65,10 @@ def main(name_or_id: str) -> int:
             selected = selection.select(facts)
         except exception.StoreRefused as exc:
             refused = True
-            option = ('glance', 'store')
-            if not CONF.glance.store:
-                option = ('nova_multistore', 'move_to')
-            print(f'    refused: {opts.where(CONF, *option)}: {exc}')
+            _store, rule = facts.ordered or ('', selection.Rule.DEFAULT)
+            print(f'    refused: {opts.where(CONF, rule)}: {exc}')
             continue
-        wanted = copy_to.wanted(operation)
+        wanted = orders.copies_of(operation)
         print(f'    goes to: {snapshot.destination(selected)}')
         print(f'    rule:    {selected.rule.value}')
         print(f'    reason:  {selected.reason}')

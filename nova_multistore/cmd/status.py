@@ -227,10 +227,11 @@ class Checks(upgradecheck.UpgradeCommands):
         return self._copying
 
     def _check_move_to(self) -> Result:
-        store = CONF.nova_multistore.move_to
+        orders = opts.orders(CONF)
+        store = orders.move_to
         if not store:
             return Result(Code.SUCCESS, 'It is not set: nothing moves.')
-        if CONF.glance.store:
+        if orders.store:
             return Result(
                 Code.FAILURE,
                 '[glance] store is set, too: snapshots go there, and nothing '
@@ -251,7 +252,7 @@ class Checks(upgradecheck.UpgradeCommands):
                 selection.Operation.SNAPSHOT,
                 image_ref=str(uuid.uuid4()),
                 catalogue=catalogue,
-                move_to=store,
+                orders=orders,
                 ceph_store=ceph.named_store(),
                 cluster=cluster,
                 clones=ceph.takes_clones(),

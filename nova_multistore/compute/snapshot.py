@@ -20,6 +20,7 @@ from oslo_utils import excutils
 
 from nova_multistore import exception
 from nova_multistore import lookup
+from nova_multistore import opts
 from nova_multistore import record
 from nova_multistore import requested
 from nova_multistore import selection
@@ -87,7 +88,8 @@ def snapshot(
         store`` names a store that cannot take the data
     """
     operation = _OPERATIONS.get(instance.task_state, selection.Operation.OTHER)
-    wanted = copy_to.wanted(operation)
+    orders = opts.orders(CONF)
+    wanted = orders.copies_of(operation)
     try:
         with ongoing.enter(image_id) as making:
             making.server_id = instance.uuid
@@ -97,8 +99,7 @@ def snapshot(
                     operation=operation,
                     image_ref=instance.image_ref,
                     requested=making.requested,
-                    configured=CONF.glance.store,
-                    move_to=CONF.nova_multistore.move_to,
+                    orders=orders,
                 ),
                 ceph.has_disk(driver, instance),
             )

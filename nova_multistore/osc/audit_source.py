@@ -12,6 +12,7 @@ from openstack import exceptions as sdk_exceptions
 from nova_multistore import audit
 from nova_multistore import bounded
 from nova_multistore import exception
+from nova_multistore import opts
 from nova_multistore import stores
 from nova_multistore.osc import nova_conf
 from nova_multistore.osc import nova_images
@@ -59,9 +60,7 @@ def settings(
     return audit.Settings(
         catalogue,
         configured=bool(files),
-        store=conf.glance.store,
-        move_to=conf.nova_multistore.move_to,
-        copy_to=tuple(conf.nova_multistore.copy_to),
+        orders=opts.orders(conf),
         ceph_store=nova_conf.ceph_store(conf),
         cluster=nova_conf.cluster(conf, catalogue.places),
         remote=tuple(remote),

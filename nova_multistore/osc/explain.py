@@ -12,6 +12,7 @@ from osc_lib import exceptions
 from osc_lib.cli import format_columns
 
 from nova_multistore import exception
+from nova_multistore import opts
 from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore import stores
@@ -142,7 +143,7 @@ class Explain(base.ServerCommand):
         try:
             found = possibilities.all_of(facts, places, configured)
         except exception.StoreRefused as exc:
-            named = nova_conf.where(conf, facts)
+            named = opts.where(conf, facts.ordered[1]) if facts.ordered else ''
             raise base.UsageError(f'{named}: {exc}' if named else exc) from exc
         if not facts.image_ref:
             self.app.stderr.write(f'{base.INSTEAD_OF_A_SNAPSHOT}\n')
@@ -178,8 +179,7 @@ def _gather(
         catalogue=catalogue,
         unknown='the base image is deleted or not visible',
         requested=requested,
-        configured=conf.glance.store,
-        move_to=conf.nova_multistore.move_to,
+        orders=opts.orders(conf),
         ceph_store=nova_conf.ceph_store(conf),
     )
     places = dict(catalogue.places)

@@ -77,8 +77,11 @@ def server(image=BASE, **changes):
     return {key: value for key, value in found.items() if value is not ...}
 
 
-def settings(**changes):
-    return audit.Settings(CATALOGUE, **{'configured': True, **changes})
+def settings(configured=True, **orders):
+    """A ``nova.conf`` with these options."""
+    return audit.Settings(
+        CATALOGUE, configured, orders=selection.Orders(**orders)
+    )
 
 
 IN_FORCE = settings()
@@ -693,8 +696,12 @@ POLICIES = st.builds(
     audit.Settings,
     st.sampled_from([CATALOGUE, stores.Catalogue()]),
     st.booleans(),
-    st.sampled_from([None, *NAMES]),
-    st.lists(st.sampled_from(NAMES), max_size=3).map(tuple),
+    st.builds(
+        selection.Orders,
+        st.sampled_from([None, *NAMES]),
+        st.sampled_from([None, *NAMES]),
+        st.lists(st.sampled_from(NAMES), max_size=3, unique=True).map(tuple),
+    ),
 )
 
 
@@ -719,7 +726,7 @@ def test_promises(image, settings, owner, base_stores, tasks):
     assert set(copied) <= set(settings.catalogue.writable)
     # No user steers it past nova.conf.
     if settings.configured:
-        assert set(copied) <= set(settings.copy_to)
+        assert set(copied) <= set(settings.orders.copy_to)
     if copied:
         assert image['status'] == 'active'
         assert image['size']
@@ -772,7 +779,7 @@ def test_remedies_lead_somewhere(image, settings, base_stores):
     image.pop('os_glance_import_task', None)
     wanted = set(copies.split(image.get(copies.PROPERTY)))
     if settings.configured:
-        wanted |= set(settings.copy_to)
+        wanted |= set(settings.orders.copy_to)
     kept = wanted & set(stores.of_image(image))
 
     for _ in range(10):
