@@ -241,6 +241,23 @@ class Selection:
             return None
         return default
 
+    @property
+    def destination(self) -> str:
+        """Where the snapshot goes, in words."""
+        words = "Glance's default store"
+        if self.store:
+            words = f'store {self.store}'
+        if self.move_from:
+            return (
+                f'store {self.move_from} (Ceph pool {self.pool}), and moves '
+                f'to {words}'
+            )
+        if self.pool:
+            words += f' (Ceph pool {self.pool})'
+        if self.direct is Direct.SEARCH:
+            words += ", unless Nova's own search finds a pool in Ceph"
+        return words
+
     def headers(self, store: str | None) -> dict[str, str]:
         """Return the headers of the upload.
 

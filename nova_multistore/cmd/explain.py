@@ -15,7 +15,7 @@ from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import selection
 from nova_multistore.cmd import conductor
-from nova_multistore.compute import snapshot
+from nova_multistore.compute.facts import gather
 
 if TYPE_CHECKING:
     from nova.objects.instance import Instance
@@ -51,7 +51,7 @@ def main(name_or_id: str) -> int:
     orders = opts.orders(CONF)
     refused = False
     for words, operation in _OPERATIONS.items():
-        facts = snapshot.gather(
+        facts = gather(
             context,
             selection.Facts(
                 operation=operation,
@@ -69,7 +69,7 @@ def main(name_or_id: str) -> int:
             print(f'    refused: {opts.where(CONF, rule)}: {exc}')
             continue
         wanted = orders.copies_of(operation)
-        print(f'    goes to: {snapshot.destination(selected)}')
+        print(f'    goes to: {selected.destination}')
         print(f'    rule:    {selected.rule.value}')
         print(f'    reason:  {selected.reason}')
         print(f'    copies:  {", ".join(wanted) or "none"}')
