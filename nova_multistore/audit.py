@@ -12,6 +12,7 @@ from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import record
 from nova_multistore import selection
+from nova_multistore import statuses
 from nova_multistore import stores
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def _judge_whole(
     :param shown: whether a look at the image itself has just shown it so, not
         a list
     """
-    if image['status'] in copies.UNDER_WAY:
+    if image['status'] in statuses.UNDER_WAY:
         yield from _judge_progress(image, lookups, now, shown)
     elif image['status'] == 'active' and not _is_volume_backed(image):
         yield from _judge_data(image, settings)
@@ -601,7 +602,7 @@ def _wanted(
     A user can write the property of the image. So if ``nova.conf`` is known,
     only stores that it names count.
     """
-    named = copies.split(image.get(copies.PROPERTY))
+    named = stores.split(image.get(copies.PROPERTY))
     # The record of an image that Nova made for itself names no copies.
     temporary = False if written else _is_temporary(image, lookups)
     if temporary:

@@ -211,7 +211,17 @@ def of_image(image: object) -> tuple[str, ...]:
     value = image.get('stores', '') if isinstance(image, dict) else None
     if not isinstance(value, str):
         raise exception.LookupFailed('the answer is not an image')
-    return tuple(s.strip() for s in value.split(',') if s.strip())
+    return split(value)
+
+
+def split(value: object) -> tuple[str, ...]:
+    """Read a list of stores.
+
+    :param value: store ids joined by commas; anything else is none
+    :returns: store ids
+    """
+    text = value if isinstance(value, str) else ''
+    return tuple(s.strip() for s in text.split(',') if s.strip())
 
 
 def places_of_image(image: object) -> dict[str, Place]:

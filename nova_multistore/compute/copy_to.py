@@ -119,7 +119,7 @@ def _copy(
     except exception.CopyInterrupted as exc:
         _interrupted(server, image_id, exc)
     except exception.GlanceRefused as exc:
-        if exc.status not in (404, 410):
+        if not exc.is_gone:
             raise
         LOG.info(
             'Image %s is gone, it is not copied', image_id, instance=server

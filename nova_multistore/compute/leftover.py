@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from oslo_log import log as logging
 
-from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import lookup
+from nova_multistore import statuses
 from nova_multistore.compute import background
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def _remove(
         yield PAUSE
         try:
             status = images.show(image_id).get('status')
-            if status not in copies.UNDER_WAY and not snapshot.is_useless:
+            if status not in statuses.UNDER_WAY and not snapshot.is_useless:
                 return
             images.delete(image_id)
         except exception.GlanceRefused as exc:
-            if exc.status in (404, 410):
+            if exc.is_gone:
                 # A Glance in trouble may say so of any image, once.
                 if gone:
                     _delete_clone(server, image_id, snapshot)

@@ -98,7 +98,7 @@ class Source:
         try:
             return nova_images.patiently(lambda: self._images.show(image_id))
         except exception.GlanceRefused as exc:
-            if exc.status == 404:
+            if exc.is_gone:
                 return None
             raise
 

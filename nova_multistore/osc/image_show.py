@@ -8,6 +8,7 @@ from typing import Any
 
 from nova_multistore import copies
 from nova_multistore import record
+from nova_multistore import statuses
 from nova_multistore.osc import base
 from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
@@ -132,7 +133,7 @@ def _what_is_missing(follower: copies.Follower) -> str:
         return _what_is_left_of_a_move(follower, target)
     if follower.copies:
         return report.shortfall(follower.image, follower.copies)
-    if status in sizes.WITH_DATA:
+    if status in statuses.WITH_DATA:
         return f'image {image_id} is {status}, and {nova_images.UNTOLD}'
     if follower.settled:
         return report.left_over(image_id, follower.copies)

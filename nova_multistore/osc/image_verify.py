@@ -10,6 +10,7 @@ from typing import Any
 
 from nova_multistore import bounded
 from nova_multistore import relocation
+from nova_multistore import statuses
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import in_use
@@ -139,7 +140,7 @@ def _is_meant(image: dict[str, Any], store: str | None) -> bool:
     Glance does not always say where the copies are.
     """
     present = stores.of_image(image)
-    return image['status'] in sizes.WITH_DATA and (
+    return image['status'] in statuses.WITH_DATA and (
         not present or store in (None, *present)
     )
 

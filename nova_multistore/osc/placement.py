@@ -175,7 +175,7 @@ class Planner:
         stay = list(present)
         if prune and named:
             named.update(
-                dict.fromkeys(copies.split(image.get(copies.PROPERTY)))
+                dict.fromkeys(stores.split(image.get(copies.PROPERTY)))
             )
             stay = [s for s in present if s in named or s not in writable]
         wanted = dict.fromkeys((*stay, *(s for s in named if s in writable)))

@@ -161,7 +161,7 @@ class _Application:
                 rows += self._prune(change, before)
         except exception.GlanceRefused as exc:
             # It was deleted meanwhile.
-            return [] if exc.status == 404 else failed(rows, str(exc))
+            return [] if exc.is_gone else failed(rows, str(exc))
         except exception.MultistoreError as exc:
             return failed(rows, str(exc))
         return rows

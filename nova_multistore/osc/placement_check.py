@@ -79,7 +79,7 @@ class CheckPlacements(base.ListCommand):
                 yield self.cloud.images.show(image_id)
             except exception.GlanceRefused as exc:
                 # A server outlives its image.
-                if exc.status != 404:
+                if not exc.is_gone:
                     raise
 
     def _used(self) -> set[str]:

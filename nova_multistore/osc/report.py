@@ -42,7 +42,7 @@ def awaited(
     :param image: the image, as Glance's API has it
     :param catalogue: Glance's stores
     """
-    named = copies.split(image.get(copies.PROPERTY))
+    named = stores.split(image.get(copies.PROPERTY))
     written = record.read(image)
     # Cinder has the data of a volume-backed server's image.
     if written is None or not (image.get('size') and stores.of_image(image)):

@@ -12,14 +12,12 @@ from rich import bar
 from rich import console
 from rich import table
 
+from nova_multistore import statuses
 from nova_multistore import stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
-
-#: Statuses of images that have data.
-WITH_DATA = ('active', 'deactivated')
 
 _UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB')
 # How long a bar is, in characters.
@@ -85,7 +83,7 @@ class Totals:
         """
         kind, size = image.get('image_type'), image.get('size') or 0
         holders = stores.of_image(image)
-        if not holders and image.get('status') in WITH_DATA:
+        if not holders and image.get('status') in statuses.WITH_DATA:
             self.unplaced += 1
             self.unplaced_size += size
         for store in holders:

@@ -11,6 +11,7 @@ from nova_multistore import bounded
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import relocation
+from nova_multistore import statuses
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import image_relocate
@@ -196,7 +197,7 @@ class _Drain:
             self._arriving.append(
                 (image, f'{status}, and {nova_images.UNTOLD}')
             )
-        return not present and image['status'] in sizes.WITH_DATA
+        return not present and image['status'] in statuses.WITH_DATA
 
     def _leave(self, image: dict[str, Any]) -> str:
         """Have an image leave.
@@ -230,7 +231,7 @@ class _Drain:
                 image_relocate.note(images, image, target)
         except exception.GlanceRefused as exc:
             # It was deleted meanwhile.
-            return '' if exc.status == 404 else str(exc)
+            return '' if exc.is_gone else str(exc)
         except (exception.MultistoreError, exceptions.CommandError) as exc:
             return str(exc)
         return reason or ''

@@ -777,7 +777,7 @@ def test_remedies_lead_somewhere(image, settings, base_stores):
     hypothesis.assume(settings.catalogue.stores)
     images = [base('' if base_stores is ... else base_stores)]
     image.pop('os_glance_import_task', None)
-    wanted = set(copies.split(image.get(copies.PROPERTY)))
+    wanted = set(stores.split(image.get(copies.PROPERTY)))
     if settings.configured:
         wanted |= set(settings.orders.copy_to)
     kept = wanted & set(stores.of_image(image))

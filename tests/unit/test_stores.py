@@ -477,3 +477,8 @@ def test_foreign(present, alone):
     assert bool(catalogue.unreadable(image)) == bool(alone)
     # Without several stores, Glance names none.
     assert stores.Catalogue().foreign(image) == ()
+
+
+@pytest.mark.parametrize('value', [None, 7, '', ' , '])
+def test_no_stores(value):
+    assert stores.split(value) == ()
