@@ -19,7 +19,6 @@ from nova_multistore.osc import report
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
 
 
 class RelocateImage(base.ListCommand):
@@ -85,7 +84,7 @@ class RelocateImage(base.ListCommand):
             except exception.NotWhole as exc:
                 raise exceptions.CommandError(str(exc)) from exc
             self._judge(image_id, left)
-            rows += _rows(image_id, left.reasons, 'deleted')
+            rows += report.of_departure(image_id, left.reasons)
             note(images, before, target)
         return report.COLUMNS, rows
 
@@ -127,25 +126,11 @@ def _plan(
     image: dict[str, Any],
     target: str,
     sources: relocation.Sources,
-) -> list[tuple[Any, ...]]:
+) -> list[report.Row]:
     """Return a row for each store: what would be done there."""
     state = 'done' if target in stores.of_image(image) else 'to be copied'
     reasons = sources.reasons(image, target)
     return [
-        (image['id'], target, state, ''),
-        *_rows(image['id'], reasons, 'to be deleted'),
-    ]
-
-
-def _rows(
-    image_id: str, reasons: Mapping[str, str | None], deleted: str
-) -> list[tuple[Any, ...]]:
-    """Return a row for each store.
-
-    :param reasons: why each store keeps the image, None if it does not
-    :param deleted: the state of a store that does not
-    """
-    return [
-        (image_id, store, 'kept' if reason else deleted, reason or '')
-        for store, reason in reasons.items()
+        report.Row(image['id'], target, state, ''),
+        *report.of_departure(image['id'], reasons, 'to be deleted'),
     ]

@@ -59,7 +59,7 @@ class ApplyPlacements(base.TotalsCommand):
 
     def take_action(
         self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
+    ) -> tuple[tuple[str, ...], Iterator[report.Row]]:
         plan, _, catalogue = placement_plan.planner(self, parsed_args.file)
         nova_images.check_administrator(self.cloud, 'to apply placements')
         changes = [
@@ -124,27 +124,29 @@ class _Application:
         self._left = len(self._changes) - len(chosen)
         self._changes = chosen
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
+    def rows(self) -> Iterator[report.Row]:
         """Return a row for each copy that was made or deleted, or was not."""
         with progress.start(self._stderr) as said:
             for change, rows in bounded.each(
                 self._apply, self._changes, _PARALLEL
             ):
-                failed = any(row[2] not in ('done', 'deleted') for row in rows)
+                failed = any(
+                    row.state not in ('done', 'deleted') for row in rows
+                )
                 self._failed += failed
                 self._done += not failed
                 self._copied += 0 if failed else _to_copy(change)
                 yield from rows
                 said.show([self._item()])
 
-    def _apply(self, change: placement.Change) -> list[tuple[Any, ...]]:
+    def _apply(self, change: placement.Change) -> list[report.Row]:
         """Do what has to be done for one image.
 
         :returns: a row for each store
         """
         image_id = change.image['id']
         failed = functools.partial(_failed, change)
-        rows: list[tuple[Any, ...]] = []
+        rows: list[report.Row] = []
         if change.obstacle:
             return failed(rows, change.obstacle)
         try:
@@ -157,7 +159,7 @@ class _Application:
                         self._images, image_id, change.copy_to, self._timeout
                     ),
                 )
-            if change.delete_from and all(row[2] == 'done' for row in rows):
+            if change.delete_from and all(row.state == 'done' for row in rows):
                 rows += self._prune(change, before)
         except exception.GlanceRefused as exc:
             # It was deleted meanwhile.
@@ -168,7 +170,7 @@ class _Application:
 
     def _prune(
         self, change: placement.Change, before: dict[str, Any]
-    ) -> list[tuple[Any, ...]]:
+    ) -> list[report.Row]:
         """Have an image leave stores.
 
         :param before: the image before it was copied
@@ -184,15 +186,8 @@ class _Application:
         )
         proof = relocation.prove(self._images, before, staying[0], sources)
         left = relocation.leave(self._images, proof, sources)
-        return [
-            (
-                change.image['id'],
-                store,
-                'kept' if left.reasons.get(store) else 'deleted',
-                left.reasons.get(store) or '',
-            )
-            for store in change.delete_from
-        ]
+        reasons = {s: left.reasons.get(s) for s in change.delete_from}
+        return report.of_departure(change.image['id'], reasons)
 
     def _item(self) -> progress.Item:
         number = len(self._changes)
@@ -229,12 +224,12 @@ def _to_copy(change: placement.Change) -> int:
 
 
 def _failed(
-    change: placement.Change, rows: list[tuple[Any, ...]], reason: str
-) -> list[tuple[Any, ...]]:
+    change: placement.Change, rows: list[report.Row], reason: str
+) -> list[report.Row]:
     """Return a row for each store, also for those that have none yet."""
-    known = {row[1] for row in rows}
+    known = {row.store for row in rows}
     return rows + [
-        (change.image['id'], store, state, reason)
+        report.Row(change.image['id'], store, state, reason)
         for names, state in (
             (change.copy_to, 'failed'),
             (change.delete_from, 'kept'),
