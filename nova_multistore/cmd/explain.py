@@ -9,11 +9,11 @@ from nova import context as nova_context
 from nova import objects
 import nova.conf
 
-from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import selection
+from nova_multistore import timed_calls
 from nova_multistore.cmd import conductor
 from nova_multistore.compute.facts import gather
 
@@ -88,7 +88,7 @@ def _find(name_or_id: str) -> Instance:
     conductor.connect()
     context = nova_context.get_admin_context()
     try:
-        here = bounded.call(
+        here = timed_calls.call(
             lambda: list(objects.InstanceList.get_by_host(context, CONF.host)),
             conductor.TIMEOUT,
         )

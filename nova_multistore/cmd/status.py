@@ -24,7 +24,7 @@ from nova_multistore import stores
 from nova_multistore.cmd import computes
 from nova_multistore.cmd import explain
 from nova_multistore.compute import ceph
-from nova_multistore.compute import near
+from nova_multistore.compute import download_store
 from nova_multistore.compute import patch
 
 if TYPE_CHECKING:
@@ -284,13 +284,13 @@ class Checks(upgradecheck.UpgradeCommands):
         return _try_to_copy()
 
     def _check_downloads(self) -> Result:
-        if not near.has_near_store():
+        if not download_store.has_near_store():
             return Result(
                 Code.SUCCESS,
                 'This compute has no Ceph store of its own: Glance chooses '
                 'the store that an image is read from.',
             )
-        if not near.can_prefer():
+        if not download_store.can_prefer():
             return Result(
                 Code.SUCCESS,
                 'Glance chooses the store that an image is read from: this '

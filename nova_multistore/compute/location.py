@@ -18,7 +18,7 @@ from nova_multistore import lookup
 from nova_multistore import statuses
 from nova_multistore import stores
 from nova_multistore.compute import guest
-from nova_multistore.compute import ongoing
+from nova_multistore.compute import snapshot_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def add_location(
         Nova is to make a full copy, and the guest is as it has to be for that
     :raises Exception: the guest cannot be suspended for that
     """
-    snapshot = ongoing.get(image_id)
+    snapshot = snapshot_state.get(image_id)
     if snapshot is None:
         return proceed()
     registration = _Registration(
@@ -106,7 +106,7 @@ class _Registration:
         context: RequestContext,
         image_id: str,
         location: str,
-        snapshot: ongoing.Snapshot,
+        snapshot: snapshot_state.Snapshot,
     ) -> None:
         self._client = client
         self._context = context

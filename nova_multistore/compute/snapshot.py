@@ -21,12 +21,12 @@ from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import record
-from nova_multistore import requested
+from nova_multistore import request_store
 from nova_multistore import selection
+from nova_multistore.compute import after_snapshot
 from nova_multistore.compute import ceph
-from nova_multistore.compute import copy_to
-from nova_multistore.compute import leftover
-from nova_multistore.compute import ongoing
+from nova_multistore.compute import failed_image
+from nova_multistore.compute import snapshot_state
 from nova_multistore.compute.facts import gather
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def snapshot_instance(
     Wraps ``nova.compute.manager.ComputeManager._snapshot_instance``, which
     Nova calls for a snapshot and for a backup.
     """
-    with ongoing.enter(image_id) as making:
-        making.requested = requested.take(context)
+    with snapshot_state.enter(image_id) as making:
+        making.requested = request_store.take(context)
         return proceed()
 
 
@@ -90,7 +90,7 @@ def snapshot(
     orders = opts.orders(CONF)
     wanted = orders.copies_of(operation)
     try:
-        with ongoing.enter(image_id) as making:
+        with snapshot_state.enter(image_id) as making:
             making.server_id = instance.uuid
             facts = gather(
                 context,
@@ -117,8 +117,8 @@ def snapshot(
                 compute_utils.delete_image(
                     context, instance, nova_image.API(), image_id
                 )
-            leftover.remove(context, instance, image_id, making)
-    copy_to.start(context, instance, image_id, wanted, making.selection)
+            failed_image.remove(context, instance, image_id, making)
+    after_snapshot.start(context, instance, image_id, wanted, making.selection)
     return result
 
 

@@ -26,7 +26,7 @@ from nova_multistore import statuses
 from nova_multistore import stores
 from nova_multistore.compute import body
 from nova_multistore.compute import clients
-from nova_multistore.compute import ongoing
+from nova_multistore.compute import snapshot_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +121,7 @@ class _Upload:
         self._context = context
         self._image_id = image_id
         self._body = body.Body(data)
-        self._snapshot = ongoing.get(image_id)
+        self._snapshot = snapshot_state.get(image_id)
         self._selection = (
             self._snapshot.selection if self._snapshot else _NO_SELECTION
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import nova.conf
 from oslo_log import log as logging
 
-from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import selection
+from nova_multistore import timed_calls
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ LOG = logging.getLogger(__name__)
 def start() -> None:
     """Check them in the background. nova-compute starts either way."""
     if opts.orders(CONF) != selection.Orders():
-        bounded.start(_check)
+        timed_calls.start(_check)
 
 
 def _check() -> None:

@@ -17,8 +17,8 @@ from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.osc import base
+from nova_multistore.osc import explain_possibilities
 from nova_multistore.osc import nova_conf
-from nova_multistore.osc import possibilities
 
 if TYPE_CHECKING:
     from oslo_config import cfg
@@ -71,7 +71,7 @@ class _StoreColumn(columns.FormattableColumn):  # type: ignore[type-arg]
     """The store; for programs None if it depends on ``nova.conf``."""
 
     def human_readable(self) -> str:
-        return possibilities.sentence(self._value)
+        return explain_possibilities.sentence(self._value)
 
     def machine_readable(self) -> str | None:
         return self._value[0].store if len(self._value) == 1 else None
@@ -141,7 +141,7 @@ class Explain(base.ServerCommand):
         facts, places = _gather(self.cloud, conf, server, parsed_args.store)
         catalogue = facts.catalogue or stores.Catalogue()
         try:
-            found = possibilities.all_of(facts, places, configured)
+            found = explain_possibilities.all_of(facts, places, configured)
         except exception.StoreRefused as exc:
             named = opts.where(conf, facts.ordered[1]) if facts.ordered else ''
             raise base.UsageError(f'{named}: {exc}' if named else exc) from exc
@@ -191,7 +191,7 @@ def _gather(
 
 
 def _reason(
-    facts: selection.Facts, found: list[possibilities.Possibility]
+    facts: selection.Facts, found: list[explain_possibilities.Possibility]
 ) -> str:
     """Return why there is one possibility, empty if there are several."""
     if not facts.image_ref:

@@ -11,7 +11,7 @@ from openstack import exceptions as sdk_exceptions
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import stores
-from nova_multistore.osc import nova_images
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import placement_file
 from nova_multistore.osc import progress
 
@@ -144,7 +144,7 @@ class Planner:
         if tags:
             # Glance takes several, which the rest of this does not need.
             filters['tag'] = tags[0]
-        for page in nova_images.pages(
+        for page in image_pages.pages(
             self._cloud, self._catalogue, filters, (None,), self._show
         ):
             for image in page:

@@ -9,18 +9,18 @@ from typing import Any
 
 from oslo_utils import strutils
 
-from nova_multistore import bounded
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import relocation
 from nova_multistore import stores
+from nova_multistore import timed_calls
 from nova_multistore.osc import base
+from nova_multistore.osc import copy_rows
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import in_use
-from nova_multistore.osc import nova_images
 from nova_multistore.osc import placement
 from nova_multistore.osc import placement_plan
 from nova_multistore.osc import progress
-from nova_multistore.osc import report
 from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ class ApplyPlacements(base.TotalsCommand):
 
     def take_action(
         self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], Iterator[report.Row]]:
+    ) -> tuple[tuple[str, ...], Iterator[copy_rows.Row]]:
         plan, _, catalogue = placement_plan.planner(self, parsed_args.file)
-        nova_images.check_administrator(self.cloud, 'to apply placements')
+        image_pages.check_administrator(self.cloud, 'to apply placements')
         changes = [
             change
             for change in plan.changes(parsed_args.prune)
@@ -69,7 +69,7 @@ class ApplyPlacements(base.TotalsCommand):
         ]
         self._application = _Application(self, catalogue, changes, parsed_args)
         self._met = placement_plan.check_met(self, plan)
-        return report.COLUMNS, self._application.rows()
+        return copy_rows.COLUMNS, self._application.rows()
 
     def end(self) -> int:
         return self._application.end() or self._met
@@ -124,10 +124,10 @@ class _Application:
         self._left = len(self._changes) - len(chosen)
         self._changes = chosen
 
-    def rows(self) -> Iterator[report.Row]:
+    def rows(self) -> Iterator[copy_rows.Row]:
         """Return a row for each copy that was made or deleted, or was not."""
         with progress.start(self._stderr) as said:
-            for change, rows in bounded.each(
+            for change, rows in timed_calls.each(
                 self._apply, self._changes, _PARALLEL
             ):
                 failed = any(
@@ -139,21 +139,21 @@ class _Application:
                 yield from rows
                 said.show([self._item()])
 
-    def _apply(self, change: placement.Change) -> list[report.Row]:
+    def _apply(self, change: placement.Change) -> list[copy_rows.Row]:
         """Do what has to be done for one image.
 
         :returns: a row for each store
         """
         image_id = change.image['id']
         failed = functools.partial(_failed, change)
-        rows: list[report.Row] = []
+        rows: list[copy_rows.Row] = []
         if change.obstacle:
             return failed(rows, change.obstacle)
         try:
             # What a list says of an image may be old.
             before = self._images.show(image_id)
             if change.copy_to:
-                rows = report.of_copies(
+                rows = copy_rows.of_copies(
                     image_id,
                     copies.copy(
                         self._images, image_id, change.copy_to, self._timeout
@@ -170,7 +170,7 @@ class _Application:
 
     def _prune(
         self, change: placement.Change, before: dict[str, Any]
-    ) -> list[report.Row]:
+    ) -> list[copy_rows.Row]:
         """Have an image leave stores.
 
         :param before: the image before it was copied
@@ -187,7 +187,7 @@ class _Application:
         proof = relocation.prove(self._images, before, staying[0], sources)
         left = relocation.leave(self._images, proof, sources)
         reasons = {s: left.reasons.get(s) for s in change.delete_from}
-        return report.of_departure(change.image['id'], reasons)
+        return copy_rows.of_departure(change.image['id'], reasons)
 
     def _item(self) -> progress.Item:
         number = len(self._changes)
@@ -224,12 +224,12 @@ def _to_copy(change: placement.Change) -> int:
 
 
 def _failed(
-    change: placement.Change, rows: list[report.Row], reason: str
-) -> list[report.Row]:
+    change: placement.Change, rows: list[copy_rows.Row], reason: str
+) -> list[copy_rows.Row]:
     """Return a row for each store, also for those that have none yet."""
     known = {row.store for row in rows}
     return rows + [
-        report.Row(change.image['id'], store, state, reason)
+        copy_rows.Row(change.image['id'], store, state, reason)
         for names, state in (
             (change.copy_to, 'failed'),
             (change.delete_from, 'kept'),

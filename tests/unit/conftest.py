@@ -16,7 +16,7 @@ from nova_multistore import opts
 from nova_multistore.compute import background
 from nova_multistore.compute import patch
 from nova_multistore.compute import upload
-from nova_multistore.osc import nova_images
+from nova_multistore.osc import image_pages
 from tests.unit import stub
 
 
@@ -106,5 +106,5 @@ def pauses(monkeypatch):
     """Do not wait; return how long it would have been each time."""
     slept = []
     clock = types.SimpleNamespace(sleep=slept.append)
-    monkeypatch.setattr(nova_images, 'time', clock)
+    monkeypatch.setattr(image_pages, 'time', clock)
     return slept

@@ -19,9 +19,9 @@ from nova_multistore import relocation
 from nova_multistore import stores
 from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_import
+from nova_multistore.osc import image_new
 from nova_multistore.osc import image_relocate
 from nova_multistore.osc import image_show
-from nova_multistore.osc import new_image
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
 from tests import command
@@ -288,7 +288,7 @@ def test_import_with_all_options():
 
 
 needs_inspector = pytest.mark.skipif(
-    new_image.format_inspector is None, reason='oslo.utils is older than 7.4'
+    image_new.format_inspector is None, reason='oslo.utils is older than 7.4'
 )
 QCOW2 = b'QFI\xfb\0\0\0\3'.ljust(512, b'\0')
 GPT = (
@@ -355,7 +355,7 @@ def test_file_of_another_format(tmp_path, data, named, words):
 
 def test_format_without_an_inspector(tmp_path, monkeypatch):
     """It is to be named then."""
-    monkeypatch.setattr(new_image, 'format_inspector', None)
+    monkeypatch.setattr(image_new, 'format_inspector', None)
     path = tmp_path / 'data'
     path.write_bytes(QCOW2)
     args = ['x', '--file', str(path), '--all-stores']

@@ -102,7 +102,9 @@ def everything_below(name: str, seen: set[str] | None = None) -> set[str]:
 def test_something_is_read():
     """The check sees modules, and what they import."""
     assert {'selection', 'compute.patch', 'osc.cloud'} <= MODULES.keys()
-    assert {'lookup', 'compute.ongoing'} <= own_imports('compute.snapshot')
+    assert {'lookup', 'compute.snapshot_state'} <= own_imports(
+        'compute.snapshot'
+    )
     assert 'nova.conf' in imports('compute.snapshot')
     assert room('compute.patch') == 'compute'
     assert room('selection') == 'shared'

@@ -18,12 +18,12 @@ from nova import utils
 from nova.image import glance as nova_glance
 import pytest
 
-from nova_multistore import bounded
 from nova_multistore import lookup
 from nova_multistore import selection
 from nova_multistore import stores
-from nova_multistore.compute import ongoing
+from nova_multistore import timed_calls
 from nova_multistore.compute import patch
+from nova_multistore.compute import snapshot_state
 from nova_multistore.compute import upload
 from tests.unit import stub
 
@@ -54,7 +54,7 @@ def making():
     with contextlib.ExitStack() as stack:
 
         def making(image_id, store, known=CATALOGUE, **kwargs):
-            snapshot = stack.enter_context(ongoing.enter(image_id))
+            snapshot = stack.enter_context(snapshot_state.enter(image_id))
             snapshot.selection = selection.Selection(
                 store, BASE, 'a test', catalogue=known, **kwargs
             )
@@ -787,13 +787,13 @@ def test_many_uploads_to_a_store_that_is_gone(glance, context, making):
     service = nova_glance.GlanceImageServiceV2()
 
     futures = [
-        bounded.start(
+        timed_calls.start(
             lambda i=image_id: service._upload_data(context, i, DATA)
         )
         for image_id in images
     ]
     for future in futures:
-        bounded.wait(future, 30)
+        timed_calls.wait(future, 30)
 
     assert {i['status'] for i in glance.images.values()} == {'active'}
     assert len(glance.made('GET', '/v2/info/stores')) == 1 + lookup.ROUNDS

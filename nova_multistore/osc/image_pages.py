@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import TypeVar
 
-from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import statuses
 from nova_multistore import stores
+from nova_multistore import timed_calls
 from nova_multistore.osc import base
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
@@ -218,7 +218,7 @@ class _Looks:
         self._total += len(unclear)
         seen: dict[str, dict[str, Any] | None] = {}
         try:
-            for image, now in bounded.each(
+            for image, now in timed_calls.each(
                 functools.partial(_look, self._cloud), unclear, _PARALLEL
             ):
                 seen[image['id']] = now

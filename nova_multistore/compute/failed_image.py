@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nova.context import RequestContext
     from nova.objects.instance import Instance
 
-    from nova_multistore.compute import ongoing
+    from nova_multistore.compute import snapshot_state
 
 LOG = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def remove(
     context: RequestContext,
     server: Instance,
     image_id: str,
-    snapshot: ongoing.Snapshot,
+    snapshot: snapshot_state.Snapshot,
 ) -> None:
     """See in the background that an image without data is deleted.
 
@@ -55,7 +55,7 @@ def _remove(
     context: RequestContext,
     server: Instance,
     image_id: str,
-    snapshot: ongoing.Snapshot,
+    snapshot: snapshot_state.Snapshot,
 ) -> Iterator[float]:
     images = lookup.images(context)
     deadline = time.monotonic() + PATIENCE
@@ -95,7 +95,7 @@ def _remove(
 
 
 def _delete_clone(
-    server: Instance, image_id: str, snapshot: ongoing.Snapshot
+    server: Instance, image_id: str, snapshot: snapshot_state.Snapshot
 ) -> None:
     """Delete the clone, if Glance has not done it with the image."""
     if snapshot.delete_clone is None:
