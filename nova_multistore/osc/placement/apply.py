@@ -18,10 +18,9 @@ from nova_multistore.osc import base
 from nova_multistore.osc import copy_rows
 from nova_multistore.osc import image_pages
 from nova_multistore.osc import in_use
-from nova_multistore.osc import placement
-from nova_multistore.osc import placement_plan
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
+from nova_multistore.osc.placement import planner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +44,7 @@ class ApplyPlacements(base.TotalsCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        placement_plan.add_arguments(parser)
+        planner.add_arguments(parser)
         parser.add_argument(
             '--max-size',
             metavar='<size>',
@@ -60,7 +59,7 @@ class ApplyPlacements(base.TotalsCommand):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[copy_rows.Row]]:
-        plan, _, catalogue = placement_plan.planner(self, parsed_args.file)
+        plan, _, catalogue = planner.read(self, parsed_args.file)
         image_pages.check_administrator(self.cloud, 'to apply placements')
         changes = [
             change
@@ -68,7 +67,7 @@ class ApplyPlacements(base.TotalsCommand):
             if change.copy_to or change.delete_from
         ]
         self._application = _Application(self, catalogue, changes, parsed_args)
-        self._met = placement_plan.check_met(self, plan)
+        self._met = planner.check_met(self, plan)
         return copy_rows.COLUMNS, self._application.rows()
 
     def end(self) -> int:
@@ -95,7 +94,7 @@ class _Application:
         self,
         command: ApplyPlacements,
         catalogue: stores.Catalogue,
-        changes: list[placement.Change],
+        changes: list[planner.Change],
         parsed_args: argparse.Namespace,
     ) -> None:
         self._images = command.cloud.images
@@ -139,7 +138,7 @@ class _Application:
                 yield from rows
                 said.show([self._item()])
 
-    def _apply(self, change: placement.Change) -> list[copy_rows.Row]:
+    def _apply(self, change: planner.Change) -> list[copy_rows.Row]:
         """Do what has to be done for one image.
 
         :returns: a row for each store
@@ -169,7 +168,7 @@ class _Application:
         return rows
 
     def _prune(
-        self, change: placement.Change, before: dict[str, Any]
+        self, change: planner.Change, before: dict[str, Any]
     ) -> list[copy_rows.Row]:
         """Have an image leave stores.
 
@@ -218,13 +217,13 @@ class _Application:
         return base.Outcome.PARTLY if self._done else base.Outcome.FAILED
 
 
-def _to_copy(change: placement.Change) -> int:
+def _to_copy(change: planner.Change) -> int:
     """Return how much is to be copied, in bytes."""
     return len(change.copy_to) * (change.image.get('size') or 0)
 
 
 def _failed(
-    change: placement.Change, rows: list[copy_rows.Row], reason: str
+    change: planner.Change, rows: list[copy_rows.Row], reason: str
 ) -> list[copy_rows.Row]:
     """Return a row for each store, also for those that have none yet."""
     known = {row.store for row in rows}
