@@ -1,0 +1,45 @@
+"""Sizes in words, and totals of stores."""
+
+from __future__ import annotations
+
+import io
+
+from nova_multistore.osc import sizes
+from tests.unit.judging import snapshot
+
+
+class Terminal(io.StringIO):
+    """What somebody looks at."""
+
+    def isatty(self):
+        return True
+
+
+def test_totals():
+    """A store in which nothing is is there as well."""
+    sums = sizes.Totals(['central', 'dcn0'])
+    sums.add(snapshot(stores='central,far', size=5 << 30))
+    sums.add(snapshot(stores='central', size=None))
+    plain, terminal = io.StringIO(), Terminal()
+
+    sums.show(plain)
+    sums.show(terminal)
+
+    assert plain.getvalue().splitlines() == [
+        'central: 2 images, 5368709120 bytes',
+        'dcn0: 0 images, 0 bytes',
+        'far: 1 image, 5368709120 bytes',
+    ]
+    lines = terminal.getvalue().splitlines()
+    assert len(lines) == 3
+    assert ['█' in line for line in lines] == [True, False, True]
+    assert '5.0 GiB' in lines[0]
+
+
+def test_no_totals():
+    """A Glance without several stores has none."""
+    terminal = Terminal()
+
+    sizes.Totals([]).show(terminal)
+
+    assert terminal.getvalue().strip() == ''
