@@ -11,6 +11,7 @@ import nova.conf
 from oslo_config import fixture as config_fixture
 import pytest
 
+from nova_multistore import copies
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore.compute import background
@@ -99,6 +100,12 @@ def server(base):
         image_ref=base['id'],
         task_state='image_snapshot',
     )
+
+
+@pytest.fixture
+def no_pause(monkeypatch):
+    """Nobody waits between two looks at a copy."""
+    monkeypatch.setattr(copies, 'PAUSES', (0.001, 0.001))
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 
+import pytest
+
 from nova_multistore.osc import sizes
 from tests.unit.judging import snapshot
 
@@ -43,3 +45,22 @@ def test_no_totals():
     sizes.Totals([]).show(terminal)
 
     assert terminal.getvalue().strip() == ''
+
+
+@pytest.mark.parametrize(
+    ('amount', 'words'),
+    [
+        (0, '0 B'),
+        (1023, '1023 B'),
+        (1024, '1.0 KiB'),
+        (5 << 20, '5.0 MiB'),
+        (3 << 40, '3.0 TiB'),
+        (5000 << 50, '5000.0 PiB'),
+        (None, ''),
+    ],
+)
+def test_size(amount, words):
+    column = sizes.SizeColumn(amount)
+
+    assert column.human_readable() == words
+    assert column.machine_readable() == amount
