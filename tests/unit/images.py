@@ -11,20 +11,10 @@ from nova_multistore import stores
 from tests import command
 
 IMAGE = '11111111-1111-4111-8111-111111111111'
-
-
 TASK = 'os_glance_import_task'
-
-
 IMPORTING = 'os_glance_importing_to_stores'
-
-
 FAILED = 'os_glance_failed_import'
-
-
 MIB = 1 << 20
-
-
 DIGESTS = {
     'size': 7,
     'checksum': 'sum',
@@ -33,8 +23,6 @@ DIGESTS = {
     # What they were before the first copy.
     copies.HASH: 'sha512:hash',
 }
-
-
 CATALOGUE = {
     'stores': [
         {'id': 'a', 'default': 'true'},
@@ -131,6 +119,4 @@ def run(which, images, *args, **kwargs):
 
 
 HELD = {TASK: 't', IMPORTING: 'a,b'}
-
-
 RECORD = {record.RULE: 'base-image', record.STORE: 'b'}

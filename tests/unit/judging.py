@@ -10,29 +10,13 @@ from nova_multistore import selection
 from nova_multistore import stores
 
 NOW = datetime.datetime(2026, 1, 2, 12, 0, tzinfo=datetime.timezone.utc)
-
-
 LONG_AGO = '2026-01-02T10:59:59Z'
-
-
 OF_LATE = '2026-01-02T11:00:00Z'
-
-
 IMAGE = '11111111-1111-4111-8111-111111111111'
-
-
 BASE = '22222222-2222-4222-8222-222222222222'
-
-
 OTHER = '33333333-3333-4333-8333-333333333333'
-
-
 SERVER = '44444444-4444-4444-8444-444444444444'
-
-
 TASK = 'a-task'
-
-
 CATALOGUE = stores.Catalogue(
     (
         stores.Store('central', default=True),
@@ -87,8 +71,6 @@ def settings(configured=True, **orders):
 
 
 IN_FORCE = settings()
-
-
 IDLE = server()
 
 
@@ -133,11 +115,7 @@ def task(updated_at, status='processing', message=''):
 
 
 RELOCATE = f'openstack multistore image relocate {IMAGE} --to '
-
-
 WANTED = {copies.PROPERTY: 'central,dcn1'}
-
-
 COPY = f'openstack multistore image copy {IMAGE}'
 
 
