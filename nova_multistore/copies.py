@@ -189,7 +189,8 @@ def is_forsaken(
 ) -> bool:
     """Tell whether what holds an image has ended, or is silent for too long.
 
-    So it is after Glance was killed. The next import would take it over.
+    This is the case after Glance was killed. Glance lets the next import of
+    the image begin then.
 
     :param image: the image, as Glance's API has it
     :param tasks: its tasks, as Glance's API has them

@@ -555,8 +555,9 @@ def pass_on(
 ) -> None:
     """Have a balancer give the next request to another API server.
 
-    Nobody knows whose turn it is. Questions that take one connection each
-    move it on, whether the balancer counts connections or requests.
+    A client cannot see which server is the next. Each question here takes a
+    connection of its own, so the next server has its turn whether the balancer
+    counts connections or requests.
 
     :param context: whose token is sent
     :param client: as for :func:`adapter`

@@ -50,7 +50,7 @@ class SizeColumn(columns.FormattableColumn):  # type: ignore[type-arg]
 
 @dataclasses.dataclass
 class Usage:
-    """What lies in a store; sizes are in bytes."""
+    """What a store holds; sizes are in bytes."""
 
     #: Number of images, and their size, by the images' ``image_type``.
     images: collections.Counter[Any] = dataclasses.field(

@@ -1,4 +1,4 @@
-"""``multistore store list``: what each store is, and what lies in it."""
+"""``multistore store list``: what each store is, and what it holds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _COLUMNS = (
 
 
 class ListStores(base.ListCommand):
-    """List Glance's stores: what each is, and what lies in it
+    """List Glance's stores: what each is, and what it holds
 
     The images are asked for page by page and only counted, so any number of
     them may be there. An image counts in each store that has it. What a store

@@ -127,7 +127,7 @@ class Drawing:
 
     @property
     def usages(self) -> dict[str, sizes.Usage]:
-        """What lies in each store."""
+        """What each store holds."""
         return self._totals.usages
 
     def add(self, image: dict[str, Any], problem: str) -> None:

@@ -1,4 +1,4 @@
-"""``multistore placement apply``: images come to where they are to lie."""
+"""``multistore placement apply``: images are copied to where they belong."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PARALLEL = 8
 
 
 class ApplyPlacements(base.TotalsCommand):
-    """Copy images to where a file says that they are to lie
+    """Copy images to the stores where a file says that they belong
 
     Those with the fewest copies come first, then those that servers use. With
     --prune, an image also leaves stores, once it is proven that another has it

@@ -1,4 +1,4 @@
-"""Where images are to lie: which rules mean them, and what has to change."""
+"""Where images belong: the rules for them, and what has to change."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Change:
 
     @property
     def urgency(self) -> tuple[int, bool, int]:
-        """What is done first: the least.
+        """The order in which images are changed, the smallest first.
 
-        It is first that which has the fewest copies, then that which servers
-        use, then that which is soon done.
+        Images with the fewest copies come first, then images that servers
+        use, then small ones.
         """
         return (
             len(stores.of_image(self.image)),
@@ -259,7 +259,7 @@ def add_file(parser: argparse.ArgumentParser) -> None:
         'file',
         metavar='<file>',
         type=pathlib.Path,
-        help='YAML file that says which images are to lie in which stores',
+        help='YAML file that says which images belong in which stores',
     )
 
 
