@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from tests.cloud import haproxy
 from tests.twin import law
 from tests.twin import runner
 from tests.twin import steps
@@ -31,6 +34,20 @@ CONFIGURATIONS = [
         'flavor': 'keystone+cachemanagement',
         'glance policy': 'no get_image_location, stores_info_detail',
     },
+    pytest.param(
+        {
+            'api_servers': 'TLS, private CA',
+            'default store': 'reliable',
+            '[glance] store': 'cheap',
+        },
+        marks=[
+            # There, TLS goes another way through Python.
+            pytest.mark.eventlet,
+            pytest.mark.skipif(
+                not shutil.which('haproxy'), reason=f'needs {haproxy.PACKAGE}'
+            ),
+        ],
+    ),
 ]
 
 

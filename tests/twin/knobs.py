@@ -112,6 +112,15 @@ KNOBS: dict[str, Knob] = {
             'balancer': _world(servers=('balancer',)),
             'balancer, one with one store': _world(servers=('uneven',)),
             'HAProxy': _world(servers=('haproxy',)),
+            'TLS, private CA': Value(
+                glance={'oslo_middleware.enable_proxy_headers_parsing': True},
+                world={'servers': ('tls',), 'cafile': True},
+            ),
+            'TLS, insecure': Value(
+                glance={'oslo_middleware.enable_proxy_headers_parsing': True},
+                nova={'glance.insecure': True},
+                world={'servers': ('tls',)},
+            ),
             'under a path': _world(servers=('path',)),
             'none, endpoint_override': _world(endpoint=True),
         }
