@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from tests.cloud import haproxy
+from tests.twin import knobs
 from tests.twin import law
 from tests.twin import runner
 from tests.twin import steps
@@ -122,3 +123,20 @@ def test_law_is_kept():
     )
 
     assert law.compare(stock, patched, ['image_size_cap']) == []
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [('hash', 'md5'), ('hashes', 'none'), ('clone format', '2')],
+)
+def test_knob_of_nobody(name, value):
+    """A value has to be one of a knob that counts where disks are."""
+    with pytest.raises(ValueError, match='no '):
+        knobs.check({name: value}, knobs.FILES)
+
+
+def test_knobs_of_seeds():
+    """What is drawn is valid."""
+    for where in (knobs.FILES, knobs.CEPH):
+        for seed in range(100):
+            knobs.check(knobs.draw(seed, where), where)

@@ -422,14 +422,16 @@ def draw(seed: int, where: str) -> dict[str, str]:
     }
 
 
-def check(configuration: Mapping[str, str]) -> None:
+def check(configuration: Mapping[str, str], where: str) -> None:
     """See that a configuration is one.
 
+    :param where: where disks are
     :raises ValueError: it is not; the error names what is valid
     """
+    known = [name for name, knob in KNOBS.items() if where in knob.where]
     for name, value in configuration.items():
-        if name not in KNOBS:
-            raise ValueError(f'no knob {name!r}: {", ".join(KNOBS)}')
+        if name not in known:
+            raise ValueError(f'no knob {name!r}: {", ".join(known)}')
         if value not in KNOBS[name].values:
             raise ValueError(
                 f'no value {value!r} of {name}: '
