@@ -15,11 +15,15 @@ PACKAGE = 'Debian package haproxy'
 # From Kolla-Ansible: roles/loadbalancer/templates/haproxy/haproxy_main.cfg.j2,
 # with the values in roles/loadbalancer/defaults/main.yml, and what
 # roles/glance/defaults/main.yml has for glance-api: the two time-outs of 6 h,
-# the request of the health check, and how often that is asked.
+# the request of the health check, and how often that is asked. What is said of
+# TLS comes from there and from
+# roles/haproxy-config/templates/haproxy_single_service_split.cfg.j2.
 _CONFIGURATION = """
 global
     maxconn 1000
     nbthread 1
+    ssl-default-bind-ciphers DEFAULT:!MEDIUM:!3DES
+    ssl-default-bind-options no-sslv3 no-tlsv10 no-tlsv11
 
 defaults
     mode http
@@ -36,6 +40,9 @@ defaults
 
 listen glance
     bind {host}:{port}
+    {secure}
+    http-request del-header X-Forwarded-Proto
+    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
     option httpchk GET /healthcheck
     http-check expect status 200
     default-server check inter {check} rise 2 fall 5{server_options}
@@ -52,6 +59,7 @@ class HAProxy(fixtures.Fixture):
     :param queue: how long a request waits for a server that takes it
     :param check: how often it looks whether a server is there
     :param server_options: what is said of each server besides
+    :param certificate: a file with its certificate and key, for TLS
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class HAProxy(fixtures.Fixture):
         queue: str = '1m',
         check: str = '2s',
         server_options: str = '',
+        certificate: Path | None = None,
     ) -> None:
         self.root = Path(root).resolve()
         self.servers = tuple(ports)
@@ -73,15 +82,28 @@ class HAProxy(fixtures.Fixture):
             'check': check,
             'server_options': server_options and f' {server_options}',
         }
-        [self.port] = cloud_glance.free_ports(1)
+        self._certificate = certificate
+        self.port, self._secure_port = cloud_glance.free_ports(2)
 
     @property
     def url(self) -> str:
+        if self._certificate:
+            return f'https://{cloud_glance.LOCALHOST}:{self._secure_port}'
         return f'http://{cloud_glance.LOCALHOST}:{self.port}'
+
+    @property
+    def _secure(self) -> str:
+        if not self._certificate:
+            return ''
+        address = f'{cloud_glance.LOCALHOST}:{self._secure_port}'
+        return f'bind {address} ssl crt {self._certificate}'
 
     def _setUp(self) -> None:
         text = _CONFIGURATION.format(
-            host=cloud_glance.LOCALHOST, port=self.port, **self._settings
+            host=cloud_glance.LOCALHOST,
+            port=self.port,
+            secure=self._secure,
+            **self._settings,
         )
         lines = [
             f'    server api{number} {cloud_glance.LOCALHOST}:{port}'

@@ -9,6 +9,12 @@ Importing this module imports Nova, as `tests.cloud.threads` says.
 
 from __future__ import annotations
 
+# Before anything else that imports Nova, what Nova has to patch, or what keeps
+# something of that: the selector of socketserver would block all of eventlet.
+from tests.cloud import threads  # noqa: F401
+
+# isort: split
+
 from collections.abc import Iterator
 import contextlib
 import copy
@@ -26,11 +32,6 @@ from typing import Callable
 from unittest import mock
 import uuid
 import wsgiref.simple_server
-
-# Before anything else that imports Nova, or what Nova has to patch.
-from tests.cloud import threads  # noqa: F401
-
-# isort: split
 
 import fixtures
 from keystoneauth1 import loading

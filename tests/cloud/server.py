@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import ssl
 import threading
 
 import fixtures
@@ -22,12 +23,16 @@ class Server(fixtures.Fixture):
     """Serves on a free port of 127.0.0.1, each request in its own thread.
 
     :param handler: the class that handles a request
+    :param secure: how TLS is spoken, None for plain connections
     """
 
     def __init__(
-        self, handler: type[http.server.BaseHTTPRequestHandler]
+        self,
+        handler: type[http.server.BaseHTTPRequestHandler],
+        secure: ssl.SSLContext | None = None,
     ) -> None:
         self._handler = handler
+        self._secure = secure
 
     def _setUp(self) -> None:
         server = _HTTPServer(('127.0.0.1', 0), self._handler)
@@ -35,6 +40,11 @@ class Server(fixtures.Fixture):
         # until the client's system acknowledges the first, 40 ms later.
         self._handler.disable_nagle_algorithm = True
         self.url = f'http://127.0.0.1:{server.server_port}'
+        if self._secure:
+            server.socket = self._secure.wrap_socket(
+                server.socket, server_side=True
+            )
+            self.url = f'https://127.0.0.1:{server.server_port}'
         thread = threading.Thread(target=server.serve_forever, args=(0.005,))
         thread.start()
         self.addCleanup(thread.join)

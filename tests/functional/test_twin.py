@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from tests.cloud import haproxy
+from tests.twin import knobs
 from tests.twin import law
 from tests.twin import runner
 from tests.twin import steps
@@ -31,6 +35,20 @@ CONFIGURATIONS = [
         'flavor': 'keystone+cachemanagement',
         'glance policy': 'no get_image_location, stores_info_detail',
     },
+    pytest.param(
+        {
+            'api_servers': 'TLS, private CA',
+            'default store': 'reliable',
+            '[glance] store': 'cheap',
+        },
+        marks=[
+            # There, TLS goes another way through Python.
+            pytest.mark.eventlet,
+            pytest.mark.skipif(
+                not shutil.which('haproxy'), reason=f'needs {haproxy.PACKAGE}'
+            ),
+        ],
+    ),
 ]
 
 
@@ -105,3 +123,20 @@ def test_law_is_kept():
     )
 
     assert law.compare(stock, patched, ['image_size_cap']) == []
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [('hash', 'md5'), ('hashes', 'none'), ('clone format', '2')],
+)
+def test_knob_of_nobody(name, value):
+    """A value has to be one of a knob that counts where disks are."""
+    with pytest.raises(ValueError, match='no '):
+        knobs.check({name: value}, knobs.FILES)
+
+
+def test_knobs_of_seeds():
+    """What is drawn is valid."""
+    for where in (knobs.FILES, knobs.CEPH):
+        for seed in range(100):
+            knobs.check(knobs.draw(seed, where), where)

@@ -1,12 +1,14 @@
 """Run configurations, and print what does not hold.
 
 Usage: python -m tests.twin [--seed N] [--count N] [--minutes M] [--ceph]
-                            [--shrink] [--log FILE]
+                            [--eventlet] [--knob NAME=VALUE]... [--shrink]
+                            [--log FILE]
 
 Each seed is a configuration and a list of steps. They are run with stock Nova
 and with the package; what differs is run once more, so that flukes do not
-count. With --shrink, what differs then is made as small as it gets. The exit
-code is 1 if the law does not hold.
+count. With --eventlet, nova-compute runs on that. Each --knob has a value in
+all configurations, whatever the seed. With --shrink, what differs then is made
+as small as it gets. The exit code is 1 if the law does not hold.
 
 `python -m tests.twin.table FILE...` makes the documentation's table of logs.
 """
@@ -23,6 +25,8 @@ import tempfile
 import time
 import traceback
 from typing import Any
+
+from tests.twin import knobs
 
 #: How many configurations one process runs; a new one begins afresh.
 CHUNK = 15
@@ -41,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
                 args.ceph,
                 args.until,
                 args.shrink,
+                dict(args.knob),
             ):
                 print(json.dumps(found), flush=True)
     except BaseException:
@@ -66,8 +71,14 @@ def _chunks(args: argparse.Namespace) -> Any:
                 *('--until', str(until), '--inside'),
                 *(['--ceph'] if args.ceph else []),
                 *(['--shrink'] if args.shrink else []),
+                *(f'--knob={name}={value}' for name, value in args.knob),
             ],
-            env={'OS_NOVA_DISABLE_EVENTLET_PATCHING': '1', **os.environ},
+            env={
+                **os.environ,
+                'OS_NOVA_DISABLE_EVENTLET_PATCHING': str(
+                    int(not args.eventlet)
+                ),
+            },
             stdout=subprocess.PIPE,
             stderr=None if args.verbose else subprocess.DEVNULL,
             text=True,
@@ -85,25 +96,39 @@ def _chunks(args: argparse.Namespace) -> Any:
         seed += done
 
 
+def _knob(text: str) -> tuple[str, str]:
+    """Read a knob and its value."""
+    name, _, value = text.partition('=')
+    return name, value
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog='twin')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--minutes', type=float, default=5)
     parser.add_argument('--count', type=int, default=1 << 30)
     parser.add_argument('--ceph', action='store_true')
+    parser.add_argument('--eventlet', action='store_true')
+    parser.add_argument('--knob', type=_knob, action='append', default=[])
     parser.add_argument('--verbose', action='store_true')
     parser.add_argument('--shrink', action='store_true')
     parser.add_argument('--log', type=Path)
     parser.add_argument('--inside', action='store_true')
     parser.add_argument('--until', type=float, default=float('inf'))
     args = parser.parse_args()
+    try:
+        knobs.check(dict(args.knob), knobs.CEPH if args.ceph else knobs.FILES)
+    except ValueError as exc:
+        parser.error(str(exc))
     if args.inside:
         run(args)
     pairs = wrong = 0
     for found in _chunks(args):
         if args.log:
             with args.log.open('a') as log:
-                log.write(json.dumps(found) + '\n')
+                log.write(
+                    json.dumps({'eventlet': args.eventlet, **found}) + '\n'
+                )
         if found.get('ended'):
             print(f'seed {found["seed"]}: its process ended', flush=True)
             wrong += 1

@@ -66,6 +66,15 @@ def _world(**what: object) -> Value:
     return Value(world=what)
 
 
+def _rbd_user(name: str) -> Value:
+    # Nova starts no guest of a user without a secret; which one is no matter
+    # where there is no hypervisor.
+    return _nova(
+        libvirt__rbd_user=name,
+        libvirt__rbd_secret_uuid='457eb676-33da-42ec-9a8c-9293d545c337',
+    )
+
+
 def _switch(option: str, kind: str, default: bool) -> dict[str, Value]:
     values = {'false': False, 'true': True}
     order = sorted(values, key=lambda name: values[name] != default)
@@ -112,6 +121,15 @@ KNOBS: dict[str, Knob] = {
             'balancer': _world(servers=('balancer',)),
             'balancer, one with one store': _world(servers=('uneven',)),
             'HAProxy': _world(servers=('haproxy',)),
+            'TLS, private CA': Value(
+                glance={'oslo_middleware.enable_proxy_headers_parsing': True},
+                world={'servers': ('tls',), 'cafile': True},
+            ),
+            'TLS, insecure': Value(
+                glance={'oslo_middleware.enable_proxy_headers_parsing': True},
+                nova={'glance.insecure': True},
+                world={'servers': ('tls',)},
+            ),
             'under a path': _world(servers=('path',)),
             'none, endpoint_override': _world(endpoint=True),
         }
@@ -333,8 +351,8 @@ KNOBS: dict[str, Knob] = {
     'rbd_user': Knob(
         {
             'admin': DEFAULT,
-            CAPS['nova']: _nova(libvirt__rbd_user='nova'),
-            CAPS['reader']: _nova(libvirt__rbd_user='reader'),
+            CAPS['nova']: _rbd_user('nova'),
+            CAPS['reader']: _rbd_user('reader'),
         },
         where=(CEPH,),
     ),
@@ -413,14 +431,16 @@ def draw(seed: int, where: str) -> dict[str, str]:
     }
 
 
-def check(configuration: Mapping[str, str]) -> None:
+def check(configuration: Mapping[str, str], where: str) -> None:
     """See that a configuration is one.
 
+    :param where: where disks are
     :raises ValueError: it is not; the error names what is valid
     """
+    known = [name for name, knob in KNOBS.items() if where in knob.where]
     for name, value in configuration.items():
-        if name not in KNOBS:
-            raise ValueError(f'no knob {name!r}: {", ".join(KNOBS)}')
+        if name not in known:
+            raise ValueError(f'no knob {name!r}: {", ".join(known)}')
         if value not in KNOBS[name].values:
             raise ValueError(
                 f'no value {value!r} of {name}: '

@@ -39,6 +39,7 @@ CAUSES = {
     'was sent to store': ('api_servers',),
     'which Nova found by itself': _ORDERS,
     'needs a copy in': ('images_rbd_glance_store_name',),
+    'Nova searches for another pool': ('rbd_user',),
     'The property %(name)s': (*_RIGHTS, *_QUOTAS, 'api_servers'),
 }
 #: How much longer a step may take with the package, in seconds.

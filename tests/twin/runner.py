@@ -115,11 +115,13 @@ def chunk(
     in_ceph: bool,
     until: float = float('inf'),
     smaller: bool = False,
+    fixed: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Run the configurations of seeds.
 
     :param until: none is begun after it, in seconds since the epoch
     :param smaller: whether to shrink what breaks the law
+    :param fixed: knobs, with values that all configurations have
     :returns: what came of each, as JSON has it
     """
     with world(root, in_ceph) as there:
@@ -127,7 +129,7 @@ def chunk(
             if time.time() > until:
                 return
             begin = time.monotonic()
-            configuration = knobs.draw(seed, there.where)
+            configuration = {**knobs.draw(seed, there.where), **(fixed or {})}
             steps = twin_steps.draw(seed)
             stock, patched, broken = pair(there, configuration, steps, seed)
             found = {

@@ -32,7 +32,11 @@ class Hanging(fixtures.Fixture):
     """Takes connections, and says nothing."""
 
     def _setUp(self) -> None:
-        server = socket.create_server((cloud_glance.LOCALHOST, 0), backlog=64)
+        # On eventlet, a socket that nobody holds is closed, though somebody
+        # holds its close().
+        self._server = server = socket.create_server(
+            (cloud_glance.LOCALHOST, 0), backlog=64
+        )
         self.addCleanup(server.close)
         self.url = f'http://{cloud_glance.LOCALHOST}:{server.getsockname()[1]}'
 

@@ -27,6 +27,8 @@ from tests.cloud import nova as cloud_nova
 
 from nova import service_auth
 import nova.conf
+from urllib3 import connection
+from urllib3 import connectionpool
 
 from nova_multistore import lookup
 from nova_multistore import opts
@@ -41,6 +43,7 @@ from tests.cloud import haproxy
 from tests.cloud import keystone as cloud_keystone
 from tests.cloud import s3
 from tests.cloud import swift as cloud_swift
+from tests.cloud import tls
 from tests.twin import knobs
 from tests.twin import servers
 
@@ -196,6 +199,8 @@ class World:
                     'glance.rbd_ceph_conf': str(self.ceph.configuration),
                 }
             )
+        if set_up.world.get('cafile'):
+            options['glance.cafile'] = str(glance.authority.certificate)
         if set_up.world.get('endpoint'):
             [url] = glance.servers
             options.update(
@@ -353,13 +358,11 @@ class _Glance:
     def _server(self, kind: str) -> str:
         """Start what is to be an API server, and return its URL."""
         enter, first = self._stack.enter_context, self.first
-        if kind in ('haproxy', 'balancer'):
+        if kind == 'balancer':
             second = self._beside()
-            if kind == 'balancer':
-                return enter(servers.Balancer([first.url, second.url])).url
-            root = self._root / 'haproxy'
-            root.mkdir()
-            return enter(haproxy.HAProxy(root, [first.port, second.port])).url
+            return enter(servers.Balancer([first.url, second.url])).url
+        if kind in ('haproxy', 'tls'):
+            return self._haproxy(secure=kind == 'tls')
         if kind == 'uneven':
             one = self._beside(
                 stores={first.default: first.stores[first.default]}
@@ -374,6 +377,34 @@ class _Glance:
             'second': lambda: self._beside().url,
         }
         return urls[kind]()
+
+    def _haproxy(self, secure: bool) -> str:
+        """Start one before two glance-api, and return its URL."""
+        ports = [self.first.port, self._beside().port]
+        root = self._root / 'haproxy'
+        root.mkdir()
+        certificate = None
+        if secure:
+            certificate = self.authority.issue('haproxy')
+            # In its place, Nova's fixtures have one of wsgi_intercept, which
+            # does not take what urllib3 2 says of certificates.
+            self._stack.enter_context(
+                mock.patch.object(
+                    connectionpool.HTTPSConnectionPool,
+                    'ConnectionCls',
+                    connection.HTTPSConnection,
+                )
+            )
+        return self._stack.enter_context(
+            haproxy.HAProxy(root, ports, certificate=certificate)
+        ).url
+
+    @functools.cached_property
+    def authority(self) -> tls.Authority:
+        """The CA of its certificate, if it has one."""
+        root = self._root / 'tls'
+        root.mkdir()
+        return tls.Authority(root)
 
 
 def _set_clone_format(ceph: Any, number: object) -> None:

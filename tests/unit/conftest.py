@@ -10,6 +10,7 @@ import types
 import uuid
 
 from nova import context as nova_context
+from nova import service_auth
 import nova.conf
 from nova.image import glance as nova_glance
 from oslo_config import fixture as config_fixture
@@ -56,6 +57,17 @@ def glance(conf):
     with stub.Glance() as glance:
         conf.config(group='glance', api_servers=[glance.url])
         yield glance
+
+
+@pytest.fixture
+def own_session(monkeypatch):
+    """Have Nova make a session anew, from what is configured by then."""
+    # Where that is kept depends on the release.
+    if hasattr(nova_glance, '_SESSION'):
+        monkeypatch.setattr(nova_glance, '_SESSION', None)
+    service_auth.reset_globals()
+    yield
+    service_auth.reset_globals()
 
 
 @pytest.fixture

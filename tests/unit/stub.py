@@ -56,9 +56,12 @@ class Glance(fixtures.Fixture):
 
     ``uploads`` holds what to answer to each upload in turn, ``images`` what
     an image is after that; without an answer an upload succeeds.
+
+    :param secure: how TLS is spoken, None for plain connections
     """
 
-    def __init__(self):
+    def __init__(self, secure=None):
+        self._secure = secure
         self.requests = []
         self.uploads = []
         #: Whether uploads are answered before their data are read.
@@ -80,7 +83,8 @@ class Glance(fixtures.Fixture):
 
             do_PUT = do_DELETE = do_PATCH = do_GET
 
-        self.url = self.useFixture(cloud_server.Server(Handler)).url
+        server = cloud_server.Server(Handler, self._secure)
+        self.url = self.useFixture(server).url
 
     def made(self, method, path=''):
         """The requests of a method whose path ends so."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from nova import exception as nova_exception
-from nova import service_auth
 from nova import utils
 from nova.image import glance as nova_glance
 import pytest
@@ -176,15 +175,9 @@ def test_dead_api_servers(api_servers, glance, image, select, send, words):
 
 
 @pytest.fixture
-def impatient(conf, monkeypatch):
+def impatient(conf, own_session):
     """Have Nova wait for a second; its session has the time-out."""
     conf.config(group='glance', timeout=1)
-    # Where that is kept depends on the release.
-    if hasattr(nova_glance, '_SESSION'):
-        monkeypatch.setattr(nova_glance, '_SESSION', None)
-    service_auth.reset_globals()
-    yield
-    service_auth.reset_globals()
 
 
 @pytest.mark.skipif(
