@@ -755,7 +755,7 @@ def applied(command, image):
     image = {**image, 'stores': ','.join(dict.fromkeys(added + left))}
     image.pop('os_glance_failed_import', None)
     if 'relocate' in words and record.read(image):
-        image[record.DIFFERENCE] = 'it was moved'
+        image[record.DIFFERENCE] = 'it was relocated'
     return image
 
 
@@ -1196,8 +1196,8 @@ def test_move_that_is_not_done(changes, words):
         {'stores': 'central'},
         # Done, and copied back by somebody.
         {'stores': 'central,dcn0', record.MOVE_FROM: ...},
-        # It was moved elsewhere by hand.
-        {'stores': 'dcn1', record.DIFFERENCE: 'it was moved to dcn1'},
+        # It was relocated by hand.
+        {'stores': 'dcn1', record.DIFFERENCE: 'it was relocated to dcn1'},
     ],
 )
 def test_move_that_needs_nothing(changes):
