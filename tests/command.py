@@ -27,6 +27,8 @@ class Result:
     code: int
     #: What it shows: a row each, by column.
     rows: list[dict[str, Any]]
+    #: What it shows, as it is.
+    shown: str
     #: The lines of the table, if that was asked for.
     table: list[str]
     #: Its last words, if it has any.
@@ -38,6 +40,21 @@ class Result:
     def states(self) -> dict[str, str]:
         """The state of each store."""
         return {row['store']: row['state'] for row in self.rows}
+
+
+def by_name(shown: Any) -> Any:
+    """Return what a command shows a program, with the code's names of columns.
+
+    :param shown: rows of a list, by the titles of columns, such as
+        ``Image ID``; what a command shows of one thing stays as it is
+    :returns: rows by names, such as ``image_id``
+    """
+    if not isinstance(shown, list):
+        return shown
+    return [
+        {title.lower().replace(' ', '_'): v for title, v in row.items()}
+        for row in shown
+    ]
 
 
 def run(
@@ -76,11 +93,11 @@ def run(
     finally:
         own.log.removeHandler(handler)
     shown = app.stdout.getvalue()
-    is_table = shown.startswith('+')
     return Result(
         code,
-        json.loads(shown) if shown and not is_table else [],
-        shown.splitlines() if is_table else [],
+        by_name(json.loads(shown)) if shown.startswith(('[', '{')) else [],
+        shown,
+        shown.splitlines() if shown.startswith('+') else [],
         words.getvalue().strip(),
         app.stderr.getvalue(),
     )

@@ -135,7 +135,8 @@ class ServerCommand(Command, command.ShowOne):
 class ListCommand(Command, command.Lister):
     """A command that shows a list.
 
-    In a table, columns have titles. Programs get the names.
+    Columns have titles, as in OpenStackClient's own lists, whatever the format
+    is. The options that choose columns take the names, too.
     """
 
     #: Columns that a table shows only if a row has something there, or if the
@@ -160,24 +161,23 @@ class ListCommand(Command, command.Lister):
         column_names: Sequence[str],
         data: Iterable[Sequence[Any]],
     ) -> int:
-        names = {title(name): name for name in column_names}
+        titles = {name: title(name) for name in column_names}
         for wanted in (parsed_args.columns, parsed_args.sort_columns):
-            wanted[:] = [names.get(name, name) for name in wanted]
-        if parsed_args.formatter == 'table':
-            if not parsed_args.columns:
-                data = [tuple(row) for row in data]
-                parsed_args.columns = [
-                    name
-                    for index, name in enumerate(column_names)
-                    if (name not in self.detailed or parsed_args.long)
-                    and (
-                        name not in self.optional
-                        or any(_shown(row[index]) for row in data)
-                    )
-                ]
-            titled: Any = _Titles(self.formatter)
-            self.formatter = titled
-        code: int = super().produce_output(parsed_args, column_names, data)
+            wanted[:] = [titles.get(name, name) for name in wanted]
+        if parsed_args.formatter == 'table' and not parsed_args.columns:
+            data = [tuple(row) for row in data]
+            parsed_args.columns = [
+                titles[name]
+                for index, name in enumerate(column_names)
+                if (name not in self.detailed or parsed_args.long)
+                and (
+                    name not in self.optional
+                    or any(_shown(row[index]) for row in data)
+                )
+            ]
+        code: int = super().produce_output(
+            parsed_args, tuple(titles.values()), data
+        )
         return code
 
     @contextlib.contextmanager
@@ -219,23 +219,6 @@ class TotalsCommand(ListCommand):
                 f'{self._error}; not all images were seen'
             )
         return code
-
-
-class _Titles:
-    """Formats a table whose columns have titles.
-
-    :param formatter: cliff's formatter of tables
-    """
-
-    def __init__(self, formatter: Any) -> None:
-        self._formatter = formatter
-
-    def emit_list(
-        self, column_names: Sequence[str], *args: Any, **kwargs: Any
-    ) -> None:
-        self._formatter.emit_list(
-            tuple(map(title, column_names)), *args, **kwargs
-        )
 
 
 def title(name: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import TYPE_CHECKING
 from typing import Any
 import urllib.parse
+import uuid
 
 from keystoneauth1 import exceptions as auth_exceptions
 from openstack import exceptions as sdk_exceptions
@@ -27,6 +29,19 @@ _MICROVERSION = '2.45'
 _DOWN_CELLS = '2.69'
 # Part of the answer of a nova-api that does not have the filter.
 _UNEXPECTED = "'store' was unexpected"
+_NO_FILTER = (
+    "this nova-api does not have nova-multistore's filter in its pipeline"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Permission:
+    """What nova-api says of a user who wants to name a store."""
+
+    #: None if that is not known.
+    allowed: bool | None
+    #: Why not, or why it is not known, in words.
+    reason: str | None = None
 
 
 class Cloud:
@@ -235,13 +250,38 @@ class Cloud:
         except sdk_exceptions.HttpException as exc:
             reason = f'{exc.details or exc} (HTTP {exc.status_code})'
             if _UNEXPECTED in reason:
-                reason += (
-                    "; this nova-api does not have nova-multistore's filter "
-                    'in its pipeline'
-                )
+                reason += f'; {_NO_FILTER}'
             raise exceptions.CommandError(reason) from exc
         image_id: str = answer.json()['image_id']
         return image_id
+
+    def may_name_store(self, server_id: str, action: str) -> Permission:
+        """Ask nova-api whether the user may name a store. Nothing is made.
+
+        The request lacks what Nova requires, and its store does not exist.
+        The filter looks at the policy before it looks at either.
+
+        :param server_id: id of a server that has an image
+        :param action: ``createImage`` or ``createBackup``
+        """
+        store = uuid.uuid4().hex
+        answer = self._compute.post(
+            f'/servers/{server_id}/action', json={action: {'store': store}}
+        )
+        try:
+            sdk_exceptions.raise_from_response(answer)
+        except sdk_exceptions.HttpException as exc:
+            said = str(exc.details or exc)
+            if exc.status_code == 404 and store in said:
+                return Permission(True)
+            if exc.status_code == 403:
+                return Permission(False, said)
+            if exc.status_code == 400:
+                return Permission(None, _NO_FILTER)
+            return Permission(None, f'{said} (HTTP {exc.status_code})')
+        raise exception.LookupFailed(
+            f'nova-api has accepted a request for {action} without a name'
+        )
 
 
 def _several(

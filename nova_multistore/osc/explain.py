@@ -24,18 +24,13 @@ if TYPE_CHECKING:
     from oslo_config import cfg
 
     from nova_multistore.osc.cloud import Cloud
+    from nova_multistore.osc.cloud import Permission
 
-_COLUMNS = (
-    'server_id',
-    'base_image',
-    'base_image_stores',
-    'stores',
-    'store',
-    'reason',
-    'possibilities',
-    'direct_snapshot',
-    'last_decision',
-)
+#: The action that makes an image of a server, by operation.
+_ACTIONS = {
+    selection.Operation.SNAPSHOT: 'createImage',
+    selection.Operation.BACKUP: 'createBackup',
+}
 
 
 class _StoresColumn(format_columns.ListColumn):
@@ -99,6 +94,29 @@ class _PossibilitiesColumn(columns.FormattableColumn):  # type: ignore[type-arg]
         ]
 
 
+class _PolicyColumn(columns.FormattableColumn):  # type: ignore[type-arg]
+    """Whether the user may name a store, for each operation."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(
+            f'{operation.value}: {_permission(found)}'
+            for operation, found in self._value.items()
+        )
+
+    def machine_readable(self) -> list[dict[str, Any]]:
+        return [
+            {'operation': operation.value, **dataclasses.asdict(found)}
+            for operation, found in self._value.items()
+        ]
+
+
+def _permission(found: Permission) -> str:
+    if found.allowed:
+        return 'allowed'
+    state = 'not known' if found.allowed is None else 'refused'
+    return f'{state}: {found.reason}'
+
+
 class _DecisionColumn(columns.FormattableColumn):  # type: ignore[type-arg]
     """The record of an image, None if there is none."""
 
@@ -127,7 +145,8 @@ class Explain(base.ServerCommand):
         parser.add_argument(
             '--store',
             metavar='<store>',
-            help='Glance store that the request would name',
+            help='Glance store that the request would name; nova-api is asked '
+            'whether policy allows it',
         )
         nova_conf.add_option(parser, "the server's compute host")
         return parser
@@ -147,17 +166,41 @@ class Explain(base.ServerCommand):
             raise base.UsageError(f'{named}: {exc}' if named else exc) from exc
         if not facts.image_ref:
             self.app.stderr.write(f'{base.INSTEAD_OF_A_SNAPSHOT}\n')
-        return _COLUMNS, (
-            server['id'],
-            facts.image_ref,
-            format_columns.ListColumn(list(facts.base_stores or ())),
-            _StoresColumn(list(catalogue.stores)),
-            _StoreColumn(found),
-            _reason(facts, found),
-            _PossibilitiesColumn(found),
-            _direct(facts, configured),
-            _DecisionColumn(_last_decision(self.cloud, server['id'])),
+        shown = {
+            'server_id': server['id'],
+            'base_image': facts.image_ref,
+            'base_image_stores': format_columns.ListColumn(
+                list(facts.base_stores or ())
+            ),
+            'stores': _StoresColumn(list(catalogue.stores)),
+            'store': _StoreColumn(found),
+            'reason': _reason(facts, found),
+            'possibilities': _PossibilitiesColumn(found),
+            'direct_snapshot': _direct(facts, configured),
+        }
+        if parsed_args.store:
+            shown['policy'] = _PolicyColumn(_permissions(self.cloud, server))
+        shown['last_decision'] = _DecisionColumn(
+            _last_decision(self.cloud, server['id'])
         )
+        return tuple(shown), tuple(shown.values())
+
+
+def _permissions(
+    cloud: Cloud, server: dict[str, Any]
+) -> dict[selection.Operation, Permission]:
+    """Ask whether the user may name a store, for each operation.
+
+    :param server: the server, as Nova's API has it
+    :returns: the answers; none for a volume-backed server, for which no store
+        can be named
+    """
+    if not server['image']:
+        return {}
+    return {
+        operation: cloud.may_name_store(server['id'], action)
+        for operation, action in _ACTIONS.items()
+    }
 
 
 def _gather(

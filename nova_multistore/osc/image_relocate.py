@@ -1,4 +1,4 @@
-"""``multistore image relocate``: an image moves to another store."""
+"""``multistore image relocate``: takes an image to another store."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RelocateImage(base.ListCommand):
             '--to',
             metavar='<store>',
             required=True,
-            help='Store to move the image to',
+            help='Store to relocate the image to',
         )
         parser.add_argument(
             '--from',
@@ -103,7 +103,7 @@ class RelocateImage(base.ListCommand):
 
 
 def note(images: image_api.Images, image: dict[str, Any], target: str) -> None:
-    """Write on an image with a record that it was moved from where that says.
+    """Write on an image with a record that it is no more where that says.
 
     :param images: Glance's image API
     :param image: the image, as Glance's API had it before
@@ -115,11 +115,11 @@ def note(images: image_api.Images, image: dict[str, Any], target: str) -> None:
         return
     try:
         images.set_property(
-            image['id'], record.DIFFERENCE, f'it was moved to {target}'
+            image['id'], record.DIFFERENCE, f'it was relocated to {target}'
         )
     except exception.MultistoreError as exc:
         raise exceptions.CommandError(
-            f'image {image["id"]} was moved, but its property '
+            f'image {image["id"]} was relocated, but its property '
             f'{record.DIFFERENCE} was not written: {exc}'
         ) from exc
 

@@ -45,6 +45,7 @@ class ShowImages(base.ListCommand):
     """
 
     optional = ('copied', 'reason', *copy_rows.DECISION)
+    detailed = ('default',)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

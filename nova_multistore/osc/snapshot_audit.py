@@ -61,6 +61,8 @@ class AuditSnapshots(base.TotalsCommand):
     and 4 if not everything could be looked at.
     """
 
+    detailed = ('project_id',)
+
     _audit: _Audit | None = None
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

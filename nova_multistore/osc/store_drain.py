@@ -49,6 +49,8 @@ class DrainStore(base.TotalsCommand):
     ([DEFAULT] delayed_delete).
     """
 
+    detailed = ('project_id',)
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -79,8 +81,8 @@ class DrainStore(base.TotalsCommand):
         base.check_writable(catalogue, store, *filter(None, [target]))
         if target in (None, store):
             raise base.UsageError(
-                f'images cannot leave {store} for {target}: name another '
-                'store with --to'
+                f'images that {store} alone has need another store: name it '
+                f"with --to, as Glance's default store is {catalogue.default}"
             )
         image_pages.check_administrator(self.cloud, 'to drain a store')
         self._drain = _Drain(self, catalogue, store, target, parsed_args)

@@ -17,6 +17,7 @@ from nova_multistore.osc import snapshot_audit
 from tests.ceph import cloud as ceph_cloud
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
+from tests.command import by_name
 from tests.functional import connect
 
 MIB = 1 << 20
@@ -167,7 +168,7 @@ def audited(admin):
             ['--all-projects', '-f', 'json', *arguments]
         )
         command.run(parsed)
-        rows = json.loads(app.stdout.getvalue())
+        rows = by_name(json.loads(app.stdout.getvalue()))
         return [row for row in rows if row['id'] == image_id]
 
     return audited

@@ -19,6 +19,7 @@ from typing import Any
 
 from tests.cloud import ceph as cloud_ceph
 from tests.cloud import glance as cloud_glance
+from tests.command import by_name
 from tests.e2e import openstack
 from tests.e2e import transcript
 from tests.functional import broken
@@ -155,7 +156,7 @@ class Guide(transcript.Transcript):
             (*arguments, '-f', 'json'), self._environment, self.root
         )
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return by_name(json.loads(done.stdout))
 
     def images_in(self, store: str) -> list[dict[str, Any]]:
         """Return the images that a store has, as Glance's API has them."""

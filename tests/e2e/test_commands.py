@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.command import by_name
 from tests.e2e import fixture
 from tests.e2e import glance
 from tests.e2e import guest
@@ -54,7 +55,7 @@ def nothing_made(cloud: fixture.Cloud) -> Iterator[None]:
 
 def shown(done: subprocess.CompletedProcess[str]) -> Any:
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return by_name(json.loads(done.stdout))
 
 
 @pytest.mark.usefixtures('nothing_made')

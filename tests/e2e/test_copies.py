@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+from tests.command import by_name
 from tests.e2e import fixture
 from tests.e2e import glance
 from tests.e2e import guest
@@ -85,7 +86,7 @@ def test_killed_compute(
     )
     found = run(*audit, user='admin')
     assert found.returncode == 1, found.stderr
-    problems = {row['id']: row for row in json.loads(found.stdout)}
+    problems = {row['id']: row for row in by_name(json.loads(found.stdout))}
     assert first['id'] not in problems
     assert 'reliable' in problems[second['id']]['problem']
 

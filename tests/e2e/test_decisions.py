@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from nova_multistore import record
+from tests.command import by_name
 from tests.e2e import fixture
 from tests.e2e import glance
 from tests.e2e import guest
@@ -79,7 +80,7 @@ def audit(run: Run, *arguments: str, user: str = 'admin') -> tuple[Any, str]:
     :returns: what it found, by the image's id, and the words beside
     """
     done = run('snapshot', 'audit', *arguments, '-f', 'json', user=user)
-    found = {row['id']: row for row in json.loads(done.stdout)}
+    found = {row['id']: row for row in by_name(json.loads(done.stdout))}
     assert done.returncode == (1 if found else 0), done.stderr
     return found, done.stderr
 
@@ -272,7 +273,9 @@ def test_move(cloud: fixture.Cloud, run: Run, member: journey.Server) -> None:
     mended = run(
         *('snapshot', 'audit', *arguments, '--fix', '-f', 'json'), user='admin'
     )
-    remedies = {row['id']: row['remedy'] for row in json.loads(mended.stdout)}
+    remedies = {
+        row['id']: row['remedy'] for row in by_name(json.loads(mended.stdout))
+    }
     assert remedies[image['id']] == 'moved to reliable'
     after = cloud.tenant('demo').image(image['id'])
     assert member.landing(after) == journey.Landing('reliable', whole=True)
@@ -306,5 +309,7 @@ def test_mixed_fleet(
     listed = run(
         *('image', 'list', '--server', server.id, '-f', 'json'), user='admin'
     )
-    rules = {row['id']: row['rule'] for row in json.loads(listed.stdout)}
+    rules = {
+        row['id']: row['rule'] for row in by_name(json.loads(listed.stdout))
+    }
     assert made.items() <= rules.items()

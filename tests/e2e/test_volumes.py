@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from nova_multistore import record
+from tests.command import by_name
 from tests.e2e import fixture
 from tests.e2e import glance
 from tests.e2e import guest
@@ -170,7 +171,7 @@ def bases(
 
 def audited(run: Run) -> Any:
     """Return what an audit finds."""
-    return json.loads(run('snapshot', 'audit', '-f', 'json').stdout)
+    return by_name(json.loads(run('snapshot', 'audit', '-f', 'json').stdout))
 
 
 @pytest.fixture(scope='module')
@@ -276,7 +277,11 @@ def test_image_that_a_volume_was_made_from(
     relocate = 'image', 'relocate', image_id, '--to', 'cheap', '--dry-run'
 
     found, overruled = (
-        json.loads(run(*relocate, *more, '-f', 'json', user='admin').stdout)
+        by_name(
+            json.loads(
+                run(*relocate, *more, '-f', 'json', user='admin').stdout
+            )
+        )
         for more in ([], ['--even-in-use'])
     )
 

@@ -31,9 +31,12 @@ from nova_multistore import stores
 from nova_multistore import timed_calls
 from nova_multistore.api import store as api_store
 from nova_multistore.compute import patch
+from nova_multistore.osc import explain
+from tests import command
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
 from tests.cloud import proxy as cloud_proxy
+from tests.functional import connect
 from tests.functional import expected_digest
 
 pytestmark = pytest.mark.eventlet
@@ -461,6 +464,83 @@ class TestPropertyIsNoOrder:
     def test_key(self, act, server, action):
         """Nova does not know it."""
         assert "'store'" in refused(act(server, action, store='fast'), 400)
+
+
+@pytest.fixture
+def explained(nova, glance, server):
+    """Run ``explain`` for a request that names a store, as a member."""
+
+    def explained(*args):
+        token = cloud_glance.token(nova.project)
+        with nova.served() as url:
+            cloud = connect(glance.url, token, compute=url)
+            done = command.run(
+                explain.Explain, cloud, server, '--store', 'fast', *args
+            )
+        assert done.code == 0, done.words
+        return done
+
+    return explained
+
+
+@pytest.mark.usefixtures('untouched')
+class TestExplain:
+    """The command asks nova-api whether the user may name a store."""
+
+    def permissions(self, explained):
+        found = explained().rows['policy']
+        return {each['operation']: each['allowed'] for each in found}
+
+    def test_allowed(self, explained):
+        assert self.permissions(explained) == {
+            'snapshot': True,
+            'backup': True,
+        }
+
+    @pytest.mark.parametrize(
+        ('action', 'expected'),
+        [
+            ('createImage', {'snapshot': False, 'backup': True}),
+            ('createBackup', {'snapshot': True, 'backup': False}),
+        ],
+    )
+    def test_refused(self, explained, rules, action, expected):
+        """Each operation has its own rule, which is named."""
+        rule = f'{RULES[action]}:store'
+        rules(**{rule: 'role:archivist'})
+
+        assert self.permissions(explained) == expected
+        [line] = [
+            line for line in explained('-f', 'table').table if rule in line
+        ]
+        assert ': refused: You may not name a store' in line
+
+    @pytest.mark.usefixtures('unfiltered')
+    @pytest.mark.parametrize('prefix', ['/v2.1', '/v2'])
+    def test_no_filter(self, explained, monkeypatch, prefix):
+        """Nothing is known; a nova-api of old passes over the store."""
+        served = cloud_nova.Nova.served
+
+        @contextlib.contextmanager
+        def old(self):
+            with served(self) as url:
+                yield url.replace('/v2.1', prefix)
+
+        monkeypatch.setattr(cloud_nova.Nova, 'served', old)
+
+        found = explained().rows['policy']
+
+        assert [each['allowed'] for each in found] == [None, None]
+        assert all('does not have' in each['reason'] for each in found)
+
+    def test_glance_is_away(self, nova, explained):
+        """From nova-api."""
+        nova.conf(**{'glance.api_servers': ['http://127.0.0.1:9']})
+
+        found = explained().rows['policy']
+
+        assert [each['allowed'] for each in found] == [None, None]
+        assert all('HTTP 503' in each['reason'] for each in found)
 
 
 def test_three_generations(nova, glance, act, boot, base):

@@ -27,6 +27,7 @@ from nova_multistore.osc import image_pages
 from nova_multistore.osc import snapshot_audit
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
+from tests.command import by_name
 from tests.functional import broken
 from tests.functional import equal
 
@@ -97,13 +98,13 @@ class Shown:
     def rows(self):
         """The rows, where they were shown as JSON."""
         assert self.stdout, self.stderr
-        return json.loads(self.stdout)
+        return by_name(json.loads(self.stdout))
 
     @property
     def ids(self):
         """The images of the rows, where those were shown as CSV."""
         rows = csv.DictReader(io.StringIO(self.stdout))
-        return [row['id'] for row in rows]
+        return [row['ID'] for row in rows]
 
     @property
     def problems(self):
@@ -527,8 +528,8 @@ def test_formats(audited, snapshot, conf):
     values = audited(order, '-c', 'id', formatter='value').stdout
     table = audited(order, formatter='table').stdout
 
-    assert {row['id'] for row in rows} == images
-    assert 'a "name", of sorts' in {row['name'] for row in rows}
+    assert {row['ID'] for row in rows} == images
+    assert 'a "name", of sorts' in {row['Name'] for row in rows}
     assert set(values.split()) == images
     assert all(image_id in table for image_id in images)
 

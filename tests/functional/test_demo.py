@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests import demo
+from tests.command import by_name
 
 
 @pytest.fixture(scope='module')
@@ -30,7 +31,7 @@ def shell(tmp_path, nova, glance):
                 check=False,
             )
             assert done.returncode == 0, done.stderr
-            return json.loads(done.stdout)
+            return by_name(json.loads(done.stdout))
 
         yield shell
 

@@ -220,8 +220,8 @@ def test_move_that_is_not_done(changes, words):
         {'stores': 'central'},
         # Done, and copied back by somebody.
         {'stores': 'central,dcn0', record.MOVE_FROM: ...},
-        # It was moved elsewhere by hand.
-        {'stores': 'dcn1', record.DIFFERENCE: 'it was moved to dcn1'},
+        # It was relocated by hand.
+        {'stores': 'dcn1', record.DIFFERENCE: 'it was relocated to dcn1'},
     ],
 )
 def test_move_that_needs_nothing(changes):

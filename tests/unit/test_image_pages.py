@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import types
 
 from openstack import exceptions as sdk_exceptions
@@ -424,3 +426,29 @@ def test_list_fits_a_terminal():
         'Rule',
     ]
     assert titles('-c', 'ID', '-c', 'Rule') == ['ID', 'Rule']
+
+
+@pytest.mark.parametrize('form', ['json', 'csv'])
+def test_titles_for_a_program(form):
+    """Its columns are called as in OpenStackClient's lists; it gets all."""
+    shown = run('-f', form).shown
+
+    found = (
+        [*json.loads(shown)[0]]
+        if form == 'json'
+        else next(csv.reader(shown.splitlines()))
+    )
+
+    assert found[:5] == ['ID', 'Name', 'Kind', 'Stores', 'Size']
+    assert {'Created At', 'Server ID', 'Missing'} < set(found)
+
+
+def test_columns_by_name():
+    """As by title, for a program, too."""
+    by_title, by_name = (
+        run('-f', 'csv', '-c', column, '--sort-column', column).shown
+        for column in ('Server ID', 'server_id')
+    )
+
+    assert by_name.splitlines()[0] == '"Server ID"'
+    assert by_name == by_title

@@ -165,4 +165,4 @@ def test_relocate_notes_it(written, target, noted):
 
     assert result.code == 0
     properties = [rest for what, *rest in images.asked if 'property' in what]
-    assert properties == [[record.DIFFERENCE, 'it was moved to a']] * noted
+    assert properties == [[record.DIFFERENCE, 'it was relocated to a']] * noted

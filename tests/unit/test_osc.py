@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import importlib.metadata
 import io
 import json
@@ -13,6 +14,7 @@ from osc_lib import exceptions
 import pytest
 import requests
 
+from nova_multistore import exception
 from nova_multistore import record
 from nova_multistore import stores
 from nova_multistore.osc import cloud as osc_cloud
@@ -56,6 +58,10 @@ class Cloud:
 
         #: Images of the server, the newest first.
         self.earlier = []
+        #: What nova-api says of naming a store, by action.
+        self.permissions = collections.defaultdict(
+            lambda: osc_cloud.Permission(True)
+        )
 
     @property
     def images(self):
@@ -80,6 +86,9 @@ class Cloud:
 
     def catalogue(self):
         return stores.parse(STORES)
+
+    def may_name_store(self, server_id, action):
+        return self.permissions[action]
 
     def create_image(self, *args):
         self.sent.append(args)
@@ -547,11 +556,36 @@ def test_explain_a_request(conf):
     )
 
 
+def test_explain_policy():
+    """nova-api is asked if a store is named, and its words are shown."""
+    cloud = Cloud()
+    cloud.permissions['createBackup'] = osc_cloud.Permission(False, 'You not.')
+
+    shown = run(explain.Explain, cloud, 's', '--store', 'fast')
+
+    assert shown['policy'] == ('snapshot: allowed\nbackup: refused: You not.')
+    assert machine('s', '--store', 'fast', cloud=cloud)['policy'] == [
+        {'operation': 'snapshot', 'allowed': True, 'reason': None},
+        {'operation': 'backup', 'allowed': False, 'reason': 'You not.'},
+    ]
+
+
+def test_explain_policy_is_not_known():
+    cloud = Cloud()
+    cloud.permissions['createImage'] = osc_cloud.Permission(None, 'No filter.')
+
+    shown = run(explain.Explain, cloud, 's', '--store', 'fast')
+
+    assert shown['policy'].startswith('snapshot: not known: No filter.\n')
+
+
 def test_explain_volume_backed():
+    """No store can be named, whatever the policy is."""
     shown = run(explain.Explain, Cloud(image=None), 's', '--store', 'fast')
 
     assert shown['store'] == 'cheap'
     assert 'Cinder' in shown['direct_snapshot']
+    assert shown['policy'] == ''
 
 
 @pytest.mark.parametrize(
@@ -581,7 +615,7 @@ class Service:
     def get(self, path):
         return self._answer
 
-    def post(self, path, json, microversion):
+    def post(self, path, json, microversion=None):
         return self._answer
 
 
@@ -606,6 +640,36 @@ def test_refusal(status, name, message, words):
 
     with pytest.raises(exceptions.CommandError, match=words):
         osc_cloud.Cloud(connection).create_image('s', 'createImage', {})
+
+
+@pytest.mark.parametrize(
+    ('status', 'allowed', 'words'),
+    [
+        (404, None, r'No such server\. \(HTTP 404\)'),
+        (403, False, r'No such server\.'),
+        (400, None, 'does not have .* filter in its pipeline'),
+        (503, None, r'No such server\. \(HTTP 503\)'),
+    ],
+)
+def test_permission(status, allowed, words):
+    """Only an answer about the store itself says that policy allows it."""
+    fault = {'fault': {'code': status, 'message': 'No such server.'}}
+    connection = types.SimpleNamespace(
+        compute=Service(status, **fault), image=None
+    )
+
+    found = osc_cloud.Cloud(connection).may_name_store('s', 'createImage')
+
+    assert found.allowed is allowed
+    assert re.fullmatch(f'.*{words}.*', found.reason)
+
+
+def test_permission_that_makes_an_image():
+    """An API that takes such a request is none of Nova's."""
+    connection = types.SimpleNamespace(compute=Service(202), image=None)
+
+    with pytest.raises(exception.LookupFailed, match='without a name'):
+        osc_cloud.Cloud(connection).may_name_store('s', 'createImage')
 
 
 def test_no_details():

@@ -18,7 +18,9 @@ from nova_multistore.osc import base
 from nova_multistore.osc import cloud as osc_cloud
 from nova_multistore.osc import explain
 from nova_multistore.osc import nova_conf
+from nova_multistore.osc import snapshot_audit
 from nova_multistore.osc import snapshot_create
+from nova_multistore.osc import store_drain
 from nova_multistore.osc.placement import check as placement_check
 from nova_multistore.osc.placement import file as placement_file
 from nova_multistore.osc.placement import plan as placement_plan
@@ -377,4 +379,28 @@ def test_status_without_nova():
     assert done.returncode == 255
     assert done.stderr == (
         f'nova-multistore-status: Nova is not installed for {sys.executable}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    'which',
+    [
+        placement_plan.PlanPlacements,
+        snapshot_audit.AuditSnapshots,
+        store_drain.DrainStore,
+    ],
+)
+def test_project_only_with_long(which):
+    """With it, the id of an image is broken in a terminal of 120 columns."""
+    assert which.detailed == ('project_id',)
+
+
+def test_drain_of_the_default_store():
+    """The message says why another store has to be named."""
+    done = command.run(store_drain.DrainStore, cloud(), 'cheap')
+
+    assert done.code == 2
+    assert done.words == (
+        'images that cheap alone has need another store: name it with --to, '
+        "as Glance's default store is cheap"
     )

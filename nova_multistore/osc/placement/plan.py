@@ -40,6 +40,8 @@ class PlanPlacements(base.TotalsCommand):
     which may be a mistake.
     """
 
+    detailed = ('project_id',)
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         planner.add_arguments(parser)
