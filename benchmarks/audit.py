@@ -224,7 +224,7 @@ def usage(url: str) -> int:
 
 def plan(url: str) -> int:
     """Plan for all of them."""
-    from nova_multistore.osc import placement_plan
+    from nova_multistore.osc.placement import plan as placement_plan
 
     with tempfile.NamedTemporaryFile('w', suffix='.yaml') as file:
         file.write(PLACEMENTS)

@@ -18,9 +18,9 @@ import types
 from typing import Any
 from unittest import mock
 
-from nova_multistore import bounded
 from nova_multistore import copies
 from nova_multistore import stores
+from nova_multistore import timed_calls
 
 GIB = 1 << 30
 HOUR = 3600.0
@@ -127,7 +127,7 @@ def simulate(
     with (
         mock.patch.object(stores, 'time', simulated),
         mock.patch.object(copies, 'time', simulated),
-        mock.patch.object(bounded, 'start', inline),
+        mock.patch.object(timed_calls, 'start', inline),
     ):
         while events:
             clock.now, event, compute, follower = heapq.heappop(events)

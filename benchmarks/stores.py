@@ -200,7 +200,7 @@ def apply(
     :param size: of each, in bytes
     :returns: a row of name, the most that can be, and what was
     """
-    from nova_multistore.osc import placement_apply
+    from nova_multistore.osc.placement import apply as placement_apply
 
     file = root / 'placements.yaml'
     file.write_text('placements: [{name: x, images: all, stores: [dcn1]}]')

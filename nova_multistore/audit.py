@@ -12,6 +12,7 @@ from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import record
 from nova_multistore import selection
+from nova_multistore import statuses
 from nova_multistore import stores
 
 if TYPE_CHECKING:
@@ -35,12 +36,10 @@ class Settings:
     catalogue: stores.Catalogue
     #: Whether a ``nova.conf`` was read. If not, the rest is not known.
     configured: bool = False
-    #: Store of ``[glance] store``.
-    store: str | None = None
-    #: Store of ``[nova_multistore] move_to``.
-    move_to: str | None = None
-    #: Stores of ``[nova_multistore] copy_to``.
-    copy_to: tuple[str, ...] = ()
+    #: Stores that ``nova.conf`` names.
+    orders: selection.Orders = dataclasses.field(
+        default_factory=selection.Orders
+    )
     #: What ``nova.conf`` names as the compute's own Ceph store.
     ceph_store: str | None = None
     #: The Ceph cluster that has the disks of servers; None if none has.
@@ -186,7 +185,7 @@ def _judge_move(
     if lack is None:
         return
     # A user may have written this.
-    agreed = not settings.configured or settings.move_to == move.target
+    agreed = not settings.configured or settings.orders.move_to == move.target
     yield Finding(
         f'it is to move from {move.source} to {move.target}: {lack}',
         f'openstack multistore image relocate {image["id"]} '
@@ -212,7 +211,7 @@ def _judge_whole(
     :param shown: whether a look at the image itself has just shown it so, not
         a list
     """
-    if image['status'] in copies.UNDER_WAY:
+    if image['status'] in statuses.UNDER_WAY:
         yield from _judge_progress(image, lookups, now, shown)
     elif image['status'] == 'active' and not _is_volume_backed(image):
         yield from _judge_data(image, settings)
@@ -342,8 +341,8 @@ def _judge_store(
     temporary = _is_temporary(image, lookups)
     if temporary is None:
         return
-    if settings.store and not temporary:
-        yield from _judge_order(image, settings.store, settings, wanted)
+    if settings.orders.store and not temporary:
+        yield from _judge_order(image, settings.orders.store, settings, wanted)
     else:
         yield from _judge_choice(image, settings, lookups, wanted)
 
@@ -468,7 +467,7 @@ def _relocation(
     reason: str,
 ) -> Finding:
     present = stores.of_image(image)
-    kept = {*wanted.stores, *wanted.beyond, *settings.copy_to}
+    kept = {*wanted.stores, *wanted.beyond, *settings.orders.copy_to}
     wrong = [
         s
         for s in present
@@ -603,7 +602,7 @@ def _wanted(
     A user can write the property of the image. So if ``nova.conf`` is known,
     only stores that it names count.
     """
-    named = copies.split(image.get(copies.PROPERTY))
+    named = stores.split(image.get(copies.PROPERTY))
     # The record of an image that Nova made for itself names no copies.
     temporary = False if written else _is_temporary(image, lookups)
     if temporary:
@@ -612,13 +611,13 @@ def _wanted(
         return Wanted(named)
     if copies.PROPERTY in image:
         return Wanted(
-            tuple(s for s in named if s in settings.copy_to),
-            tuple(s for s in named if s not in settings.copy_to),
+            tuple(s for s in named if s in settings.orders.copy_to),
+            tuple(s for s in named if s not in settings.orders.copy_to),
             recorded=written is not None,
         )
     if written:
         return Wanted()
-    return Wanted(settings.copy_to if temporary is False else ())
+    return Wanted(settings.orders.copy_to if temporary is False else ())
 
 
 def _beyond(image: dict[str, Any], store: str) -> Finding:

@@ -17,6 +17,7 @@ from typing import Any
 from typing import TypeVar
 
 from nova_multistore import exception
+from nova_multistore import statuses
 from nova_multistore import stores
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ HASH = 'nova_multistore_hash'
 #: Value of that property if Glance had none. The hash that Glance has since
 #: then is that of a copy, right or wrong.
 NO_HASH = 'none'
-#: Statuses from which an image may still become active.
-UNDER_WAY = ('queued', 'saving', 'uploading', 'importing')
 #: How often a copy to one store is tried.
 TRIES = 3
 #: The pause between two requests for an image that another import holds, in
@@ -122,16 +121,6 @@ class Copy:
 Report = Callable[[dict[str, Any], tuple[Copy, ...]], None]
 
 
-def split(value: object) -> tuple[str, ...]:
-    """Read a list of stores.
-
-    :param value: store ids joined by commas; anything else is none
-    :returns: store ids
-    """
-    text = value if isinstance(value, str) else ''
-    return tuple(s.strip() for s in text.split(',') if s.strip())
-
-
 def is_held(image: dict[str, Any]) -> bool:
     """Tell whether an import holds an image.
 
@@ -162,7 +151,7 @@ def has_failed(image: dict[str, Any]) -> bool:
 
     :param image: the image, as Glance's API has it
     """
-    return bool(split(image.get(_FAILED)))
+    return bool(stores.split(image.get(_FAILED)))
 
 
 def holder(
@@ -200,7 +189,8 @@ def is_forsaken(
 ) -> bool:
     """Tell whether what holds an image has ended, or is silent for too long.
 
-    So it is after Glance was killed. The next import would take it over.
+    This is the case after Glance was killed. Glance lets the next import of
+    the image begin then.
 
     :param image: the image, as Glance's API has it
     :param tasks: its tasks, as Glance's API has them
@@ -233,7 +223,7 @@ def is_under_way(
         return holder(image, tasks).get('status') != 'failure'
     if image.get('status') == 'saving':
         return True
-    if image.get('status') not in UNDER_WAY:
+    if image.get('status') not in statuses.UNDER_WAY:
         return False
     # A failed import leaves the image in any of these statuses.
     if not tasks:
@@ -259,8 +249,8 @@ def read(
     present = stores.of_image(image)
     task = holder(image, tasks)
     queue = _queue(image, task)
-    importing = split(image.get(_IMPORTING))
-    failed = split(image.get(_FAILED))
+    importing = stores.split(image.get(_IMPORTING))
+    failed = stores.split(image.get(_FAILED))
     under_way = is_under_way(image, tasks)
     # Glance copies to one store after the other, and takes each off its list
     # when that is done. With max_parallel_stores above 1, it copies to several
@@ -304,7 +294,7 @@ def _queue(image: dict[str, Any], task: dict[str, Any]) -> tuple[str, ...]:
     """
     if not is_held(image) or task.get('status') == 'failure':
         return ()
-    importing = split(image.get(_IMPORTING))
+    importing = stores.split(image.get(_IMPORTING))
     first = [store for store in _stores(task) if store in importing]
     return tuple(dict.fromkeys((*first, *importing)))
 

@@ -48,6 +48,11 @@ class GlanceRefused(MultistoreError):
         #: Why, in Glance's words.
         self.reason = reason
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether what was asked for is not there, or not visible."""
+        return self.status in (404, 410)
+
 
 class CopyInterrupted(MultistoreError):
     """Raised if Glance copies an image, and does not say how that goes on."""
@@ -56,9 +61,7 @@ class CopyInterrupted(MultistoreError):
         self, stores: Sequence[str], cause: GlanceRefused | LookupFailed
     ) -> None:
         #: Whether the image was deleted meanwhile.
-        self.deleted = isinstance(cause, GlanceRefused) and (
-            cause.status in (404, 410)
-        )
+        self.deleted = isinstance(cause, GlanceRefused) and cause.is_gone
         where = ', '.join(stores)
         super().__init__(
             'the image was deleted while Glance copied it, and its data may '

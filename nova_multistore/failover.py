@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from typing import Generic
 from typing import TypeVar
 
-from nova_multistore import bounded
 from nova_multistore import exception
+from nova_multistore import timed_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ class Asking(Generic[S, T]):
 
     def _begin(self, server: S) -> None:
         ask = functools.partial(self._ask, server, self._left())
-        self._asked[bounded.start(ask)] = server
+        self._asked[timed_calls.start(ask)] = server
 
     def _wait(self, timeout: float) -> concurrent.futures.Future[T] | None:
         """Wait until the last server that was asked has answered.

@@ -27,6 +27,7 @@ from oslo_log import log as logging
 from nova_multistore import exception
 from nova_multistore import failover
 from nova_multistore import image_api
+from nova_multistore import statuses
 from nova_multistore import stores
 
 if TYPE_CHECKING:
@@ -45,9 +46,6 @@ ROUNDS = 4
 PAUSE = 0.25
 #: How long Glance is asked if it did not answer a moment ago, in seconds.
 SHORT = 2.0
-#: Statuses of an image that was deleted; :func:`outcome` returns the first of
-#: them for one that is not there.
-GONE = ('deleted', 'pending_delete')
 #: The longest pause between two questions about an image, in seconds.
 _LONGEST_PAUSE = 1.0
 # Statuses of answers that are due to the credentials of the caller.
@@ -453,9 +451,9 @@ def outcome(
         try:
             found = show(context, image_id, min(left, stores.TIMEOUT), client)
         except exception.GlanceRefused as exc:
-            if exc.status == 404:
+            if exc.is_gone:
                 if gone:
-                    return {'status': GONE[0]}
+                    return {'status': statuses.GONE[0]}
                 # A Glance in trouble may say so of any image.
                 gone = True
             if exc.status in _DENIED:
@@ -557,8 +555,9 @@ def pass_on(
 ) -> None:
     """Have a balancer give the next request to another API server.
 
-    Nobody knows whose turn it is. Questions that take one connection each
-    move it on, whether the balancer counts connections or requests.
+    A client cannot see which server is the next. Each question here takes a
+    connection of its own, so the next server has its turn whether the balancer
+    counts connections or requests.
 
     :param context: whose token is sent
     :param client: as for :func:`adapter`
@@ -698,7 +697,7 @@ def _base_image(
     except _NoStore as exc:
         return exc.image
     except Exception as exc:
-        if isinstance(exc, exception.GlanceRefused) and exc.status == 404:
+        if isinstance(exc, exception.GlanceRefused) and exc.is_gone:
             raise exception.ImageGone(
                 'the base image is deleted or not visible'
             ) from exc

@@ -5,6 +5,8 @@ from __future__ import annotations
 from keystoneauth1 import loading
 from oslo_config import cfg
 
+from nova_multistore import selection
+
 GLANCE_GROUP = 'glance'
 #: This section also has the credentials for copies.
 COPY_GROUP = 'nova_multistore'
@@ -135,14 +137,37 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
     loading.register_auth_conf_options(conf, COPY_GROUP)
 
 
-def where(conf: cfg.ConfigOpts, group: str, name: str) -> str:
-    """Return where an option is set, in words.
+def orders(conf: cfg.ConfigOpts) -> selection.Orders:
+    """Return the stores that the options name.
+
+    :param conf: the configuration that has read them
+    """
+    ours = conf[COPY_GROUP]
+    return selection.Orders(
+        store=conf[GLANCE_GROUP].store,
+        move_to=ours.move_to,
+        copy_to=tuple(dict.fromkeys(ours.copy_to)),
+    )
+
+
+# The option that names a store, by the rule that goes by it.
+_OF_RULE = {
+    selection.Rule.CONFIG: (GLANCE_GROUP, 'store'),
+    selection.Rule.MOVE: (COPY_GROUP, 'move_to'),
+}
+
+
+def where(conf: cfg.ConfigOpts, rule: selection.Rule) -> str:
+    """Return where the option is set that names a store, in words.
 
     :param conf: the configuration that has read it
-    :param group: the group of the option
-    :param name: its name
-    :returns: the file, if it is known, and the option
+    :param rule: the rule that goes by the option
+    :returns: the file, if it is known, and the option; empty if the rule goes
+        by none
     """
+    if rule not in _OF_RULE:
+        return ''
+    group, name = _OF_RULE[rule]
     found = conf.get_location(name, group)
     file = f'{found.detail}: ' if found and found.detail else ''
     return f'{file}[{group}] {name}'

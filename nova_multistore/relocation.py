@@ -97,7 +97,7 @@ class Sources:
         except exception.UnknownStore:
             return "not one of this Glance's stores"
         if self.stores is None:
-            if store in copies.split(image.get(copies.PROPERTY)):
+            if store in stores.split(image.get(copies.PROPERTY)):
                 return 'a copy is wanted there'
         elif store not in self.stores:
             return 'not in --from'
@@ -409,7 +409,7 @@ def _delete(images: image_api.Images, image_id: str, store: str) -> str | None:
     try:
         images.delete_from(image_id, store)
     except exception.GlanceRefused as exc:
-        if exc.status == 404:
+        if exc.is_gone:
             # Another request was quicker.
             return None
         in_use = exc.status == 409 and 'in use' in exc.reason

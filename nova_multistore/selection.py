@@ -114,6 +114,34 @@ class Cluster:
 
 
 @dataclasses.dataclass(frozen=True)
+class Orders:
+    """The stores that ``nova.conf`` names for what users keep."""
+
+    #: Store of ``[glance] store``.
+    store: str | None = None
+    #: Store of ``[nova_multistore] move_to``.
+    move_to: str | None = None
+    #: Stores of ``[nova_multistore] copy_to``, each once.
+    copy_to: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> tuple[str, Rule] | None:
+        """The store that a snapshot has to go to, and the rule."""
+        if self.store:
+            return self.store, Rule.CONFIG
+        if self.move_to:
+            return self.move_to, Rule.MOVE
+        return None
+
+    def copies_of(self, operation: Operation) -> tuple[str, ...]:
+        """Return the stores that are to have a copy of an image.
+
+        :param operation: what the image is made for
+        """
+        return self.copy_to if operation.for_keeps else ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Facts:
     """What the rules go by."""
 
@@ -130,10 +158,8 @@ class Facts:
     unasked: bool = False
     #: Store that the request names.
     requested: str | None = None
-    #: Store of ``[glance] store``.
-    configured: str | None = None
-    #: Store of ``[nova_multistore] move_to``.
-    move_to: str | None = None
+    #: Stores that ``nova.conf`` names.
+    orders: Orders = dataclasses.field(default_factory=Orders)
     #: What ``nova.conf`` names as this compute's own Ceph store.
     ceph_store: str | None = None
     #: The Ceph cluster that has the server's disk; None if none has.
@@ -155,10 +181,7 @@ class Facts:
         if self.image_ref and self.operation.for_keeps:
             if self.requested:
                 return self.requested, Rule.REQUEST
-            if self.configured:
-                return self.configured, Rule.CONFIG
-            if self.move_to:
-                return self.move_to, Rule.MOVE
+            return self.orders.first
         return None
 
     @property
@@ -217,6 +240,23 @@ class Selection:
         if default == self.store or default not in self.catalogue.writable:
             return None
         return default
+
+    @property
+    def destination(self) -> str:
+        """Where the snapshot goes, in words."""
+        words = "Glance's default store"
+        if self.store:
+            words = f'store {self.store}'
+        if self.move_from:
+            return (
+                f'store {self.move_from} (Ceph pool {self.pool}), and moves '
+                f'to {words}'
+            )
+        if self.pool:
+            words += f' (Ceph pool {self.pool})'
+        if self.direct is Direct.SEARCH:
+            words += ", unless Nova's own search finds a pool in Ceph"
+        return words
 
     def headers(self, store: str | None) -> dict[str, str]:
         """Return the headers of the upload.

@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING
 import urllib.parse
 
-from nova_multistore import bounded
 from nova_multistore import exception
+from nova_multistore import timed_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -211,7 +211,17 @@ def of_image(image: object) -> tuple[str, ...]:
     value = image.get('stores', '') if isinstance(image, dict) else None
     if not isinstance(value, str):
         raise exception.LookupFailed('the answer is not an image')
-    return tuple(s.strip() for s in value.split(',') if s.strip())
+    return split(value)
+
+
+def split(value: object) -> tuple[str, ...]:
+    """Read a list of stores.
+
+    :param value: store ids joined by commas; anything else is none
+    :returns: store ids
+    """
+    text = value if isinstance(value, str) else ''
+    return tuple(s.strip() for s in text.split(',') if s.strip())
 
 
 def places_of_image(image: object) -> dict[str, Place]:
@@ -383,7 +393,7 @@ class _Question:
     ) -> None:
         self._began = self._ended = began
         self._refresh = refresh
-        self._answer = bounded.start(ask)
+        self._answer = timed_calls.start(ask)
         self._answer.add_done_callback(self._done)
 
     def _done(self, _answer: object) -> None:
@@ -437,4 +447,4 @@ class _Question:
         """
         if not self._answer.done():
             deadline = min(deadline, self._began + TIMEOUT)
-        return bounded.wait(self._answer, deadline - time.monotonic())
+        return timed_calls.wait(self._answer, deadline - time.monotonic())

@@ -42,13 +42,14 @@ MODULES = (
 
 
 def run(files: Iterable[Path], arguments: list[str], workers: int) -> int:
-    """Test the files, the longest first.
+    """Test the files, the largest first.
 
+    :param files: or directories
     :param arguments: for pytest
     :param workers: how many are tested at a time
     :returns: an exit code of pytest's: not `NONE` if a test has failed
     """
-    waiting = sorted(files, key=lambda path: path.stat().st_size)
+    waiting = sorted(files, key=_size)
     running: dict[int, IO[str]] = {}
     codes = set()
     while waiting or running:
@@ -66,6 +67,12 @@ def run(files: Iterable[Path], arguments: list[str], workers: int) -> int:
         codes.add(os.waitstatus_to_exitcode(status))
     bad = codes - {PASSED, NONE}
     return abs(bad.pop()) if bad else max(codes, default=NONE)
+
+
+def _size(path: Path) -> int:
+    """Return how many bytes there are in a file, or a directory's tests."""
+    files = [*path.glob('test_*.py')] if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
 
 
 def _test(path: Path, arguments: list[str], output: IO[str]) -> None:

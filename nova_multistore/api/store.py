@@ -27,7 +27,7 @@ from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import policies
-from nova_multistore import requested
+from nova_multistore import request_store
 from nova_multistore import selection
 from nova_multistore import uwsgi
 from nova_multistore.api import authorization
@@ -151,7 +151,7 @@ def dispatch(
         return proceed()
     if action.named:
         store = _check_request(action)
-        with requested.named(action.context, store):
+        with request_store.named(action.context, store):
             return proceed(action_args={**action_args, 'body': action.body})
     if CONF.glance.store:
         _check_option(action, CONF.glance.store)

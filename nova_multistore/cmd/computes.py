@@ -16,7 +16,7 @@ import nova.conf
 import oslo_messaging
 import prettytable
 
-from nova_multistore import bounded
+from nova_multistore import timed_calls
 from nova_multistore.cmd import conductor
 from nova_multistore.compute import ping
 
@@ -137,7 +137,7 @@ def find(context: nova_context.RequestContext) -> list[Compute]:
     :returns: one for each nova-compute that Nova knows, by host
     :raises Exception: nova-conductor did not say which there are
     """
-    services = bounded.call(
+    services = timed_calls.call(
         lambda: objects.ServiceList.get_by_binary(
             context, 'nova-compute', include_disabled=True
         ),

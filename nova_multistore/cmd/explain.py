@@ -9,14 +9,13 @@ from nova import context as nova_context
 from nova import objects
 import nova.conf
 
-from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import selection
+from nova_multistore import timed_calls
 from nova_multistore.cmd import conductor
-from nova_multistore.compute import copy_to
-from nova_multistore.compute import snapshot
+from nova_multistore.compute.facts import gather
 
 if TYPE_CHECKING:
     from nova.objects.instance import Instance
@@ -49,15 +48,15 @@ def main(name_or_id: str) -> int:
         print(f'nova-multistore-status: {exc}', file=sys.stderr)
         return 255
     print(f'server: {server.uuid} ({server.display_name})')
+    orders = opts.orders(CONF)
     refused = False
     for words, operation in _OPERATIONS.items():
-        facts = snapshot.gather(
+        facts = gather(
             context,
             selection.Facts(
                 operation=operation,
                 image_ref=server.image_ref,
-                configured=CONF.glance.store,
-                move_to=CONF.nova_multistore.move_to,
+                orders=orders,
             ),
             lookup.disks_in_ceph(),
         )
@@ -66,13 +65,11 @@ def main(name_or_id: str) -> int:
             selected = selection.select(facts)
         except exception.StoreRefused as exc:
             refused = True
-            option = ('glance', 'store')
-            if not CONF.glance.store:
-                option = ('nova_multistore', 'move_to')
-            print(f'    refused: {opts.where(CONF, *option)}: {exc}')
+            _store, rule = facts.ordered or ('', selection.Rule.DEFAULT)
+            print(f'    refused: {opts.where(CONF, rule)}: {exc}')
             continue
-        wanted = copy_to.wanted(operation)
-        print(f'    goes to: {snapshot.destination(selected)}')
+        wanted = orders.copies_of(operation)
+        print(f'    goes to: {selected.destination}')
         print(f'    rule:    {selected.rule.value}')
         print(f'    reason:  {selected.reason}')
         print(f'    copies:  {", ".join(wanted) or "none"}')
@@ -91,7 +88,7 @@ def _find(name_or_id: str) -> Instance:
     conductor.connect()
     context = nova_context.get_admin_context()
     try:
-        here = bounded.call(
+        here = timed_calls.call(
             lambda: list(objects.InstanceList.get_by_host(context, CONF.host)),
             conductor.TIMEOUT,
         )

@@ -24,7 +24,7 @@ from nova_multistore import stores
 from nova_multistore.cmd import computes
 from nova_multistore.cmd import explain
 from nova_multistore.compute import ceph
-from nova_multistore.compute import near
+from nova_multistore.compute import download_store
 from nova_multistore.compute import patch
 
 if TYPE_CHECKING:
@@ -227,10 +227,11 @@ class Checks(upgradecheck.UpgradeCommands):
         return self._copying
 
     def _check_move_to(self) -> Result:
-        store = CONF.nova_multistore.move_to
+        orders = opts.orders(CONF)
+        store = orders.move_to
         if not store:
             return Result(Code.SUCCESS, 'It is not set: nothing moves.')
-        if CONF.glance.store:
+        if orders.store:
             return Result(
                 Code.FAILURE,
                 '[glance] store is set, too: snapshots go there, and nothing '
@@ -251,7 +252,7 @@ class Checks(upgradecheck.UpgradeCommands):
                 selection.Operation.SNAPSHOT,
                 image_ref=str(uuid.uuid4()),
                 catalogue=catalogue,
-                move_to=store,
+                orders=orders,
                 ceph_store=ceph.named_store(),
                 cluster=cluster,
                 clones=ceph.takes_clones(),
@@ -283,13 +284,13 @@ class Checks(upgradecheck.UpgradeCommands):
         return _try_to_copy()
 
     def _check_downloads(self) -> Result:
-        if not near.has_near_store():
+        if not download_store.has_near_store():
             return Result(
                 Code.SUCCESS,
                 'This compute has no Ceph store of its own: Glance chooses '
                 'the store that an image is read from.',
             )
-        if not near.can_prefer():
+        if not download_store.can_prefer():
             return Result(
                 Code.SUCCESS,
                 'Glance chooses the store that an image is read from: this '

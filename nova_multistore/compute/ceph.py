@@ -12,11 +12,11 @@ import uuid
 import nova.conf
 from oslo_log import log as logging
 
-from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import selection
 from nova_multistore import stores
+from nova_multistore import timed_calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,9 +146,9 @@ def refusal(pool: str) -> str | None:
     :returns: why it cannot, in words; None if it can
     """
     name = f'{TRIAL}{uuid.uuid4()}'
-    trial = bounded.start(lambda: _try(pool, name))
+    trial = timed_calls.start(lambda: _try(pool, name))
     try:
-        return bounded.wait(trial, stores.TIMEOUT)
+        return timed_calls.wait(trial, stores.TIMEOUT)
     except exception.ServiceAway as exc:
         # A Ceph that is full lets those who write wait.
         return (
@@ -157,7 +157,7 @@ def refusal(pool: str) -> str | None:
         )
     except KeyboardInterrupt:
         with contextlib.suppress(exception.ServiceAway):
-            bounded.wait(trial, stores.TIMEOUT)
+            timed_calls.wait(trial, stores.TIMEOUT)
         raise
 
 

@@ -18,7 +18,7 @@ from oslo_log import log as logging
 from nova_multistore import copies
 from nova_multistore import lookup
 from nova_multistore import stores
-from nova_multistore.compute import near
+from nova_multistore.compute import download_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def download(
         if reading.is_at_risk(before, dst_path):
             return reading.guard(found, before)
         return found
-    with near.preferring(image_id) as preference:
+    with download_store.preferring(image_id) as preference:
         return _read(proceed, reading, before, data, dst_path, preference)
 
 
@@ -72,7 +72,7 @@ def _read(
     before: dict[str, Any] | None,
     data: Any,
     dst_path: str | None,
-    preference: near.Preference,
+    preference: download_store.Preference,
 ) -> Any:
     """Download an image to a file, as often as it makes sense."""
     at_risk = reading.is_at_risk(before, dst_path)

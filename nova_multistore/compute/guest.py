@@ -15,7 +15,7 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from nova_multistore.compute import ongoing
+from nova_multistore.compute import snapshot_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def resume_after_snapshot(
     ``nova.virt.libvirt.driver.LibvirtDriver._resume_guest_after_snapshot``.
     """
     result = proceed()
-    snapshot = ongoing.of_server(instance.uuid)
+    snapshot = snapshot_state.of_server(instance.uuid)
     if snapshot is not None and not live_snapshot:
         # It suspends what runs or is paused; a guest that was off stays off.
         snapshot.suspend_again = functools.partial(
@@ -55,7 +55,7 @@ def resume_after_snapshot(
     return result
 
 
-def put_to_rest(snapshot: ongoing.Snapshot) -> None:
+def put_to_rest(snapshot: snapshot_state.Snapshot) -> None:
     """Suspend the guest again, for a standard snapshot.
 
     Nova suspends the guest of a live snapshot by itself.

@@ -15,9 +15,10 @@ from oslo_log import log as logging
 
 from nova_multistore import copies
 from nova_multistore import lookup
+from nova_multistore import statuses
 from nova_multistore import stores
 from nova_multistore.compute import guest
-from nova_multistore.compute import ongoing
+from nova_multistore.compute import snapshot_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +46,6 @@ _REFUSED = (
     glanceclient.exc.HTTPNotImplemented,
     nova_exception.Invalid,
 )
-# Statuses of an image whose location Glance took.
-_TAKEN = ('active', 'deactivated')
 
 
 def add_location(
@@ -66,7 +65,7 @@ def add_location(
         Nova is to make a full copy, and the guest is as it has to be for that
     :raises Exception: the guest cannot be suspended for that
     """
-    snapshot = ongoing.get(image_id)
+    snapshot = snapshot_state.get(image_id)
     if snapshot is None:
         return proceed()
     registration = _Registration(
@@ -88,7 +87,11 @@ def _register(proceed: Callable[..., Any], registration: _Registration) -> Any:
         image = proceed()
     except Exception as exc:
         image = registration.settle(exc)
-    return image if image.get('status') in _TAKEN else registration.wait()
+    return (
+        image
+        if image.get('status') in statuses.WITH_DATA
+        else registration.wait()
+    )
 
 
 class _Registration:
@@ -103,7 +106,7 @@ class _Registration:
         context: RequestContext,
         image_id: str,
         location: str,
-        snapshot: ongoing.Snapshot,
+        snapshot: snapshot_state.Snapshot,
     ) -> None:
         self._client = client
         self._context = context
@@ -127,7 +130,9 @@ class _Registration:
         if image is None and not isinstance(error, _REFUSED):
             self._keep_clone()
             raise error
-        if image and (image['status'] in _TAKEN or copies.is_held(image)):
+        if image and (
+            image['status'] in statuses.WITH_DATA or copies.is_held(image)
+        ):
             return image
         raise nova_exception.ImageUnacceptable(
             image_id=self._image_id,
@@ -146,7 +151,8 @@ class _Registration:
         image = self._ask(
             PATIENCE,
             lambda image: (
-                image['status'] not in _TAKEN and copies.is_held(image)
+                image['status'] not in statuses.WITH_DATA
+                and copies.is_held(image)
             ),
         )
         if image is None:
@@ -155,7 +161,7 @@ class _Registration:
                 server=lookup.named(self._client),
                 reason='it does not say whether it took a location',
             )
-        if image['status'] in _TAKEN:
+        if image['status'] in statuses.WITH_DATA:
             return image
         self._snapshot.location_given_up = True
         raise nova_exception.ImageUnacceptable(
@@ -184,7 +190,7 @@ class _Registration:
             patience,
             _PAUSE,
         )
-        if image and image['status'] in lookup.GONE:
+        if image and image['status'] in statuses.GONE:
             raise nova_exception.ImageNotFound(image_id=self._image_id)
         return image
 

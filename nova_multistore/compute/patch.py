@@ -17,15 +17,15 @@ import nova_multistore
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import opts
+from nova_multistore.compute import boot_copy
 from nova_multistore.compute import ceph
 from nova_multistore.compute import clients
 from nova_multistore.compute import download
+from nova_multistore.compute import glance_calls
 from nova_multistore.compute import guest
 from nova_multistore.compute import location
-from nova_multistore.compute import own_copy
 from nova_multistore.compute import ping
 from nova_multistore.compute import rbd
-from nova_multistore.compute import requests
 from nova_multistore.compute import snapshot
 from nova_multistore.compute import upload
 from nova_multistore.compute import validation
@@ -114,7 +114,7 @@ _SEAMS = (
             'host_list',
             'accel_uuids',
         ),
-        own_copy.build,
+        boot_copy.build,
     ),
     Seam(
         'nova.image.glance',
@@ -153,7 +153,7 @@ _SEAMS = (
             'args',
             'kwargs',
         ),
-        requests.call,
+        glance_calls.call,
     ),
     Seam(
         'nova.baserpc',
@@ -210,7 +210,7 @@ _CEPH_SEAMS = (
         _IMAGE_BACKEND,
         'Rbd.copy_to_store',
         ('self', 'context', 'image_meta'),
-        own_copy.copy_to_store,
+        boot_copy.copy_to_store,
     ),
     Seam(
         'nova.storage.rbd_utils',

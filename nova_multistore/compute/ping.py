@@ -7,6 +7,7 @@ can be told apart.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -15,6 +16,7 @@ import nova.conf
 
 import nova_multistore
 from nova_multistore import lookup
+from nova_multistore import opts
 from nova_multistore.compute import ceph
 
 if TYPE_CHECKING:
@@ -44,7 +46,5 @@ def report() -> dict[str, Any]:
         'version': nova_multistore.__version__,
         'nova': nova_version.version_string(),
         'ceph_store': ceph.named_store() if lookup.disks_in_ceph() else None,
-        'store': CONF.glance.store,
-        'move_to': CONF.nova_multistore.move_to,
-        'copy_to': list(CONF.nova_multistore.copy_to),
+        **dataclasses.asdict(opts.orders(CONF)),
     }

@@ -16,7 +16,7 @@ from oslo_log import log as logging
 from nova_multistore import copies
 from nova_multistore import record
 from nova_multistore import selection
-from nova_multistore.compute import ongoing
+from nova_multistore.compute import snapshot_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def update(proceed: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
     :returns: what Glance answers
     """
     image_id = kwargs.get('image_id', '')
-    snapshot = ongoing.get(image_id)
+    snapshot = snapshot_state.get(image_id)
     if snapshot is None:
         return proceed()
     removed = [

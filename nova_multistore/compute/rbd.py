@@ -16,7 +16,7 @@ from oslo_log import log as logging
 
 from nova_multistore import selection
 from nova_multistore.compute import ceph
-from nova_multistore.compute import ongoing
+from nova_multistore.compute import snapshot_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ def direct_snapshot(
     :returns: the location of the clone
     :raises nova.exception.ImageUnacceptable: Nova is to make a full copy
     """
-    snapshot = ongoing.get(image_id)
+    snapshot = snapshot_state.get(image_id)
     if snapshot is None:
         return proceed()
     if image_format != 'raw':
@@ -150,7 +150,7 @@ def cleanup_direct_snapshot(
     if not location:
         return proceed()
     _fsid, pool, image_id, _snap = disk.driver.parse_url(location['url'])
-    snapshot = ongoing.get(image_id)
+    snapshot = snapshot_state.get(image_id)
     if snapshot is None or not snapshot.clone_in_doubt:
         return proceed()
 

@@ -6,7 +6,6 @@ It is taken once, before anything touches the disk.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from typing import TYPE_CHECKING
 from typing import Any
@@ -20,14 +19,15 @@ from oslo_utils import excutils
 
 from nova_multistore import exception
 from nova_multistore import lookup
+from nova_multistore import opts
 from nova_multistore import record
-from nova_multistore import requested
+from nova_multistore import request_store
 from nova_multistore import selection
-from nova_multistore import stores
+from nova_multistore.compute import after_snapshot
 from nova_multistore.compute import ceph
-from nova_multistore.compute import copy_to
-from nova_multistore.compute import leftover
-from nova_multistore.compute import ongoing
+from nova_multistore.compute import failed_image
+from nova_multistore.compute import snapshot_state
+from nova_multistore.compute.facts import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +64,8 @@ def snapshot_instance(
     Wraps ``nova.compute.manager.ComputeManager._snapshot_instance``, which
     Nova calls for a snapshot and for a backup.
     """
-    with ongoing.enter(image_id) as making:
-        making.requested = requested.take(context)
+    with snapshot_state.enter(image_id) as making:
+        making.requested = request_store.take(context)
         return proceed()
 
 
@@ -87,9 +87,10 @@ def snapshot(
         store`` names a store that cannot take the data
     """
     operation = _OPERATIONS.get(instance.task_state, selection.Operation.OTHER)
-    wanted = copy_to.wanted(operation)
+    orders = opts.orders(CONF)
+    wanted = orders.copies_of(operation)
     try:
-        with ongoing.enter(image_id) as making:
+        with snapshot_state.enter(image_id) as making:
             making.server_id = instance.uuid
             facts = gather(
                 context,
@@ -97,8 +98,7 @@ def snapshot(
                     operation=operation,
                     image_ref=instance.image_ref,
                     requested=making.requested,
-                    configured=CONF.glance.store,
-                    move_to=CONF.nova_multistore.move_to,
+                    orders=orders,
                 ),
                 ceph.has_disk(driver, instance),
             )
@@ -117,8 +117,8 @@ def snapshot(
                 compute_utils.delete_image(
                     context, instance, nova_image.API(), image_id
                 )
-            leftover.remove(context, instance, image_id, making)
-    copy_to.start(context, instance, image_id, wanted, making.selection)
+            failed_image.remove(context, instance, image_id, making)
+    after_snapshot.start(context, instance, image_id, wanted, making.selection)
     return result
 
 
@@ -182,7 +182,7 @@ def _decide(
         {
             'image': image_id,
             'operation': facts.operation.value,
-            'store': destination(selected),
+            'store': selected.destination,
             'reason': selected.reason,
             'rule': selected.rule.value,
             'base': selected.base_image_ref or 'none',
@@ -190,102 +190,3 @@ def _decide(
         instance=server,
     )
     return selected
-
-
-def destination(selected: selection.Selection) -> str:
-    """Return where a snapshot goes, in words.
-
-    :param selected: what was decided
-    """
-    words = "Glance's default store"
-    if selected.store:
-        words = f'store {selected.store}'
-    if selected.move_from:
-        return (
-            f'store {selected.move_from} (Ceph pool {selected.pool}), and '
-            f'moves to {words}'
-        )
-    if selected.pool:
-        words += f' (Ceph pool {selected.pool})'
-    if selected.direct is selection.Direct.SEARCH:
-        words += ", unless Nova's own search finds a pool in Ceph"
-    return words
-
-
-def gather(
-    context: RequestContext, facts: selection.Facts, in_ceph: bool
-) -> selection.Facts:
-    """Ask for what the rules need, and for nothing else.
-
-    :param context: whose token is sent
-    :param facts: what is known already
-    :param in_ceph: whether the disk is in Ceph
-    """
-    if not facts.image_ref:
-        return facts
-    facts = dataclasses.replace(
-        facts,
-        ceph_store=ceph.named_store() if in_ceph else None,
-        clones=ceph.takes_clones(),
-    )
-    image = None
-    deadline = time.monotonic() + stores.TIMEOUT
-
-    def left() -> float:
-        return deadline - time.monotonic()
-
-    try:
-        if facts.ordered:
-            store, _rule = facts.ordered
-            catalogue = lookup.catalogue_for(context, store, left())
-        else:
-            catalogue = lookup.catalogue(context, left())
-        facts = dataclasses.replace(facts, catalogue=catalogue)
-        if catalogue.stores and _needs_image(facts, catalogue, in_ceph):
-            image = lookup.base_image(context, facts.base_image_ref, left())
-            found = stores.of_image(image)
-            if not found and image.get('status') == 'deactivated':
-                raise exception.LookupFailed(
-                    'the base image is deactivated, and Glance does not show '
-                    'its stores'
-                )
-            facts = dataclasses.replace(facts, base_stores=found)
-    except exception.LookupFailed as exc:
-        facts = dataclasses.replace(
-            facts,
-            unknown=str(exc),
-            unasked=not isinstance(exc, exception.ImageGone),
-        )
-    if in_ceph:
-        facts = dataclasses.replace(
-            facts, cluster=_cluster(facts.catalogue, image)
-        )
-    return facts
-
-
-def _needs_image(
-    facts: selection.Facts, catalogue: stores.Catalogue, in_ceph: bool
-) -> bool:
-    """Tell whether the base image has to be looked up.
-
-    Where somebody asked for a store, only the place of that store is of
-    interest, and that for a direct snapshot alone. If the snapshot is to move
-    there, so is the store in which it is made.
-    """
-    if facts.ordered:
-        _store, rule = facts.ordered
-        if rule is selection.Rule.MOVE:
-            return in_ceph and facts.clones
-        place_counts = in_ceph and facts.clones
-        return place_counts and facts.ordered[0] not in catalogue.places
-    return True
-
-
-def _cluster(
-    catalogue: stores.Catalogue | None, image: dict[str, Any] | None
-) -> selection.Cluster:
-    """Put together what is known of stores in Ceph."""
-    places = stores.places_of_image(image) if image else {}
-    if catalogue:
-        places.update(catalogue.places)
-    return ceph.cluster(places)

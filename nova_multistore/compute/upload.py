@@ -22,10 +22,11 @@ from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import record
 from nova_multistore import selection
+from nova_multistore import statuses
 from nova_multistore import stores
 from nova_multistore.compute import body
 from nova_multistore.compute import clients
-from nova_multistore.compute import ongoing
+from nova_multistore.compute import snapshot_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,9 +80,6 @@ _SIZE_LIMIT = 'image_size_total'
 _NO_STORE = 'Store for identifier'
 # What Glance says with 413 if it is the store.
 _FULL = 'storage media is full'
-# Statuses of an image whose data are on their way, and of one without data.
-_SAVING = ('saving', 'uploading', 'importing')
-_INCOMPLETE = ('queued', *_SAVING)
 _NO_SELECTION = selection.Selection(None, None, 'it is not a snapshot')
 
 
@@ -123,7 +121,7 @@ class _Upload:
         self._context = context
         self._image_id = image_id
         self._body = body.Body(data)
-        self._snapshot = ongoing.get(image_id)
+        self._snapshot = snapshot_state.get(image_id)
         self._selection = (
             self._snapshot.selection if self._snapshot else _NO_SELECTION
         )
@@ -210,11 +208,11 @@ class _Upload:
         :returns: True if Glance has the data, False if they may be sent again
         :raises Exception: neither is certain
         """
-        image = self._outcome(_SAVING)
+        image = self._outcome(statuses.BUSY)
         if image is None:
             raise self._translated(error)
         status = image.get('status')
-        if status in lookup.GONE:
+        if status in statuses.GONE:
             raise nova_exception.ImageNotFound(
                 image_id=self._image_id
             ) from error
@@ -413,11 +411,11 @@ class _Upload:
         """
         image = self._show()
         known: Any = image
-        if known.get('status') in _INCOMPLETE:
+        if known.get('status') in statuses.UNDER_WAY:
             # Another API server may not know of the data yet.
-            known = self._outcome(_INCOMPLETE) or {}
+            known = self._outcome(statuses.UNDER_WAY) or {}
         status, size = known.get('status'), known.get('size')
-        if size == self._body.sent and status not in _INCOMPLETE:
+        if size == self._body.sent and status not in statuses.UNDER_WAY:
             self._check_place(known)
             return image
         reason = (

@@ -5,9 +5,11 @@ from __future__ import annotations
 import nova.conf
 from oslo_log import log as logging
 
-from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import lookup
+from nova_multistore import opts
+from nova_multistore import selection
+from nova_multistore import timed_calls
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -15,18 +17,18 @@ LOG = logging.getLogger(__name__)
 
 def start() -> None:
     """Check them in the background. nova-compute starts either way."""
-    ours = CONF.nova_multistore
-    if CONF.glance.store or ours.copy_to or ours.move_to:
-        bounded.start(_check)
+    if opts.orders(CONF) != selection.Orders():
+        timed_calls.start(_check)
 
 
 def _check() -> None:
-    if store := CONF.glance.store:
+    orders = opts.orders(CONF)
+    if store := orders.store:
         _check_store(
             '[glance] store', store, 'every snapshot and backup will fail'
         )
-    if store := CONF.nova_multistore.move_to:
-        if CONF.glance.store:
+    if store := orders.move_to:
+        if orders.store:
             LOG.error(
                 '[nova_multistore] move_to is ignored: [glance] store is set, '
                 'too, and nothing moves from there'
@@ -36,7 +38,7 @@ def _check() -> None:
             store,
             'every snapshot and backup will fail',
         )
-    for store in CONF.nova_multistore.copy_to:
+    for store in orders.copy_to:
         _check_store(
             '[nova_multistore] copy_to', store, 'no copy will be made there'
         )

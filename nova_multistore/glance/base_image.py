@@ -24,7 +24,7 @@ import webob.exc
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore import uwsgi
-from nova_multistore.glance import one_copy
+from nova_multistore.glance import read_copy
 from nova_multistore.glance import readers
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class BaseImageFilter:
         self._application = application
         self._images = images.ImagesController()
         self._info = discovery.InfoController()
-        self._reader = one_copy.Reader() if reads_copies else None
+        self._reader = read_copy.Reader() if reads_copies else None
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -80,7 +80,7 @@ class BaseImageFilter:
         if (
             self._reader
             and environ['REQUEST_METHOD'] == 'GET'
-            and (path := one_copy.PATH.fullmatch(environ['PATH_INFO']))
+            and (path := read_copy.PATH.fullmatch(environ['PATH_INFO']))
             # If not, Glance refuses it, as without the filter.
             and _knows_user(environ)
         ):

@@ -10,11 +10,12 @@ from keystoneauth1 import exceptions as auth_exceptions
 from openstack import exceptions as sdk_exceptions
 
 from nova_multistore import audit
-from nova_multistore import bounded
 from nova_multistore import exception
+from nova_multistore import opts
 from nova_multistore import stores
+from nova_multistore import timed_calls
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import nova_conf
-from nova_multistore.osc import nova_images
 
 if TYPE_CHECKING:
     import argparse
@@ -59,9 +60,7 @@ def settings(
     return audit.Settings(
         catalogue,
         configured=bool(files),
-        store=conf.glance.store,
-        move_to=conf.nova_multistore.move_to,
-        copy_to=tuple(conf.nova_multistore.copy_to),
+        orders=opts.orders(conf),
         ceph_store=nova_conf.ceph_store(conf),
         cluster=nova_conf.cluster(conf, catalogue.places),
         remote=tuple(remote),
@@ -86,7 +85,7 @@ class Source:
             image=functools.lru_cache(CACHED)(self._ask_image),
             look=self._look,
             server=self._server,
-            tasks=lambda image_id: nova_images.patiently(
+            tasks=lambda image_id: image_pages.patiently(
                 lambda: self._images.tasks(image_id)
             ),
         )
@@ -97,15 +96,15 @@ class Source:
 
     def _look(self, image_id: str) -> dict[str, Any] | None:
         try:
-            return nova_images.patiently(lambda: self._images.show(image_id))
+            return image_pages.patiently(lambda: self._images.show(image_id))
         except exception.GlanceRefused as exc:
-            if exc.status == 404:
+            if exc.is_gone:
                 return None
             raise
 
     def _ask_image(self, image_id: str) -> dict[str, Any] | None:
         try:
-            image = nova_images.patiently(lambda: self._images.show(image_id))
+            image = image_pages.patiently(lambda: self._images.show(image_id))
         except exception.GlanceRefused:
             return None
         return {key: image[key] for key in _OF_IMAGE if key in image}
@@ -114,7 +113,7 @@ class Source:
         """Return a server, empty if Nova does not show it."""
         try:
             if not self._silent:
-                server = nova_images.patiently(
+                server = image_pages.patiently(
                     lambda: self._server_now(server_id)
                 )
                 return server and {
@@ -130,7 +129,7 @@ class Source:
 
     def _server_now(self, server_id: str) -> dict[str, Any] | None:
         try:
-            return bounded.call(
+            return timed_calls.call(
                 lambda: self._cloud.server_now(server_id), stores.TIMEOUT
             )
         except auth_exceptions.ClientException as exc:

@@ -12,12 +12,13 @@ from osc_lib import exceptions
 from osc_lib.cli import format_columns
 
 from nova_multistore import exception
+from nova_multistore import opts
 from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore import stores
 from nova_multistore.osc import base
+from nova_multistore.osc import explain_possibilities
 from nova_multistore.osc import nova_conf
-from nova_multistore.osc import possibilities
 
 if TYPE_CHECKING:
     from oslo_config import cfg
@@ -65,7 +66,7 @@ class _StoreColumn(columns.FormattableColumn):  # type: ignore[type-arg]
     """The store; for programs None if it depends on ``nova.conf``."""
 
     def human_readable(self) -> str:
-        return possibilities.sentence(self._value)
+        return explain_possibilities.sentence(self._value)
 
     def machine_readable(self) -> str | None:
         return self._value[0].store if len(self._value) == 1 else None
@@ -159,9 +160,9 @@ class Explain(base.ServerCommand):
         facts, places = _gather(self.cloud, conf, server, parsed_args.store)
         catalogue = facts.catalogue or stores.Catalogue()
         try:
-            found = possibilities.all_of(facts, places, configured)
+            found = explain_possibilities.all_of(facts, places, configured)
         except exception.StoreRefused as exc:
-            named = nova_conf.where(conf, facts)
+            named = opts.where(conf, facts.ordered[1]) if facts.ordered else ''
             raise base.UsageError(f'{named}: {exc}' if named else exc) from exc
         if not facts.image_ref:
             self.app.stderr.write(f'{base.INSTEAD_OF_A_SNAPSHOT}\n')
@@ -221,8 +222,7 @@ def _gather(
         catalogue=catalogue,
         unknown='the base image is deleted or not visible',
         requested=requested,
-        configured=conf.glance.store,
-        move_to=conf.nova_multistore.move_to,
+        orders=opts.orders(conf),
         ceph_store=nova_conf.ceph_store(conf),
     )
     places = dict(catalogue.places)
@@ -234,7 +234,7 @@ def _gather(
 
 
 def _reason(
-    facts: selection.Facts, found: list[possibilities.Possibility]
+    facts: selection.Facts, found: list[explain_possibilities.Possibility]
 ) -> str:
     """Return why there is one possibility, empty if there are several."""
     if not facts.image_ref:

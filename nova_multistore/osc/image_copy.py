@@ -12,8 +12,8 @@ from nova_multistore import exception
 from nova_multistore import image_api
 from nova_multistore import stores
 from nova_multistore.osc import base
+from nova_multistore.osc import copy_rows
 from nova_multistore.osc import progress
-from nova_multistore.osc import report
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +33,9 @@ class CopyImage(base.ListCommand):
         )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> copy_rows.Listing:
         catalogue = self.cloud.catalogue()
         wanted = base.chosen(parsed_args, catalogue)
         image_id = self.cloud.find_image(parsed_args.image)
@@ -45,7 +47,7 @@ class CopyImage(base.ListCommand):
                 found = _ask(self.cloud.images, image_id, wanted)
         except exception.CopyInterrupted as exc:
             raise exceptions.CommandError(f'{image_id}: {exc}') from exc
-        return report.COLUMNS, report.of_copies(image_id, found)
+        return copy_rows.COLUMNS, copy_rows.of_copies(image_id, found)
 
 
 def check_readable(image: dict[str, Any], catalogue: stores.Catalogue) -> None:
@@ -95,9 +97,9 @@ def wait(
         found = copies.copy(
             command.cloud.images, image_id, wanted, timeout, show
         )
-    outcome = report.outcome(found)
+    outcome = copy_rows.outcome(found)
     if outcome is not base.Outcome.DONE:
-        command.fall_short(outcome, report.shortfall(image, found))
+        command.fall_short(outcome, copy_rows.shortfall(image, found))
     return found
 
 

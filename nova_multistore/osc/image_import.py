@@ -14,9 +14,9 @@ from osc_lib import exceptions
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore.osc import base
-from nova_multistore.osc import new_image
+from nova_multistore.osc import copy_rows
+from nova_multistore.osc import image_new
 from nova_multistore.osc import progress
-from nova_multistore.osc import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,11 +101,13 @@ class ImportImage(base.ListCommand):
             dest='must_succeed',
             help='Keep the image only if all of the stores have it',
         )
-        new_image.add_options(parser)
+        image_new.add_options(parser)
         base.add_wait(parser, 'until the stores have the data')
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> copy_rows.Listing:
         images = self.cloud.images
         wanted = base.chosen(parsed_args, self.cloud.catalogue())
         with contextlib.ExitStack() as stack:
@@ -115,23 +117,25 @@ class ImportImage(base.ListCommand):
             if parsed_args.image:
                 image_id = self._image_without_data(parsed_args)
             else:
-                attributes = new_image.attributes(parsed_args)
+                attributes = image_new.attributes(parsed_args)
                 image_id = images.create(**attributes)['id']
-            with self.interrupt_says(report.delete(image_id)):
+            with self.interrupt_says(copy_rows.delete(image_id)):
                 self._begin(image_id, wanted, parsed_args, file)
         follower = copies.Follower(images, image_id, wanted)
         if parsed_args.wait:
             self._wait(image_id, follower, parsed_args.timeout)
         else:
             follower.look()
-        return report.COLUMNS, report.of_copies(image_id, follower.copies)
+        return copy_rows.COLUMNS, copy_rows.of_copies(
+            image_id, follower.copies
+        )
 
     def _image_without_data(self, parsed_args: argparse.Namespace) -> str:
         """Return the id of the image to import into.
 
         :raises UsageError: it has data, or the options do not fit it
         """
-        if given := new_image.given(parsed_args):
+        if given := image_new.given(parsed_args):
             raise base.UsageError(
                 f'--image names an image that exists: {", ".join(given)} '
                 'cannot change it; openstack image set can'
@@ -144,7 +148,7 @@ class ImportImage(base.ListCommand):
                 'queued takes data'
             )
         if parsed_args.file and image.get('disk_format'):
-            new_image.disk_format(parsed_args.file, image['disk_format'])
+            image_new.disk_format(parsed_args.file, image['disk_format'])
         return image_id
 
     def _begin(
@@ -182,7 +186,7 @@ class ImportImage(base.ListCommand):
                     images.delete(image_id)
                 raise
             raise exceptions.CommandError(
-                f'{exc}; {report.delete(image_id)}'
+                f'{exc}; {copy_rows.delete(image_id)}'
             ) from exc
 
     def _has_begun(self, image_id: str) -> bool:
@@ -225,13 +229,13 @@ class ImportImage(base.ListCommand):
                     progress.items(follower.image, follower.copies)
                 ),
             )
-        outcome = report.outcome(follower.copies)
+        outcome = copy_rows.outcome(follower.copies)
         if outcome is base.Outcome.DONE:
             return
         if follower.settled and outcome is base.Outcome.FAILED:
-            words = report.left_over(image_id, follower.copies)
+            words = copy_rows.left_over(image_id, follower.copies)
         else:
-            words = report.shortfall(follower.image, follower.copies)
+            words = copy_rows.shortfall(follower.image, follower.copies)
         self.fall_short(outcome, words)
 
 

@@ -14,9 +14,9 @@ from osc_lib.cli import format_columns
 from nova_multistore import copies
 from nova_multistore import stores
 from nova_multistore.osc import base
-from nova_multistore.osc import nova_images
+from nova_multistore.osc import copy_rows
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import progress
-from nova_multistore.osc import report
 from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ListImages(base.ListCommand):
         )
         parser.add_argument(
             '--kind',
-            choices=(_BASE, *nova_images.TYPES, _SHELVE),
+            choices=(_BASE, *image_pages.TYPES, _SHELVE),
             help='Only images of this kind (base: what Nova has not made)',
         )
         parser.add_argument(
@@ -85,21 +85,23 @@ class ListImages(base.ListCommand):
             metavar='<image>',
             help='Only images after this one (ID)',
         )
-        nova_images.add_all_projects(parser, 'List')
+        image_pages.add_all_projects(parser, 'List')
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> copy_rows.Listing:
         store, kind = parsed_args.store, parsed_args.kind
         catalogue = self.cloud.catalogue()
         if store:
             base.check_known(catalogue, store)
-        filters = nova_images.owner(self.cloud, parsed_args.all_projects)
+        filters = image_pages.owner(self.cloud, parsed_args.all_projects)
         if parsed_args.server:
             server_id = _server_id(self.cloud, parsed_args.server)
             filters['instance_uuid'] = server_id
         rows = (
             _row(image, catalogue)
-            for page in nova_images.pages(
+            for page in image_pages.pages(
                 self.cloud,
                 catalogue,
                 filters,
@@ -133,7 +135,7 @@ def _server_id(cloud: Cloud, name_or_id: str) -> str:
 
 def _kind(image: dict[str, Any]) -> str:
     kind: str | None = image.get('image_type')
-    if kind not in nova_images.TYPES:
+    if kind not in image_pages.TYPES:
         return _BASE
     name = image.get('name') or ''
     if kind == 'snapshot' and name.endswith(_SHELVED):
@@ -145,7 +147,7 @@ def _missing(image: dict[str, Any], catalogue: stores.Catalogue) -> list[str]:
     """Return the stores that are to have an image, and will not get it."""
     return [
         copy.store
-        for copy in copies.read(image, report.awaited(image, catalogue))
+        for copy in copies.read(image, copy_rows.awaited(image, catalogue))
         if copy.settled and copy.state is not copies.State.DONE
     ]
 
@@ -153,7 +155,7 @@ def _missing(image: dict[str, Any], catalogue: stores.Catalogue) -> list[str]:
 def _row(
     image: dict[str, Any], catalogue: stores.Catalogue
 ) -> tuple[Any, ...]:
-    decided_store, rule, difference = report.decision(image)
+    decided_store, rule, difference = copy_rows.decision(image)
     return (
         image['id'],
         image.get('name'),

@@ -13,13 +13,12 @@ from nova_multistore import record
 from nova_multistore import relocation
 from nova_multistore import stores
 from nova_multistore.osc import base
+from nova_multistore.osc import copy_rows
 from nova_multistore.osc import image_copy
 from nova_multistore.osc import in_use
-from nova_multistore.osc import report
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
 
 
 class RelocateImage(base.ListCommand):
@@ -62,7 +61,9 @@ class RelocateImage(base.ListCommand):
         base.add_timeout(parser)
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> copy_rows.Listing:
         catalogue = self.cloud.catalogue()
         target, sources = parsed_args.to, parsed_args.sources
         base.check_writable(catalogue, target, *(sources or ()))
@@ -75,9 +76,9 @@ class RelocateImage(base.ListCommand):
         users = in_use.InUse(self.cloud, catalogue, parsed_args.even_in_use)
         leaving = relocation.Sources(catalogue, users.why, sources)
         if parsed_args.dry_run:
-            return report.COLUMNS, _plan(before, target, leaving)
+            return copy_rows.COLUMNS, _plan(before, target, leaving)
         found = image_copy.wait(self, image_id, [target], parsed_args.timeout)
-        rows = report.of_copies(image_id, found)
+        rows = copy_rows.of_copies(image_id, found)
         if self.outcome is base.Outcome.DONE:
             try:
                 proof = relocation.prove(images, before, target, leaving)
@@ -85,9 +86,9 @@ class RelocateImage(base.ListCommand):
             except exception.NotWhole as exc:
                 raise exceptions.CommandError(str(exc)) from exc
             self._judge(image_id, left)
-            rows += _rows(image_id, left.reasons, 'deleted')
+            rows += copy_rows.of_departure(image_id, left.reasons)
             note(images, before, target)
-        return report.COLUMNS, rows
+        return copy_rows.COLUMNS, rows
 
     def _judge(self, image_id: str, left: relocation.Departure) -> None:
         if left.refused:
@@ -127,25 +128,11 @@ def _plan(
     image: dict[str, Any],
     target: str,
     sources: relocation.Sources,
-) -> list[tuple[Any, ...]]:
+) -> list[copy_rows.Row]:
     """Return a row for each store: what would be done there."""
     state = 'done' if target in stores.of_image(image) else 'to be copied'
     reasons = sources.reasons(image, target)
     return [
-        (image['id'], target, state, ''),
-        *_rows(image['id'], reasons, 'to be deleted'),
-    ]
-
-
-def _rows(
-    image_id: str, reasons: Mapping[str, str | None], deleted: str
-) -> list[tuple[Any, ...]]:
-    """Return a row for each store.
-
-    :param reasons: why each store keeps the image, None if it does not
-    :param deleted: the state of a store that does not
-    """
-    return [
-        (image_id, store, 'kept' if reason else deleted, reason or '')
-        for store, reason in reasons.items()
+        copy_rows.Row(image['id'], target, state, ''),
+        *copy_rows.of_departure(image['id'], reasons, 'to be deleted'),
     ]

@@ -8,10 +8,11 @@ from typing import Any
 
 from nova_multistore import copies
 from nova_multistore import record
+from nova_multistore import statuses
 from nova_multistore.osc import base
-from nova_multistore.osc import nova_images
+from nova_multistore.osc import copy_rows
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import progress
-from nova_multistore.osc import report
 from nova_multistore.osc import sizes
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _COLUMNS = (
     'copied',
     'default',
     'reason',
-    *report.DECISION,
+    *copy_rows.DECISION,
 )
 
 
@@ -43,7 +44,7 @@ class ShowImages(base.ListCommand):
     With --wait, the exit code says whether all of the stores have them.
     """
 
-    optional = ('copied', 'reason', *report.DECISION)
+    optional = ('copied', 'reason', *copy_rows.DECISION)
     detailed = ('default',)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -54,7 +55,9 @@ class ShowImages(base.ListCommand):
         base.add_wait(parser, 'until nothing is under way')
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> copy_rows.Listing:
         catalogue = self.cloud.catalogue()
         followers = {
             image: _follower(self.cloud, catalogue, image)
@@ -104,7 +107,7 @@ def _follower(
     return copies.Follower(
         cloud.images,
         cloud.find_image(name_or_id),
-        awaited=lambda image: report.awaited(image, catalogue),
+        awaited=lambda image: copy_rows.awaited(image, catalogue),
     )
 
 
@@ -120,7 +123,7 @@ def _items(followers: Mapping[str, copies.Follower]) -> list[progress.Item]:
 def _outcome(follower: copies.Follower) -> base.Outcome:
     """Return the exit code, as far as this image counts."""
     if follower.settled:
-        return report.outcome(follower.copies)
+        return copy_rows.outcome(follower.copies)
     return base.Outcome.FAILED if follower.abandoned else base.Outcome.PARTLY
 
 
@@ -128,16 +131,16 @@ def _what_is_missing(follower: copies.Follower) -> str:
     """Return a sentence: what is missing of an image, and what to do."""
     image_id, status = follower.image['id'], follower.image['status']
     if not follower.settled and follower.abandoned:
-        return report.abandoned(follower.image)
-    if target := report.unfinished_move(follower.image, follower.copies):
+        return copy_rows.abandoned(follower.image)
+    if target := copy_rows.unfinished_move(follower.image, follower.copies):
         return _what_is_left_of_a_move(follower, target)
     if follower.copies:
-        return report.shortfall(follower.image, follower.copies)
-    if status in sizes.WITH_DATA:
-        return f'image {image_id} is {status}, and {nova_images.UNTOLD}'
+        return copy_rows.shortfall(follower.image, follower.copies)
+    if status in statuses.WITH_DATA:
+        return f'image {image_id} is {status}, and {image_pages.UNTOLD}'
     if follower.settled:
-        return report.left_over(image_id, follower.copies)
-    return report.waits(follower.image)
+        return copy_rows.left_over(image_id, follower.copies)
+    return copy_rows.waits(follower.image)
 
 
 def _what_is_left_of_a_move(follower: copies.Follower, target: str) -> str:
@@ -150,9 +153,9 @@ def _what_is_left_of_a_move(follower: copies.Follower, target: str) -> str:
         f'relocate {image["id"]} --to {target} --from {source}'
     )
     others = [copy for copy in follower.copies if copy.store != target]
-    if report.outcome(others) is base.Outcome.DONE:
+    if copy_rows.outcome(others) is base.Outcome.DONE:
         return words
-    return f'{words}\n{report.shortfall(image, others)}'
+    return f'{words}\n{copy_rows.shortfall(image, others)}'
 
 
 def _rows(
@@ -162,7 +165,7 @@ def _rows(
 ) -> list[tuple[Any, ...]]:
     """Return a row for each store; one row if no store has the image."""
     about = (image['id'], image.get('name'), image['status'])
-    decision = report.decision(image)
+    decision = copy_rows.decision(image)
     total = sizes.SizeColumn(image.get('size'))
     rows = [
         (

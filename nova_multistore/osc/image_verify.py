@@ -8,12 +8,13 @@ import threading
 from typing import TYPE_CHECKING
 from typing import Any
 
-from nova_multistore import bounded
 from nova_multistore import relocation
+from nova_multistore import statuses
 from nova_multistore import stores
+from nova_multistore import timed_calls
 from nova_multistore.osc import base
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import in_use
-from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
 from nova_multistore.osc import verification
@@ -62,7 +63,7 @@ class VerifyImages(base.TotalsCommand):
             action='store_true',
             help='Verify all images of the project',
         )
-        nova_images.add_all_projects(group, 'Verify')
+        image_pages.add_all_projects(group, 'Verify')
         parser.add_argument(
             '--store',
             metavar='<store>',
@@ -104,7 +105,7 @@ class VerifyImages(base.TotalsCommand):
             found = _named(self.cloud, named, parsed_args.store)
             rows = self._verification.rows(lambda: found)
         else:
-            filters = nova_images.owner(self.cloud, everyone)
+            filters = image_pages.owner(self.cloud, everyone)
             rows = self._verification.rows(
                 lambda: _listed(
                     self.cloud,
@@ -139,7 +140,7 @@ def _is_meant(image: dict[str, Any], store: str | None) -> bool:
     Glance does not always say where the copies are.
     """
     present = stores.of_image(image)
-    return image['status'] in sizes.WITH_DATA and (
+    return image['status'] in statuses.WITH_DATA and (
         not present or store in (None, *present)
     )
 
@@ -174,7 +175,7 @@ def _listed(
     """Return all images that have a copy."""
     return (
         image
-        for page in nova_images.pages(cloud, catalogue, filters, (None,), show)
+        for page in image_pages.pages(cloud, catalogue, filters, (None,), show)
         for image in page
         if _is_meant(image, store)
     )
@@ -246,7 +247,9 @@ class _Verification:
             self._expect(images)
             if not self._args.sample:
                 images = listed()
-            for image, found in bounded.each(self._verify, images, _PARALLEL):
+            for image, found in timed_calls.each(
+                self._verify, images, _PARALLEL
+            ):
                 self._images += 1
                 self._copies.update(f.state for f in found.values())
                 self._show()
@@ -271,7 +274,7 @@ class _Verification:
         self, image: dict[str, Any]
     ) -> dict[str, verification.Finding]:
         if not stores.of_image(image):
-            unread = verification.Finding(State.UNREADABLE, nova_images.UNTOLD)
+            unread = verification.Finding(State.UNREADABLE, image_pages.UNTOLD)
             return {'': unread}
         found = self._verifier.verify(image, self._args.store)
         if self._args.fix:

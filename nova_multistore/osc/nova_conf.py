@@ -74,24 +74,6 @@ def _check(path: pathlib.Path) -> None:
         ) from exc
 
 
-# The options that may name a store, by the rule that goes by them.
-_OPTIONS = {
-    selection.Rule.CONFIG: (opts.GLANCE_GROUP, 'store'),
-    selection.Rule.MOVE: (opts.COPY_GROUP, 'move_to'),
-}
-
-
-def where(conf: cfg.ConfigOpts, facts: selection.Facts) -> str:
-    """Return where ``nova.conf`` names the store that is asked for.
-
-    :param conf: the configuration
-    :param facts: what is known, which has options of it
-    :returns: the file and the option, empty if a request names the store
-    """
-    rule = facts.ordered[1] if facts.ordered else None
-    return opts.where(conf, *_OPTIONS[rule]) if rule in _OPTIONS else ''
-
-
 def ceph_store(conf: cfg.ConfigOpts) -> str | None:
     """Return the compute's own Ceph store, if the configuration names it.
 

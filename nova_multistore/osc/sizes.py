@@ -12,14 +12,12 @@ from rich import bar
 from rich import console
 from rich import table
 
+from nova_multistore import statuses
 from nova_multistore import stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
-
-#: Statuses of images that have data.
-WITH_DATA = ('active', 'deactivated')
 
 _UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB')
 # How long a bar is, in characters.
@@ -52,7 +50,7 @@ class SizeColumn(columns.FormattableColumn):  # type: ignore[type-arg]
 
 @dataclasses.dataclass
 class Usage:
-    """What lies in a store; sizes are in bytes."""
+    """What a store holds; sizes are in bytes."""
 
     #: Number of images, and their size, by the images' ``image_type``.
     images: collections.Counter[Any] = dataclasses.field(
@@ -85,7 +83,7 @@ class Totals:
         """
         kind, size = image.get('image_type'), image.get('size') or 0
         holders = stores.of_image(image)
-        if not holders and image.get('status') in WITH_DATA:
+        if not holders and image.get('status') in statuses.WITH_DATA:
             self.unplaced += 1
             self.unplaced_size += size
         for store in holders:

@@ -20,10 +20,10 @@ from nova_multistore import relocation
 from nova_multistore import stores
 from nova_multistore.osc import audit_source
 from nova_multistore.osc import base
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import in_use
 from nova_multistore.osc import metrics
 from nova_multistore.osc import nova_conf
-from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
 
@@ -67,7 +67,7 @@ class AuditSnapshots(base.TotalsCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        nova_images.add_all_projects(parser, 'Audit')
+        image_pages.add_all_projects(parser, 'Audit')
         nova_conf.add_option(parser, 'the compute hosts')
         audit_source.add_remote_stores(parser)
         parser.add_argument(
@@ -154,7 +154,7 @@ class _Audit:
         self._error: exception.MultistoreError | None = None
         # Whether all pages were seen.
         self._whole = False
-        self._filters = nova_images.owner(cloud, parsed_args.all_projects)
+        self._filters = image_pages.owner(cloud, parsed_args.all_projects)
 
     @property
     def complete(self) -> bool:
@@ -174,7 +174,7 @@ class _Audit:
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Return a row for each problem, as soon as it is found."""
         try:
-            for page in nova_images.pages(
+            for page in image_pages.pages(
                 self._cloud,
                 self._settings.catalogue,
                 self._filters,

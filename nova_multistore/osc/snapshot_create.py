@@ -10,7 +10,7 @@ from typing import Any
 from osc_lib import exceptions
 from osc_lib.cli import format_columns
 
-from nova_multistore import copies
+from nova_multistore import statuses
 from nova_multistore import stores
 from nova_multistore.osc import base
 from nova_multistore.osc import progress
@@ -143,7 +143,7 @@ def wait(
             said.show([progress.Item('image', state, moving=True)])
             if image and status == 'active':
                 return image
-            if not image or status not in copies.UNDER_WAY:
+            if not image or status not in statuses.UNDER_WAY:
                 break
             now = time.monotonic()
             if server is None:

@@ -7,15 +7,16 @@ from typing import Any
 
 from osc_lib import exceptions
 
-from nova_multistore import bounded
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import relocation
+from nova_multistore import statuses
 from nova_multistore import stores
+from nova_multistore import timed_calls
 from nova_multistore.osc import base
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import image_relocate
 from nova_multistore.osc import in_use
-from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
 
@@ -83,7 +84,7 @@ class DrainStore(base.TotalsCommand):
                 f'images that {store} alone has need another store: name it '
                 f"with --to, as Glance's default store is {catalogue.default}"
             )
-        nova_images.check_administrator(self.cloud, 'to drain a store')
+        image_pages.check_administrator(self.cloud, 'to drain a store')
         self._drain = _Drain(self, catalogue, store, target, parsed_args)
         return _COLUMNS, self.until_error(self._drain.rows())
 
@@ -164,7 +165,7 @@ class _Drain:
         """
         images = (
             image
-            for page in nova_images.pages(
+            for page in image_pages.pages(
                 self._cloud,
                 self._catalogue,
                 {},
@@ -175,7 +176,7 @@ class _Drain:
             if image['id'] not in self._kept and self._may_have(image)
         )
         self._arriving = []
-        return bounded.each(self._leave, images, _PARALLEL)
+        return timed_calls.each(self._leave, images, _PARALLEL)
 
     def _may_have(self, image: dict[str, Any]) -> bool:
         """Tell whether the store has an image, or may have it.
@@ -196,9 +197,9 @@ class _Drain:
         ):
             status = f'it is {image["status"]}'
             self._arriving.append(
-                (image, f'{status}, and {nova_images.UNTOLD}')
+                (image, f'{status}, and {image_pages.UNTOLD}')
             )
-        return not present and image['status'] in sizes.WITH_DATA
+        return not present and image['status'] in statuses.WITH_DATA
 
     def _leave(self, image: dict[str, Any]) -> str:
         """Have an image leave.
@@ -209,9 +210,9 @@ class _Drain:
         known = bool(stores.of_image(image))
         if image['status'] != 'active':
             status = f'it is {image["status"]}'
-            return status if known else f'{status}, and {nova_images.UNTOLD}'
+            return status if known else f'{status}, and {image_pages.UNTOLD}'
         if not known:
-            return nova_images.UNTOLD
+            return image_pages.UNTOLD
         target = self._keeper(image)
         reason = self._sources.reasons(image, target).get(self._store)
         if reason or self._args.dry_run:
@@ -232,7 +233,7 @@ class _Drain:
                 image_relocate.note(images, image, target)
         except exception.GlanceRefused as exc:
             # It was deleted meanwhile.
-            return '' if exc.status == 404 else str(exc)
+            return '' if exc.is_gone else str(exc)
         except (exception.MultistoreError, exceptions.CommandError) as exc:
             return str(exc)
         return reason or ''

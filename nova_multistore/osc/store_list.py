@@ -1,4 +1,4 @@
-"""``multistore store list``: what each store is, and what lies in it."""
+"""``multistore store list``: what each store is, and what it holds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from nova_multistore import stores
 from nova_multistore.osc import base
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import metrics
-from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections import Counter
     import pathlib
 
-    from nova_multistore.osc import report
+    from nova_multistore.osc import copy_rows
 
 _COLUMNS = (
     'id',
@@ -39,7 +39,7 @@ _COLUMNS = (
 
 
 class ListStores(base.ListCommand):
-    """List Glance's stores: what each is, and what lies in it
+    """List Glance's stores: what each is, and what it holds
 
     The images are asked for page by page and only counted, so any number of
     them may be there. An image counts in each store that has it. What a store
@@ -59,7 +59,7 @@ class ListStores(base.ListCommand):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         group = parser.add_mutually_exclusive_group()
-        nova_images.add_all_projects(group, 'Count')
+        image_pages.add_all_projects(group, 'Count')
         group.add_argument(
             '--project',
             metavar='<project>',
@@ -69,16 +69,18 @@ class ListStores(base.ListCommand):
         metrics.add_option(parser, 'the same')
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> report.Listing:
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> copy_rows.Listing:
         catalogue = self.cloud.catalogue()
         if not catalogue.stores:
             raise base.UsageError('Glance does not have several stores')
-        filters = nova_images.owner(
+        filters = image_pages.owner(
             self.cloud, parsed_args.all_projects, parsed_args.project
         )
         metrics.check_whole(self, parsed_args)
         totals = sizes.Totals(catalogue.ids)
-        for page in nova_images.pages(
+        for page in image_pages.pages(
             self.cloud,
             catalogue,
             filters,
@@ -100,7 +102,7 @@ class ListStores(base.ListCommand):
 
 def _kinds(counted: Counter[Any]) -> dict[str, int]:
     """Return how much of what was counted are snapshots, backups, others."""
-    kinds = {kind: counted[kind] for kind in nova_images.TYPES}
+    kinds = {kind: counted[kind] for kind in image_pages.TYPES}
     return {**kinds, 'other': sum(counted.values()) - sum(kinds.values())}
 
 

@@ -15,8 +15,8 @@ from nova_multistore import audit
 from nova_multistore import stores
 from nova_multistore.osc import audit_source
 from nova_multistore.osc import base
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import nova_conf
-from nova_multistore.osc import nova_images
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
 from nova_multistore.osc import treemap
@@ -56,7 +56,7 @@ class MapStores(base.Command):
             required=True,
             help='File to write, whose name ends with .svg or .html',
         )
-        nova_images.add_all_projects(parser, 'Draw')
+        image_pages.add_all_projects(parser, 'Draw')
         nova_conf.add_option(parser, 'the computes, for the audit')
         audit_source.add_remote_stores(parser)
         return parser
@@ -71,9 +71,9 @@ class MapStores(base.Command):
             self.cloud, parsed_args.config_file, parsed_args.remote_stores
         )
         source = audit_source.Source(self.cloud)
-        filters = nova_images.owner(self.cloud, parsed_args.all_projects)
+        filters = image_pages.owner(self.cloud, parsed_args.all_projects)
         drawing = Drawing(settings.catalogue)
-        for page in nova_images.pages(
+        for page in image_pages.pages(
             self.cloud,
             settings.catalogue,
             filters,
@@ -85,7 +85,7 @@ class MapStores(base.Command):
             now = datetime.datetime.now(datetime.timezone.utc)
             for image in page:
                 problem = ''
-                if image.get('image_type') in nova_images.TYPES:
+                if image.get('image_type') in image_pages.TYPES:
                     found = audit.judge(image, settings, source.lookups, now)
                     problem = '; '.join(each.problem for each in found)
                 drawing.add(image, problem)
@@ -127,7 +127,7 @@ class Drawing:
 
     @property
     def usages(self) -> dict[str, sizes.Usage]:
-        """What lies in each store."""
+        """What each store holds."""
         return self._totals.usages
 
     def add(self, image: dict[str, Any], problem: str) -> None:

@@ -188,7 +188,7 @@ class Verifier:
         }
         if not _is_hashed(image):
             found = _compare(found)
-        for store in copies.split(image.get(copies.REPAIR)):
+        for store in stores.split(image.get(copies.REPAIR)):
             if store not in present and store in self._catalogue.writable:
                 found[store] = Finding(State.MISSING, 'a repair was stopped')
         return {s: f for s, f in found.items() if wanted in (None, s)}
@@ -247,7 +247,7 @@ class Verifier:
         """
         broken = {s: f for s, f in found.items() if f.state in BROKEN}
         if not broken:
-            named = copies.split(image.get(copies.REPAIR))
+            named = stores.split(image.get(copies.REPAIR))
             good = [s for s, f in found.items() if f.state is State.GOOD]
             if named and set(named) <= set(good):
                 # An earlier run was stopped when all had been done.

@@ -22,7 +22,7 @@ import rbd
 from nova_multistore import opts
 from nova_multistore import stores
 from nova_multistore.compute import ceph
-from nova_multistore.compute import leftover
+from nova_multistore.compute import failed_image
 from nova_multistore.compute import location
 from nova_multistore.compute import patch
 from tests.ceph.matrix import Landing
@@ -392,8 +392,8 @@ def test_not_there_for_a_moment(cloud, boot, proxy, operation):
 @pytest.fixture
 def soon(monkeypatch):
     """What is left is looked after soon, and not for long."""
-    monkeypatch.setattr(leftover, 'PAUSE', 0.1)
-    monkeypatch.setattr(leftover, 'PATIENCE', 5.0)
+    monkeypatch.setattr(failed_image, 'PAUSE', 0.1)
+    monkeypatch.setattr(failed_image, 'PATIENCE', 5.0)
 
 
 @pytest.mark.usefixtures('soon')

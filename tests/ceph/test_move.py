@@ -11,7 +11,7 @@ import pytest
 from nova_multistore import image_api
 from nova_multistore import record
 from nova_multistore import relocation
-from nova_multistore.compute import copy_to
+from nova_multistore.compute import after_snapshot
 from tests.functional import broken
 from tests.functional import end_background
 
@@ -198,7 +198,7 @@ def test_killed(moving, clone, audited, monkeypatch, step, when, killed):
     original = getattr(image_api.Images, step)
     if (step, killed) == ('import_data', 'glance'):
         # It would wait for Glance to come back.
-        monkeypatch.setattr(copy_to, 'PATIENCE', 1.0)
+        monkeypatch.setattr(after_snapshot, 'PATIENCE', 1.0)
     dead = threading.Event()
 
     def die():

@@ -13,8 +13,8 @@ from nova_multistore import image_api
 from nova_multistore import record
 from nova_multistore.osc import image_relocate
 from nova_multistore.osc import image_verify
-from nova_multistore.osc import placement_apply
 from nova_multistore.osc import store_drain
+from nova_multistore.osc.placement import apply as placement_apply
 from tests import command
 from tests.ceph.conftest import MIB
 from tests.cloud import glance as cloud_glance

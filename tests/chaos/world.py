@@ -29,11 +29,11 @@ from nova_multistore import opts
 from nova_multistore import record
 from nova_multistore import relocation
 from nova_multistore.compute import background
-from nova_multistore.compute import leftover
+from nova_multistore.compute import failed_image
 from nova_multistore.compute import location
 from nova_multistore.compute import patch
 from nova_multistore.compute import upload
-from nova_multistore.osc import nova_images
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import snapshot_audit
 from tests import command
 from tests.chaos import clouds
@@ -144,8 +144,8 @@ class World:
         self.proxy = enter(
             faults.Chaos(self.glance.url, self._seed, self._rate)
         )
-        upload.PAUSE = leftover.PAUSE = 0.1
-        leftover.PATIENCE = location.PATIENCE = PATIENCE / 2
+        upload.PAUSE = failed_image.PAUSE = 0.1
+        failed_image.PATIENCE = location.PATIENCE = PATIENCE / 2
         relocation.GRACE = 0.5
         self.nova.conf(
             **{
@@ -251,7 +251,7 @@ class World:
     def snapshots(self) -> list[dict[str, Any]]:
         """Return the images that Nova has made."""
         images: list[dict[str, Any]] = []
-        for kind in nova_images.TYPES:
+        for kind in image_pages.TYPES:
             _, body = self.glance.request(
                 'GET', f'/v2/images?limit=1000&image_type={kind}', admin=True
             )

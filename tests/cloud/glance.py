@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-import configparser
 import contextlib
 import dataclasses
 import functools
@@ -31,8 +30,10 @@ import uuid
 import fixtures
 
 from tests.cloud import forks
+from tests.cloud import glance_conf
 from tests.cloud import identity
 from tests.cloud import preloaded
+from tests.cloud import web
 
 REPOSITORY = Path(__file__).parents[2]
 LOCALHOST = '127.0.0.1'
@@ -163,7 +164,7 @@ class Glance(fixtures.Fixture):
         self.launcher = tuple(launcher)
         self.workers = workers
         self.options = options
-        self.port, self._web_port = free_ports(2)
+        self.port, self.web_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | forks.Process | None = None
         self._web: http.server.ThreadingHTTPServer | None = None
         self._gates: dict[str, threading.Event] = {}
@@ -178,6 +179,10 @@ class Glance(fixtures.Fixture):
     @property
     def log(self) -> Path:
         return self.root / 'glance.log'
+
+    @property
+    def paste(self) -> Path:
+        return self.root / 'etc' / 'glance-api-paste.ini'
 
     def directory(self, store: str) -> Path:
         """Return where a file store keeps its images, each under its id."""
@@ -216,7 +221,10 @@ class Glance(fixtures.Fixture):
         for store, kind in self.stores.items():
             if kind == 'file':
                 self.directory(store).mkdir(parents=True, exist_ok=True)
-        self._write_configuration()
+        write_sections(self.paste, glance_conf.pipelines(self))
+        write_sections(
+            self.root / 'etc' / 'glance-api.conf', glance_conf.options(self)
+        )
         environment = {
             name: value
             for name, value in os.environ.items()
@@ -328,15 +336,15 @@ class Glance(fixtures.Fixture):
         A request is listed as soon as its answer begins. What this class
         itself asks of Glance is left out.
         """
-        lines = self._requests.read_text().splitlines()
+        lines = self.request_log.read_text().splitlines()
         entries = [Request(**json.loads(line)) for line in lines]
         return sorted(entries, key=lambda entry: entry.time)
 
     def forget_requests(self) -> None:
-        self._requests.write_text('')
+        self.request_log.write_text('')
 
     @property
-    def _requests(self) -> Path:
+    def request_log(self) -> Path:
         return self.root / 'requests.jsonl'
 
     # What a test asks of Glance. Plain HTTP from the standard library: it may
@@ -552,7 +560,7 @@ class Glance(fixtures.Fixture):
         if gate is not None:
             self._gates[f'/{name}'] = gate
         self._start_web()
-        return f'http://{LOCALHOST}:{self._web_port}/{name}'
+        return f'http://{LOCALHOST}:{self.web_port}/{name}'
 
     def copy_image(
         self, image_id: str, stores: Iterable[str], project: str = PROJECT
@@ -665,95 +673,6 @@ class Glance(fixtures.Fixture):
             for store, path in self.files(image_id).items()
         }
 
-    def _write_configuration(self) -> None:
-        file_stores = {
-            store: {'filesystem_store_datadir': self.directory(store)}
-            for store, kind in self.stores.items()
-            if kind == 'file'
-        }
-        reserved = {
-            store: {'filesystem_store_datadir': self.directory(store)}
-            for store in ('os_glance_staging_store', 'os_glance_tasks_store')
-        }
-        sections: dict[str, dict[str, object]] = {
-            'DEFAULT': {
-                'enabled_import_methods': (
-                    '[copy-image,glance-direct,web-download]'
-                ),
-                'show_multiple_locations': self.show_locations,
-                'image_cache_dir': self.root / 'cache',
-                # Its cache is one for all of its processes.
-                'worker_self_reference_url': self.url,
-                'node_staging_uri': (
-                    f'file://{self.directory("os_glance_staging_store")}'
-                ),
-            },
-            'database': {
-                'connection': (
-                    f'sqlite:///{self.root / "glance.sqlite"}?timeout=30'
-                ),
-                # A test's database need not survive a power cut.
-                'sqlite_synchronous': False,
-            },
-            'paste_deploy': {
-                'flavor': self.flavor,
-                'config_file': self._write_paste(),
-            },
-            'oslo_concurrency': {'lock_path': self.root / 'locks'},
-            'import_filtering_opts': {
-                'allowed_hosts': f'[{LOCALHOST}]',
-                'allowed_ports': f'[{self._web_port}]',
-            },
-            'task': {'work_dir': self.root / 'work'},
-        }
-        if self.multi_store:
-            sections['DEFAULT']['enabled_backends'] = ','.join(
-                f'{store}:{kind}' for store, kind in self.stores.items()
-            )
-            sections['glance_store'] = {'default_backend': self.default}
-            sections.update(file_stores)
-            sections.update(reserved)
-        else:
-            sections['glance_store'] = {
-                'stores': self.stores[self.default],
-                'default_store': self.stores[self.default],
-                **file_stores.get(self.default, {}),
-            }
-        for name, value in self.options.items():
-            group, _, option = name.rpartition('.')
-            sections.setdefault(group or 'DEFAULT', {})[option] = value
-        write_sections(self.root / 'etc' / 'glance-api.conf', sections)
-
-    def _write_paste(self) -> Path:
-        shipped = Path(sys.prefix, 'etc', 'glance', 'glance-api-paste.ini')
-        paste = configparser.RawConfigParser(default_section='')
-        paste.read_string(shipped.read_text())
-        sections = {name: dict(paste[name]) for name in paste.sections()}
-        sections['filter:authtoken'] = {
-            'paste.filter_factory': 'tests.cloud.identity:filter_factory',
-            'log': str(self._requests),
-        }
-        if 'composite:api' in sections:
-            options = sections['composite:api']
-            pipeline = self.flavor or 'default'
-        else:
-            # Before Glance kept all its pipelines in one section.
-            name = '-'.join(filter(None, ['glance-api', self.flavor]))
-            options = sections[f'pipeline:{name}']
-            pipeline = 'pipeline'
-        steps = options[pipeline].split()
-        [context] = (i for i, s in enumerate(steps) if s.endswith('context'))
-        steps[context + 1 : context + 1] = self.filters
-        options[pipeline] = ' '.join(steps)
-        for name, what in self.filters.items():
-            if isinstance(what, str):
-                key = 'use' if '#' in what else 'paste.filter_factory'
-                what = {key: what}
-            sections[f'filter:{name}'] = dict(what)
-        path = self.root / 'etc' / 'glance-api-paste.ini'
-        write_sections(path, sections)
-        return path
-
     def _wait_until_it_answers(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + PATIENCE
@@ -777,13 +696,13 @@ class Glance(fixtures.Fixture):
         if self._web is not None:
             return
         handler = functools.partial(
-            _QuietFiles,
+            web.Files,
             self._gates,
             lambda: self.web_lengths,
             directory=str(self.root / 'web'),
         )
         self._web = http.server.ThreadingHTTPServer(
-            (LOCALHOST, self._web_port), handler
+            (LOCALHOST, self.web_port), handler
         )
         threading.Thread(target=self._web.serve_forever, daemon=True).start()
 
@@ -792,36 +711,6 @@ class Glance(fixtures.Fixture):
             self._web.shutdown()
             self._web.server_close()
             self._web = None
-
-
-class _QuietFiles(http.server.SimpleHTTPRequestHandler):
-    def __init__(
-        self,
-        gates: Mapping[str, threading.Event],
-        lengths: Callable[[], bool],
-        *args: Any,
-        **kwargs: Any,
-    ) -> None:
-        self._gates = gates
-        self._lengths = lengths
-        super().__init__(*args, **kwargs)
-
-    def send_header(self, keyword: str, value: str) -> None:
-        # Glance takes no location whose length it cannot ask for.
-        if (
-            self.command == 'HEAD'
-            or self._lengths()
-            or keyword != 'Content-Length'
-        ):
-            super().send_header(keyword, value)
-
-    def do_GET(self) -> None:
-        if self.path in self._gates:
-            self._gates[self.path].wait(PATIENCE)
-        super().do_GET()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
 
 def free_ports(count: int) -> list[int]:

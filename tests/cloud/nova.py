@@ -21,7 +21,6 @@ import sys
 import tempfile
 import threading
 import time
-import types
 from typing import Any
 from typing import Callable
 from unittest import mock
@@ -34,7 +33,6 @@ from tests.cloud import threads  # noqa: F401
 # isort: split
 
 import fixtures
-from futurist import _thread
 from keystoneauth1 import loading
 from nova import context as nova_context
 from nova import objects
@@ -42,12 +40,11 @@ import nova.conf
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.libvirt import base as libvirt_base
 import nova.volume.cinder
-from oslo_concurrency import processutils
-from oslo_messaging._drivers import impl_fake
 
 from nova_multistore.cmd import paste
 from tests.cloud import glance as cloud_glance
 from tests.cloud import identity
+from tests.cloud import quick
 from tests.cloud import sqlite
 
 CONF = nova.conf.CONF
@@ -64,44 +61,7 @@ class NovaFailed(Exception):
     """Raised if a server does not come to the state that was asked for."""
 
 
-def _let_workers_sleep() -> None:
-    """Have futurist's idle threads sleep until there is work for them.
-
-    Each looks every second whether it is to end. A Nova has two hundred, which
-    all wait for Python's lock then, each of them for 5 ms at a time: a third
-    of the processor time of a test went there.
-    """
-    worker = _thread.ThreadWorker
-    if not hasattr(_thread, '_Stopping'):
-        # This release has Nova on eventlet.
-        return
-    stop = worker.stop
-
-    def wait_for_work(self: Any) -> Any:
-        self.idle = True
-        with self.work_queue.not_empty:
-            while not self.work_queue.queue:
-                if self._is_dying():
-                    raise _thread._Stopping()
-                self.work_queue.not_empty.wait(60.0)
-            work = self.work_queue.queue.popleft()
-        self.idle = False
-        return work
-
-    def stop_and_wake(self: Any) -> None:
-        stop(self)
-        # The garbage collector may call it at any place.
-        if self.work_queue.mutex.acquire(timeout=1.0):
-            try:
-                self.work_queue.not_empty.notify_all()
-            finally:
-                self.work_queue.mutex.release()
-
-    worker._wait_for_work = wait_for_work
-    worker.stop = stop_and_wake
-
-
-_let_workers_sleep()
+quick.let_workers_sleep()
 sqlite.keep_connections()
 
 
@@ -185,8 +145,8 @@ class Nova(fixtures.Fixture):
                 'tempfile.tempdir', str(self.root / 'temporary')
             )
         )
-        self.useFixture(_PromptMessages())
-        self.useFixture(_QuickStarts())
+        self.useFixture(quick.PromptMessages())
+        self.useFixture(quick.QuickStarts())
         self._case = _Case(self)
         self._case.setUp()
         for name in ('save', 'destroy'):
@@ -633,7 +593,7 @@ class _Case(libvirt_base.ServersTestBase):
         self.compute_rp_uuids: dict[str, str] = {}
         with mock.patch.multiple(
             nova_fixtures,
-            CellDatabases=_CellDatabases,
+            CellDatabases=quick.CellDatabases,
             GlanceFixture=lambda case: fixtures.Fixture(),
             # It would have the API wait until each snapshot is done.
             CastAsCallFixture=lambda case: fixtures.Fixture(),
@@ -709,97 +669,6 @@ class _Case(libvirt_base.ServersTestBase):
             }
         )
         super()._setup_services()
-
-
-class _ReadersFirst(nova_fixtures.ReaderWriterLock):
-    """A lock whose readers do not wait for a writer that waits itself."""
-
-    @property
-    def has_pending_writers(self) -> bool:
-        return False
-
-
-class _CellDatabases(nova_fixtures.CellDatabases):
-    """Nova's, for a cloud in which many servers are at work at once.
-
-    Its threads hold this lock and one per database. A thread with the database
-    that waits for a waiting writer, which waits for a reader, which waits for
-    the database, would wait forever.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._cell_lock = _ReadersFirst()
-
-
-class _PromptMessages(fixtures.Fixture):
-    """Has messages arrive at once, without looking for them all the time.
-
-    oslo.messaging's driver for tests sleeps for 50 ms between two looks, in
-    each of Nova's listeners.
-    """
-
-    #: How long a listener sleeps at most, in seconds: so long may it take to
-    #: see that it is to end.
-    LONGEST = 0.2
-
-    def _setUp(self) -> None:
-        self._delivered = 0
-        self._condition = threading.Condition()
-        self._local = threading.local()
-        deliver = impl_fake.FakeExchange.deliver_message
-
-        def prompt(*args: Any, **kwargs: Any) -> None:
-            deliver(*args, **kwargs)
-            with self._condition:
-                self._delivered += 1
-                self._condition.notify_all()
-
-        for name, new in (
-            ('FakeExchange.deliver_message', prompt),
-            (
-                'time',
-                types.SimpleNamespace(time=time.time, sleep=self._sleep),
-            ),
-        ):
-            self.useFixture(
-                fixtures.MonkeyPatch(
-                    f'oslo_messaging._drivers.impl_fake.{name}', new
-                )
-            )
-
-    def _sleep(self, _seconds: float) -> None:
-        """Sleep until something was delivered since this thread looked."""
-        seen = getattr(self._local, 'seen', -1)
-        with self._condition:
-            self._condition.wait_for(
-                lambda: self._delivered != seen, self.LONGEST
-            )
-            self._local.seen = self._delivered
-
-
-class _QuickStarts(fixtures.Fixture):
-    """Has oslo.concurrency start processes without a copy of this one.
-
-    It has a function be called in the child, which then has to be a copy of
-    all of this large process. That function only restores a signal, as
-    `subprocess` does anyway.
-    """
-
-    def _setUp(self) -> None:
-        popen = processutils.subprocess.Popen
-
-        def start(*args: Any, preexec_fn: Any = None, **kwargs: Any) -> Any:
-            return popen(*args, **kwargs)
-
-        self.useFixture(
-            fixtures.MonkeyPatch(
-                'oslo_concurrency.processutils.subprocess',
-                types.SimpleNamespace(
-                    **{**vars(processutils.subprocess), 'Popen': start}
-                ),
-            )
-        )
 
 
 class _Collector(logging.Handler):

@@ -24,11 +24,11 @@ import webob
 import webob.exc
 import yaml
 
-from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import lookup
 from nova_multistore import selection
 from nova_multistore import stores
+from nova_multistore import timed_calls
 from nova_multistore.api import store as api_store
 from nova_multistore.compute import patch
 from nova_multistore.osc import explain
@@ -582,11 +582,11 @@ def test_server_is_not_written_to(nova, glance, act, boot, marked):
     with cloud_proxy.Proxy(glance.url) as proxy:
         proxy.fail('GET', STORES, cloud_proxy.Pause(None, reached, go_on))
         nova.conf(**{'glance.api_servers': [proxy.url]})
-        answer = bounded.start(lambda: act(server, store='cheap'))
+        answer = timed_calls.start(lambda: act(server, store='cheap'))
         assert reached.wait(60)
         nova.write_system_metadata(server, key='value')
         go_on.set()
-        image_id = made(nova, bounded.wait(answer, 60))
+        image_id = made(nova, timed_calls.wait(answer, 60))
 
     check(glance, nova, image_id, 'cheap', server)
     assert {**before, 'key': 'value'}.items() <= (
@@ -952,7 +952,7 @@ class TestNeighbours:
                 with pytest.raises(exception.LookupFailed):
                     lookup.catalogue_for(context('revoked'), 'nosuch')
 
-        looping = bounded.start(loop)
+        looping = timed_calls.start(loop)
         good = context(cloud_glance.token('x'))
         while time.monotonic() < end:
             asked += 1
@@ -960,7 +960,7 @@ class TestNeighbours:
                 lookup.catalogue_for(good, 'fast').check_writable('fast')
             except exception.LookupFailed as exc:
                 failed.append(exc)
-        bounded.wait(looping, 60)
+        timed_calls.wait(looping, 60)
 
         assert asked > 100
         assert failed == []

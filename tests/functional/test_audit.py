@@ -23,7 +23,7 @@ from nova_multistore import image_api
 from nova_multistore import lookup
 from nova_multistore import record
 from nova_multistore.osc import cloud as osc_cloud
-from nova_multistore.osc import nova_images
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import snapshot_audit
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
@@ -557,7 +557,7 @@ def test_usage(audited, caplog, args, words):
 def many(glance, snapshot, conf, monkeypatch):
     """Ten images on five pages, all in a wrong store."""
     monkeypatch.setattr(image_api, 'PAGE', 2)
-    monkeypatch.setattr(nova_images, 'PAUSES', (0.5, 0.5, 1.0, 2.0, 4.0))
+    monkeypatch.setattr(image_pages, 'PAUSES', (0.5, 0.5, 1.0, 2.0, 4.0))
     return [snapshot('dcn1') for _ in range(10)], conf(store='dcn0')
 
 
@@ -626,7 +626,7 @@ def test_glance_killed_while_listing(glance, audited, many, monkeypatch):
             glance.start()
 
     monkeypatch.setattr(
-        nova_images, 'time', types.SimpleNamespace(sleep=sleep)
+        image_pages, 'time', types.SimpleNamespace(sleep=sleep)
     )
 
     shown = audited(order, formatter='csv', flushed=flushed)
@@ -859,7 +859,7 @@ def test_slow_snapshot(glance, nova, problems, server, proxy):
 
 def test_nova_does_not_answer(glance, audited, queued, snapshot, monkeypatch):
     """What hangs on it is not judged, and that is said."""
-    monkeypatch.setattr(nova_images, 'PAUSES', (0.1,))
+    monkeypatch.setattr(image_pages, 'PAUSES', (0.1,))
     image_id = queued(instance_uuid=str(uuid.uuid4()))
     age(glance, image_id)
     wanting = snapshot(**{copies.PROPERTY: 'central'})

@@ -17,7 +17,7 @@ import pytest
 
 from nova_multistore import lookup
 from nova_multistore import record
-from nova_multistore.compute import leftover
+from nova_multistore.compute import failed_image
 from nova_multistore.compute import upload
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
@@ -64,7 +64,7 @@ def size(patched_nova, glance, server):
 def proxy(nova, glance, module_proxy, monkeypatch):
     """Nova reaches Glance through it; afterwards nothing is half done."""
     monkeypatch.setattr(upload, 'PAUSE', 0.1)
-    monkeypatch.setattr(leftover, 'PAUSE', 0.1)
+    monkeypatch.setattr(failed_image, 'PAUSE', 0.1)
     nova.conf(**{'glance.api_servers': [module_proxy.url]})
     nova.records.clear()
     lookup.forget()
@@ -176,7 +176,7 @@ def test_deletion_that_fails_for_long(
     nova, glance, proxy, server, monkeypatch
 ):
     """What is left is named."""
-    monkeypatch.setattr(leftover, 'PATIENCE', 0.5)
+    monkeypatch.setattr(failed_image, 'PATIENCE', 0.5)
     proxy.fail(*UPLOAD, cloud_proxy.Answer(500), times=None)
     proxy.fail('DELETE', '/v2/images/', cloud_proxy.Answer(503), times=None)
 

@@ -12,13 +12,13 @@ from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_list
 from nova_multistore.osc import image_relocate
 from nova_multistore.osc import image_verify
-from nova_multistore.osc import placement_apply
-from nova_multistore.osc import placement_check
-from nova_multistore.osc import placement_plan
 from nova_multistore.osc import snapshot_audit
 from nova_multistore.osc import store_drain
 from nova_multistore.osc import store_list
 from nova_multistore.osc import store_map
+from nova_multistore.osc.placement import apply as placement_apply
+from nova_multistore.osc.placement import check as placement_check
+from nova_multistore.osc.placement import plan as placement_plan
 from tests import command
 from tests.cloud import glance as cloud_glance
 from tests.functional import connect

@@ -13,9 +13,9 @@ import pytest
 from nova_multistore import exception
 from nova_multistore import image_api
 from nova_multistore.osc import cloud as osc_cloud
-from nova_multistore.osc import placement_apply
-from nova_multistore.osc import placement_check
-from nova_multistore.osc import placement_plan
+from nova_multistore.osc.placement import apply as placement_apply
+from nova_multistore.osc.placement import check as placement_check
+from nova_multistore.osc.placement import plan as placement_plan
 from tests import command
 from tests.cloud import glance as cloud_glance
 from tests.functional import SITES

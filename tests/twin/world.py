@@ -32,7 +32,7 @@ from nova_multistore import lookup
 from nova_multistore import opts
 from nova_multistore import relocation
 from nova_multistore.compute import background
-from nova_multistore.compute import leftover
+from nova_multistore.compute import failed_image
 from nova_multistore.compute import location
 from nova_multistore.compute import patch
 from nova_multistore.compute import upload
@@ -60,8 +60,8 @@ _SHORTER = (
     (cloud_glance, 'PATIENCE', 30),
     (upload, 'PAUSE', 0.1),
     (upload, 'HANG', SWIFT / 2),
-    (leftover, 'PAUSE', 0.1),
-    (leftover, 'PATIENCE', PATIENCE / 2),
+    (failed_image, 'PAUSE', 0.1),
+    (failed_image, 'PATIENCE', PATIENCE / 2),
     (location, 'PATIENCE', PATIENCE / 2),
     (relocation, 'GRACE', 0.5),
 )

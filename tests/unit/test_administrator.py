@@ -14,7 +14,7 @@ import pytest
 from nova_multistore import exception
 from nova_multistore.osc import base
 from nova_multistore.osc import cloud as osc_cloud
-from nova_multistore.osc import nova_images
+from nova_multistore.osc import image_pages
 
 MINE, THEIRS = {'id': '1', 'owner': 'mine'}, {'id': '2', 'owner': 'theirs'}
 
@@ -38,7 +38,7 @@ class Images:
 
 
 def check(images, *roles):
-    nova_images.check_administrator(
+    image_pages.check_administrator(
         types.SimpleNamespace(images=images, project_id='mine', roles=roles),
         '--all-projects',
     )

@@ -128,7 +128,7 @@ def test_interrupted(rbd, monkeypatch):
             raise KeyboardInterrupt
         return future.result(timeout)
 
-    monkeypatch.setattr(ceph.bounded, 'wait', wait)
+    monkeypatch.setattr(ceph.timed_calls, 'wait', wait)
 
     with pytest.raises(KeyboardInterrupt):
         ceph.refusal('images')

@@ -102,11 +102,6 @@ def test_read_what_is_no_image():
         copies.read({'stores': 7})
 
 
-@pytest.mark.parametrize('value', [None, 7, '', ' , '])
-def test_no_stores(value):
-    assert copies.split(value) == ()
-
-
 class Glance:
     """Answers as it is told, and keeps what it was asked.
 

@@ -11,7 +11,7 @@ import pytest
 
 from nova_multistore import selection
 from nova_multistore.compute import location
-from nova_multistore.compute import ongoing
+from nova_multistore.compute import snapshot_state
 from tests.unit import stub
 
 LOCATION = 'rbd://fsid/images/x/snap'
@@ -43,7 +43,7 @@ def add(conf, context, image, monkeypatch):
 @pytest.fixture
 def snapshot(image):
     """The image is a snapshot that goes to ``fast``."""
-    with ongoing.enter(image['id']) as snapshot:
+    with snapshot_state.enter(image['id']) as snapshot:
         snapshot.selection = selection.Selection(
             'fast',
             None,

@@ -11,9 +11,9 @@ from keystoneauth1.identity import v3
 from nova import context as nova_context
 import pytest
 
-from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import lookup
+from nova_multistore import timed_calls
 from tests.unit import stub
 
 QUESTIONS = 20
@@ -178,7 +178,7 @@ def test_base_image_without_stores(conf, glance, base, token):
 
 def ask_at_once(number, ask):
     """Ask in so many threads, and return what came of it."""
-    begun = [bounded.start(ask) for _ in range(number)]
+    begun = [timed_calls.start(ask) for _ in range(number)]
     return [future.exception() or future.result() for future in begun]
 
 

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import yaml
 
+from nova_multistore.compute import patch
 from tests import releases
 
 ROOT = releases.TESTS.parent
@@ -38,6 +39,16 @@ def test_each_has_constraints():
         nova = 27 + (int(year) - 2023) * 2 + int(half) - 1
         assert f'\nnova=={nova}.' in text
         assert f'\nglance=={nova - 1}.' in text
+
+
+def test_newest():
+    """A Nova that is newer than any that was tested is logged."""
+    pinned = [
+        int(re.findall(r'^nova==(\d+)', path.read_text(), re.M)[0])
+        for path in CONSTRAINTS.glob('release-*.txt')
+    ]
+
+    assert (min(pinned), max(pinned)) == (patch.OLDEST, patch.NEWEST)
 
 
 def test_none_is_left_out():

@@ -25,13 +25,20 @@ REF = {'X-OpenStack-Base-Image-Ref': BASE}
 
 
 def facts(**changes):
-    """A snapshot of a server whose base image is in ``fast``."""
+    """A snapshot of a server whose base image is in ``fast``.
+
+    :param changes: facts, or options of ``nova.conf``
+    """
+    orders = selection.Orders(
+        changes.pop('configured', None), changes.pop('move_to', None)
+    )
     return dataclasses.replace(
         selection.Facts(
             operation=selection.Operation.SNAPSHOT,
             image_ref=BASE,
             catalogue=CATALOGUE,
             base_stores=('fast',),
+            orders=orders,
         ),
         **changes,
     )

@@ -19,7 +19,7 @@ from nova_multistore import lookup
 from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore.compute import ceph
-from nova_multistore.compute import ongoing
+from nova_multistore.compute import snapshot_state
 from nova_multistore.compute import validation
 from tests.unit import stub
 
@@ -39,8 +39,8 @@ class Driver(fake.FakeDriver):
         self.error = None
 
     def snapshot(self, context, instance, image_id, update_task_state):
-        self.selections.append(ongoing.get(image_id).selection)
-        self.properties.append(ongoing.get(image_id).properties)
+        self.selections.append(snapshot_state.get(image_id).selection)
+        self.properties.append(snapshot_state.get(image_id).properties)
         self.records.append(nova_image.API().get(context, image_id))
         if self.error:
             raise self.error
@@ -70,7 +70,7 @@ def take(driver, context, server, image):
 def test_selection_lasts_as_long_as_the_snapshot(driver, take, image):
     """It is there for the driver, and gone afterwards."""
     assert take().store == 'fast'
-    assert ongoing.get(image['id']) is None
+    assert snapshot_state.get(image['id']) is None
 
 
 def test_selection_is_forgotten_after_a_failure(driver, take, glance, image):
@@ -80,7 +80,7 @@ def test_selection_is_forgotten_after_a_failure(driver, take, glance, image):
     with pytest.raises(nova_exception.InstanceNotRunning):
         take()
 
-    assert ongoing.get(image['id']) is None
+    assert snapshot_state.get(image['id']) is None
     assert image['id'] in glance.images
 
 
@@ -367,7 +367,7 @@ def test_no_thread_to_be_had(monkeypatch, take):
     def start(func):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr('nova_multistore.bounded.start', start)
+    monkeypatch.setattr('nova_multistore.timed_calls.start', start)
 
     assert "can't start new thread" in take().reason
 

@@ -14,7 +14,7 @@ import pytest
 
 from nova_multistore import stores
 from nova_multistore.osc import cloud as osc_cloud
-from nova_multistore.osc import nova_images
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import store_map
 from nova_multistore.osc import treemap
 from tests import command
@@ -56,7 +56,7 @@ def draw(monkeypatch, tmp_path):
             for number in range(0, len(images), 1000):
                 yield images[number : number + 1000]
 
-        monkeypatch.setattr(nova_images, 'pages', pages)
+        monkeypatch.setattr(image_pages, 'pages', pages)
         cloud = types.SimpleNamespace(
             catalogue=lambda: CATALOGUE, images=None, project_id='demo'
         )

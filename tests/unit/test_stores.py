@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from nova_multistore import bounded
 from nova_multistore import exception
 from nova_multistore import stores
+from nova_multistore import timed_calls
 
 ONE = stores.Catalogue((stores.Store('one', default=True),))
 TWO = stores.Catalogue((stores.Store('two', default=True),))
@@ -252,11 +252,11 @@ def test_missing_store_is_one_callers_trouble(clock, error):
         go.wait(30)
         raise error
 
-    alone = bounded.start(lambda: cache.get(fail, stale=ONE))
+    alone = timed_calls.start(lambda: cache.get(fail, stale=ONE))
     assert cache.get(Fetches()) is ONE
     go.set()
     with pytest.raises(type(error)):
-        bounded.wait(alone, 30)
+        timed_calls.wait(alone, 30)
     assert cache.get(Fetches()) is ONE
 
 
@@ -330,15 +330,15 @@ def test_waiting_caller_asks_with_its_own_token():
         came.release()
         return cache.get(fetch)
 
-    bounded.start(lambda: cache.get(deny))
+    timed_calls.start(lambda: cache.get(deny))
     assert asked.wait(30)
     fetch = Fetches(ONE)
-    waiting = [bounded.start(get) for _ in range(5)]
+    waiting = [timed_calls.start(get) for _ in range(5)]
     for _ in waiting:
         assert came.acquire(timeout=30)
     go.set()
 
-    assert [bounded.wait(future, 30) for future in waiting] == [ONE] * 5
+    assert [timed_calls.wait(future, 30) for future in waiting] == [ONE] * 5
     assert fetch.count == 1
 
 
@@ -387,7 +387,7 @@ def test_answer_that_comes_late_is_not_the_newest(clock):
     clock.now += 41
     assert cache.get(Fetches(TWO)) is TWO
     go.set()
-    bounded.wait(late, 30)
+    timed_calls.wait(late, 30)
 
     assert cache.get(Fetches()) is TWO
 
@@ -411,10 +411,10 @@ def test_one_fetch_for_many_threads():
         go.wait(30)
         return fetch()
 
-    futures = [bounded.start(lambda: cache.get(slow)) for _ in range(50)]
+    futures = [timed_calls.start(lambda: cache.get(slow)) for _ in range(50)]
     go.set()
 
-    assert [bounded.wait(future, 30) for future in futures] == [ONE] * 50
+    assert [timed_calls.wait(future, 30) for future in futures] == [ONE] * 50
     assert fetch.count == 1
 
 
@@ -477,3 +477,8 @@ def test_foreign(present, alone):
     assert bool(catalogue.unreadable(image)) == bool(alone)
     # Without several stores, Glance names none.
     assert stores.Catalogue().foreign(image) == ()
+
+
+@pytest.mark.parametrize('value', [None, 7, '', ' , '])
+def test_no_stores(value):
+    assert stores.split(value) == ()

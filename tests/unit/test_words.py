@@ -18,12 +18,12 @@ from nova_multistore.osc import base
 from nova_multistore.osc import cloud as osc_cloud
 from nova_multistore.osc import explain
 from nova_multistore.osc import nova_conf
-from nova_multistore.osc import placement_check
-from nova_multistore.osc import placement_file
-from nova_multistore.osc import placement_plan
 from nova_multistore.osc import snapshot_audit
 from nova_multistore.osc import snapshot_create
 from nova_multistore.osc import store_drain
+from nova_multistore.osc.placement import check as placement_check
+from nova_multistore.osc.placement import file as placement_file
+from nova_multistore.osc.placement import plan as placement_plan
 from tests import command
 
 CATALOGUE = {

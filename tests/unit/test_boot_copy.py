@@ -13,7 +13,7 @@ import pytest
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import opts
-from nova_multistore.compute import own_copy
+from nova_multistore.compute import boot_copy
 
 IMAGE = '11111111-1111-4111-8111-111111111111'
 ACTIVE = {'id': IMAGE, 'status': 'active'}
@@ -43,9 +43,9 @@ def glance(conf, store, monkeypatch):
             report({}, (look,))
         return (looks[-1],)
 
-    monkeypatch.setattr(own_copy.lookup, 'service_context', lambda name: name)
-    monkeypatch.setattr(own_copy.lookup, 'images', lambda context: context)
-    monkeypatch.setattr(own_copy.copies, 'copy', copy)
+    monkeypatch.setattr(boot_copy.lookup, 'service_context', lambda name: name)
+    monkeypatch.setattr(boot_copy.lookup, 'images', lambda context: context)
+    monkeypatch.setattr(boot_copy.copies, 'copy', copy)
     return looks
 
 
@@ -54,7 +54,7 @@ def fail():
 
 
 def ask(proceed=fail, image=ACTIVE, context=None):
-    own_copy.copy_to_store(proceed, None, context=context, image_meta=image)
+    boot_copy.copy_to_store(proceed, None, context=context, image_meta=image)
 
 
 def test_progress(glance, caplog):
@@ -83,7 +83,7 @@ def test_context_of_the_thread(glance, context, monkeypatch):
     """It is the request's, also after the service's was used."""
     service = nova_context.RequestContext(overwrite=False)
     monkeypatch.setattr(
-        own_copy.lookup, 'images', lambda _: service.update_store()
+        boot_copy.lookup, 'images', lambda _: service.update_store()
     )
     context.update_store()
     glance.append(copies.Copy('fast', copies.State.DONE))
@@ -145,7 +145,7 @@ def test_last_host(store, host_list, left):
     properties = {'retry': 1}
 
     with pytest.raises(nova_exception.ImageNotAuthorized):
-        own_copy.build(
+        boot_copy.build(
             lambda: ask(refuse),
             None,
             filter_properties=properties,

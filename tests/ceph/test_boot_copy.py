@@ -11,7 +11,7 @@ from nova.virt.libvirt import imagebackend
 import pytest
 
 from nova_multistore import opts
-from nova_multistore.compute import near as near_store
+from nova_multistore.compute import download_store as near_store
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
 

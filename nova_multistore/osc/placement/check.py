@@ -10,15 +10,14 @@ from openstack import exceptions as sdk_exceptions
 from nova_multistore import exception
 from nova_multistore import stores
 from nova_multistore.osc import base
-from nova_multistore.osc import placement_file
-from nova_multistore.osc import placement_plan
+from nova_multistore.osc.placement import planner
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from nova_multistore.osc import placement
-    from nova_multistore.osc.placement_file import Site
+    from nova_multistore.osc.placement import file
+    from nova_multistore.osc.placement.file import Site
 
 _COLUMNS = ('site', 'image_id', 'name', 'start', 'reason')
 _FAILS = 'fails'
@@ -38,15 +37,13 @@ class CheckPlacements(base.ListCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        placement_plan.add_file(parser)
+        planner.add_file(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
-        plan, placements, catalogue = placement_plan.planner(
-            self, parsed_args.file
-        )
+        plan, placements, catalogue = planner.read(self, parsed_args.file)
         if not placements.sites:
             raise placements.error(1, 'there are no sites to check')
         for site in placements.sites:
@@ -55,7 +52,7 @@ class CheckPlacements(base.ListCommand):
 
     def _rows(
         self,
-        plan: placement.Planner,
+        plan: planner.Planner,
         sites: tuple[Site, ...],
         catalogue: stores.Catalogue,
     ) -> Iterator[tuple[Any, ...]]:
@@ -65,10 +62,10 @@ class CheckPlacements(base.ListCommand):
                 start, reason = how(image, site, catalogue)
                 failures += start in (_FAILS, _FAILS_FOR_MEMBERS)
                 yield site.name, image['id'], image.get('name'), start, reason
-        met = placement_plan.check_met(self, plan)
+        met = planner.check_met(self, plan)
         self.outcome = base.Outcome.FAILED if failures else met
 
-    def _images(self, plan: placement.Planner) -> Iterator[dict[str, Any]]:
+    def _images(self, plan: planner.Planner) -> Iterator[dict[str, Any]]:
         """Return the images that placements mean or servers use."""
         used = set(plan.used or self._used())
         for change in plan.changes(prune=False):
@@ -79,7 +76,7 @@ class CheckPlacements(base.ListCommand):
                 yield self.cloud.images.show(image_id)
             except exception.GlanceRefused as exc:
                 # A server outlives its image.
-                if exc.status != 404:
+                if not exc.is_gone:
                     raise
 
     def _used(self) -> set[str]:
@@ -100,7 +97,7 @@ class CheckPlacements(base.ListCommand):
 def _check_site(
     site: Site,
     catalogue: stores.Catalogue,
-    placements: placement_file.Placements,
+    placements: file.Placements,
 ) -> None:
     """Make sure that Glance has the stores of a site.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import NamedTuple
 
 from nova_multistore import copies
 from nova_multistore import record
@@ -12,10 +13,23 @@ from nova_multistore import stores
 from nova_multistore.osc import base
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from collections.abc import Sequence
 
+
+class Row(NamedTuple):
+    """What a command says of an image in one store."""
+
+    image_id: str
+    store: str
+    #: Such as ``done``, ``failed``, ``kept`` or ``deleted``.
+    state: str
+    #: Why, in words; empty if there is nothing to say.
+    reason: str
+
+
 #: Columns of the commands that change one image.
-COLUMNS = ('image_id', 'store', 'state', 'reason')
+COLUMNS = Row._fields
 
 #: Columns with what was decided on an image.
 DECISION = ('decided_store', 'rule', 'difference')
@@ -42,7 +56,7 @@ def awaited(
     :param image: the image, as Glance's API has it
     :param catalogue: Glance's stores
     """
-    named = copies.split(image.get(copies.PROPERTY))
+    named = stores.split(image.get(copies.PROPERTY))
     written = record.read(image)
     # Cinder has the data of a volume-backed server's image.
     if written is None or not (image.get('size') and stores.of_image(image)):
@@ -68,17 +82,30 @@ def unfinished_move(
     return target if target in lacking else None
 
 
-def of_copies(
-    image_id: str, found: Sequence[copies.Copy]
-) -> list[tuple[Any, ...]]:
-    """Return a row of :data:`COLUMNS` for each store of an image.
+def of_copies(image_id: str, found: Sequence[copies.Copy]) -> list[Row]:
+    """Return a row for each store of an image.
 
     :param image_id: the image's id
     :param found: its state in each store
     """
     return [
-        (image_id, copy.store, copy.state.value, copy.reason or '')
+        Row(image_id, copy.store, copy.state.value, copy.reason or '')
         for copy in found
+    ]
+
+
+def of_departure(
+    image_id: str, reasons: Mapping[str, str | None], left: str = 'deleted'
+) -> list[Row]:
+    """Return a row for each store that an image leaves.
+
+    :param image_id: the image's id
+    :param reasons: why each store keeps the image, None if it does not
+    :param left: the state of a store that does not
+    """
+    return [
+        Row(image_id, store, 'kept' if reason else left, reason or '')
+        for store, reason in reasons.items()
     ]
 
 

@@ -21,7 +21,7 @@ from oslo_log import log as logging
 
 from nova_multistore import lookup
 from nova_multistore import selection
-from nova_multistore.compute import snapshot
+from nova_multistore.compute.facts import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,7 +144,7 @@ def nearest(context: RequestContext, image_id: str) -> str | None:
         return None
     # The stores of the image, and this compute's own, are found as for a
     # snapshot that has it as its base image.
-    facts = snapshot.gather(
+    facts = gather(
         context,
         selection.Facts(selection.Operation.OTHER, image_ref=image_id),
         lookup.disks_in_ceph(),

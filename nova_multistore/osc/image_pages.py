@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import TypeVar
 
-from nova_multistore import bounded
 from nova_multistore import exception
+from nova_multistore import statuses
 from nova_multistore import stores
+from nova_multistore import timed_calls
 from nova_multistore.osc import base
 from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
@@ -184,7 +185,7 @@ def _is_placed(image: dict[str, Any], known: Collection[str]) -> bool:
     :returns: True of an image that has no data, too
     """
     present = stores.of_image(image)
-    return image.get('status') not in sizes.WITH_DATA or (
+    return image.get('status') not in statuses.WITH_DATA or (
         bool(present) and set(present) <= set(known)
     )
 
@@ -217,7 +218,7 @@ class _Looks:
         self._total += len(unclear)
         seen: dict[str, dict[str, Any] | None] = {}
         try:
-            for image, now in bounded.each(
+            for image, now in timed_calls.each(
                 functools.partial(_look, self._cloud), unclear, _PARALLEL
             ):
                 seen[image['id']] = now
@@ -249,7 +250,7 @@ def _look(cloud: Cloud, image: dict[str, Any]) -> dict[str, Any] | None:
     try:
         return patiently(functools.partial(cloud.images.show, image['id']))
     except exception.GlanceRefused as exc:
-        return None if exc.status == 404 else image
+        return None if exc.is_gone else image
 
 
 def patiently(ask: Callable[[], T]) -> T:

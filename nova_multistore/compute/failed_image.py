@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from oslo_log import log as logging
 
-from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import lookup
+from nova_multistore import statuses
 from nova_multistore.compute import background
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nova.context import RequestContext
     from nova.objects.instance import Instance
 
-    from nova_multistore.compute import ongoing
+    from nova_multistore.compute import snapshot_state
 
 LOG = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def remove(
     context: RequestContext,
     server: Instance,
     image_id: str,
-    snapshot: ongoing.Snapshot,
+    snapshot: snapshot_state.Snapshot,
 ) -> None:
     """See in the background that an image without data is deleted.
 
@@ -55,7 +55,7 @@ def _remove(
     context: RequestContext,
     server: Instance,
     image_id: str,
-    snapshot: ongoing.Snapshot,
+    snapshot: snapshot_state.Snapshot,
 ) -> Iterator[float]:
     images = lookup.images(context)
     deadline = time.monotonic() + PATIENCE
@@ -64,11 +64,11 @@ def _remove(
         yield PAUSE
         try:
             status = images.show(image_id).get('status')
-            if status not in copies.UNDER_WAY and not snapshot.is_useless:
+            if status not in statuses.UNDER_WAY and not snapshot.is_useless:
                 return
             images.delete(image_id)
         except exception.GlanceRefused as exc:
-            if exc.status in (404, 410):
+            if exc.is_gone:
                 # A Glance in trouble may say so of any image, once.
                 if gone:
                     _delete_clone(server, image_id, snapshot)
@@ -95,7 +95,7 @@ def _remove(
 
 
 def _delete_clone(
-    server: Instance, image_id: str, snapshot: ongoing.Snapshot
+    server: Instance, image_id: str, snapshot: snapshot_state.Snapshot
 ) -> None:
     """Delete the clone, if Glance has not done it with the image."""
     if snapshot.delete_clone is None:

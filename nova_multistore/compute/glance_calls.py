@@ -11,7 +11,7 @@ import glanceclient.exc
 from oslo_log import log as logging
 
 from nova_multistore import lookup
-from nova_multistore.compute import near
+from nova_multistore.compute import download_store
 from nova_multistore.compute import properties
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def call(
             return properties.update(proceed, kwargs)
         if method == 'data' and args and not kwargs:
             download = functools.partial(
-                near.download, proceed, context, *args
+                download_store.download, proceed, context, *args
             )
             return _insist(download, client, context, *args)
         if method == 'delete' and args and not kwargs:

@@ -8,15 +8,15 @@ import time
 import pytest
 
 from nova_multistore.compute import background
-from nova_multistore.compute import leftover
-from nova_multistore.compute import ongoing
+from nova_multistore.compute import failed_image
+from nova_multistore.compute import snapshot_state
 from tests.unit import stub
 
 
 @pytest.fixture
 def snapshot():
     """A snapshot that has failed; its clone was kept."""
-    snapshot = ongoing.Snapshot()
+    snapshot = snapshot_state.Snapshot()
     snapshot.deleted = []
     snapshot.delete_clone = lambda: snapshot.deleted.append(True)
     return snapshot
@@ -27,10 +27,10 @@ def look(monkeypatch, glance, context, server, image, snapshot):
     """Look after the image until nothing more is done; wait for a moment."""
     begun = []
     monkeypatch.setattr(background, 'begin', begun.append)
-    monkeypatch.setattr(leftover, 'PATIENCE', 5.0)
+    monkeypatch.setattr(failed_image, 'PATIENCE', 5.0)
 
     def look():
-        leftover.remove(context, server, image['id'], snapshot)
+        failed_image.remove(context, server, image['id'], snapshot)
         pauses = []
         for pause in begun.pop():
             pauses.append(pause)
@@ -118,7 +118,7 @@ def test_gone(look, glance, image, snapshot):
 
 def test_cannot_be_deleted(look, glance, image, snapshot, caplog, monkeypatch):
     """It is named; its clone stays."""
-    monkeypatch.setattr(leftover, 'PATIENCE', 0.2)
+    monkeypatch.setattr(failed_image, 'PATIENCE', 0.2)
     glance.answers['DELETE', f'/v2/images/{image["id"]}'] = stub.Answer(503)
 
     look()
@@ -150,4 +150,4 @@ def test_no_thread(monkeypatch, image, context, server, snapshot):
 
     monkeypatch.setattr(background, 'begin', begin)
 
-    leftover.remove(context, server, image['id'], snapshot)
+    failed_image.remove(context, server, image['id'], snapshot)

@@ -14,7 +14,7 @@ from nova_multistore import exception
 from nova_multistore import record
 from nova_multistore import stores
 from nova_multistore.osc import image_list
-from nova_multistore.osc import nova_images
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import progress
 from tests import command
 
@@ -54,7 +54,7 @@ def listed(images, catalogue=ALONE, **more):
     cloud = types.SimpleNamespace(images=images)
     return filter(
         None,
-        nova_images.pages(cloud, catalogue, {}, ('snapshot',), **more),
+        image_pages.pages(cloud, catalogue, {}, ('snapshot',), **more),
     )
 
 

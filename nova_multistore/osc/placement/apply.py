@@ -1,4 +1,4 @@
-"""``multistore placement apply``: images come to where they are to lie."""
+"""``multistore placement apply``: images are copied to where they belong."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from typing import Any
 
 from oslo_utils import strutils
 
-from nova_multistore import bounded
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import relocation
 from nova_multistore import stores
+from nova_multistore import timed_calls
 from nova_multistore.osc import base
+from nova_multistore.osc import copy_rows
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import in_use
-from nova_multistore.osc import nova_images
-from nova_multistore.osc import placement
-from nova_multistore.osc import placement_plan
 from nova_multistore.osc import progress
-from nova_multistore.osc import report
 from nova_multistore.osc import sizes
+from nova_multistore.osc.placement import planner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +30,7 @@ _PARALLEL = 8
 
 
 class ApplyPlacements(base.TotalsCommand):
-    """Copy images to where a file says that they are to lie
+    """Copy images to the stores where a file says that they belong
 
     Those with the fewest copies come first, then those that servers use. With
     --prune, an image also leaves stores, once it is proven that another has it
@@ -45,7 +44,7 @@ class ApplyPlacements(base.TotalsCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        placement_plan.add_arguments(parser)
+        planner.add_arguments(parser)
         parser.add_argument(
             '--max-size',
             metavar='<size>',
@@ -59,17 +58,17 @@ class ApplyPlacements(base.TotalsCommand):
 
     def take_action(
         self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
-        plan, _, catalogue = placement_plan.planner(self, parsed_args.file)
-        nova_images.check_administrator(self.cloud, 'to apply placements')
+    ) -> tuple[tuple[str, ...], Iterator[copy_rows.Row]]:
+        plan, _, catalogue = planner.read(self, parsed_args.file)
+        image_pages.check_administrator(self.cloud, 'to apply placements')
         changes = [
             change
             for change in plan.changes(parsed_args.prune)
             if change.copy_to or change.delete_from
         ]
         self._application = _Application(self, catalogue, changes, parsed_args)
-        self._met = placement_plan.check_met(self, plan)
-        return report.COLUMNS, self._application.rows()
+        self._met = planner.check_met(self, plan)
+        return copy_rows.COLUMNS, self._application.rows()
 
     def end(self) -> int:
         return self._application.end() or self._met
@@ -95,7 +94,7 @@ class _Application:
         self,
         command: ApplyPlacements,
         catalogue: stores.Catalogue,
-        changes: list[placement.Change],
+        changes: list[planner.Change],
         parsed_args: argparse.Namespace,
     ) -> None:
         self._images = command.cloud.images
@@ -124,51 +123,53 @@ class _Application:
         self._left = len(self._changes) - len(chosen)
         self._changes = chosen
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
+    def rows(self) -> Iterator[copy_rows.Row]:
         """Return a row for each copy that was made or deleted, or was not."""
         with progress.start(self._stderr) as said:
-            for change, rows in bounded.each(
+            for change, rows in timed_calls.each(
                 self._apply, self._changes, _PARALLEL
             ):
-                failed = any(row[2] not in ('done', 'deleted') for row in rows)
+                failed = any(
+                    row.state not in ('done', 'deleted') for row in rows
+                )
                 self._failed += failed
                 self._done += not failed
                 self._copied += 0 if failed else _to_copy(change)
                 yield from rows
                 said.show([self._item()])
 
-    def _apply(self, change: placement.Change) -> list[tuple[Any, ...]]:
+    def _apply(self, change: planner.Change) -> list[copy_rows.Row]:
         """Do what has to be done for one image.
 
         :returns: a row for each store
         """
         image_id = change.image['id']
         failed = functools.partial(_failed, change)
-        rows: list[tuple[Any, ...]] = []
+        rows: list[copy_rows.Row] = []
         if change.obstacle:
             return failed(rows, change.obstacle)
         try:
             # What a list says of an image may be old.
             before = self._images.show(image_id)
             if change.copy_to:
-                rows = report.of_copies(
+                rows = copy_rows.of_copies(
                     image_id,
                     copies.copy(
                         self._images, image_id, change.copy_to, self._timeout
                     ),
                 )
-            if change.delete_from and all(row[2] == 'done' for row in rows):
+            if change.delete_from and all(row.state == 'done' for row in rows):
                 rows += self._prune(change, before)
         except exception.GlanceRefused as exc:
             # It was deleted meanwhile.
-            return [] if exc.status == 404 else failed(rows, str(exc))
+            return [] if exc.is_gone else failed(rows, str(exc))
         except exception.MultistoreError as exc:
             return failed(rows, str(exc))
         return rows
 
     def _prune(
-        self, change: placement.Change, before: dict[str, Any]
-    ) -> list[tuple[Any, ...]]:
+        self, change: planner.Change, before: dict[str, Any]
+    ) -> list[copy_rows.Row]:
         """Have an image leave stores.
 
         :param before: the image before it was copied
@@ -184,15 +185,8 @@ class _Application:
         )
         proof = relocation.prove(self._images, before, staying[0], sources)
         left = relocation.leave(self._images, proof, sources)
-        return [
-            (
-                change.image['id'],
-                store,
-                'kept' if left.reasons.get(store) else 'deleted',
-                left.reasons.get(store) or '',
-            )
-            for store in change.delete_from
-        ]
+        reasons = {s: left.reasons.get(s) for s in change.delete_from}
+        return copy_rows.of_departure(change.image['id'], reasons)
 
     def _item(self) -> progress.Item:
         number = len(self._changes)
@@ -223,18 +217,18 @@ class _Application:
         return base.Outcome.PARTLY if self._done else base.Outcome.FAILED
 
 
-def _to_copy(change: placement.Change) -> int:
+def _to_copy(change: planner.Change) -> int:
     """Return how much is to be copied, in bytes."""
     return len(change.copy_to) * (change.image.get('size') or 0)
 
 
 def _failed(
-    change: placement.Change, rows: list[tuple[Any, ...]], reason: str
-) -> list[tuple[Any, ...]]:
+    change: planner.Change, rows: list[copy_rows.Row], reason: str
+) -> list[copy_rows.Row]:
     """Return a row for each store, also for those that have none yet."""
-    known = {row[1] for row in rows}
+    known = {row.store for row in rows}
     return rows + [
-        (change.image['id'], store, state, reason)
+        copy_rows.Row(change.image['id'], store, state, reason)
         for names, state in (
             (change.copy_to, 'failed'),
             (change.delete_from, 'kept'),

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from nova_multistore import lookup
-from nova_multistore.compute import near as near_store
+from nova_multistore.compute import download_store as near_store
 from tests.ceph.conftest import MIB
 
 pytestmark = pytest.mark.skipif(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import collections
-import pathlib
 from typing import TYPE_CHECKING
 from typing import Any
 
 from osc_lib.cli import format_columns
 
 from nova_multistore.osc import base
-from nova_multistore.osc import placement
-from nova_multistore.osc import placement_file
-from nova_multistore.osc import progress
 from nova_multistore.osc import sizes
+from nova_multistore.osc.placement import planner
 
 if TYPE_CHECKING:
     import argparse
@@ -33,64 +30,6 @@ _COLUMNS = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the commands that plan."""
-    add_file(parser)
-    parser.add_argument(
-        '--prune',
-        action='store_true',
-        help='Images that placements mean leave the stores that no placement '
-        'names for them',
-    )
-
-
-def add_file(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that names the file."""
-    parser.add_argument(
-        'file',
-        metavar='<file>',
-        type=pathlib.Path,
-        help='YAML file that says which images are to lie in which stores',
-    )
-
-
-def planner(
-    command: base.ListCommand, path: pathlib.Path
-) -> tuple[placement.Planner, placement_file.Placements, stores.Catalogue]:
-    """Read a file of placements, and what Glance says of the stores.
-
-    :param command: the command
-    :param path: where the file is
-    :raises UsageError: it is not valid, or cannot be kept
-    :raises LookupFailed: Glance's answer cannot be read
-    """
-    placements = placement_file.Placements(path)
-    catalogue = command.cloud.catalogue()
-    base.check_writable(catalogue)
-    return (
-        placement.Planner(
-            command.cloud,
-            catalogue,
-            placements,
-            progress.passing(command.app.stderr),
-        ),
-        placements,
-        catalogue,
-    )
-
-
-def check_met(command: base.Command, plan: placement.Planner) -> base.Outcome:
-    """Warn of placements that mean no image.
-
-    :param command: the command that warns
-    :param plan: has returned all changes
-    :returns: the exit code of a command that has otherwise done all
-    """
-    for words in plan.empty:
-        command.log.warning('%s', words)
-    return base.Outcome.PARTLY if plan.empty else base.Outcome.DONE
-
-
 class PlanPlacements(base.TotalsCommand):
     """Show what "placement apply" would copy and delete
 
@@ -105,13 +44,13 @@ class PlanPlacements(base.TotalsCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        add_arguments(parser)
+        planner.add_arguments(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
-        self._plan, _, catalogue = planner(self, parsed_args.file)
+        self._plan, _, catalogue = planner.read(self, parsed_args.file)
         self._sums = Sums(catalogue)
         return _COLUMNS, self.until_error(self._rows(parsed_args.prune))
 
@@ -120,7 +59,7 @@ class PlanPlacements(base.TotalsCommand):
         if self._error is not None:
             # A placement may mean an image that was not seen.
             return base.Outcome.FAILED
-        met = check_met(self, self._plan)
+        met = planner.check_met(self, self._plan)
         return base.Outcome.PARTLY if self._sums.to_do else met
 
     def _rows(self, prune: bool) -> Iterator[tuple[Any, ...]]:
@@ -130,7 +69,7 @@ class PlanPlacements(base.TotalsCommand):
                 yield _row(change)
 
 
-def _row(change: placement.Change) -> tuple[Any, ...]:
+def _row(change: planner.Change) -> tuple[Any, ...]:
     image = change.image
     return (
         image['id'],
@@ -164,7 +103,7 @@ class Sums:
         # Bytes by project.
         self._projects: collections.Counter[Any] = collections.Counter()
 
-    def add(self, change: placement.Change) -> None:
+    def add(self, change: planner.Change) -> None:
         """Count what has to change for an image."""
         self._images += 1
         if change.obstacle and change.copy_to:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from nova.context import RequestContext
     from nova.objects.instance import Instance
 
-    from nova_multistore.selection import Operation
     from nova_multistore.selection import Selection
 
 CONF = nova.conf.CONF
@@ -38,16 +37,6 @@ LOG = logging.getLogger(__name__)
 
 #: How long an image is followed until all of its copies are made, in seconds.
 PATIENCE = 24 * 3600.0
-
-
-def wanted(operation: Operation) -> tuple[str, ...]:
-    """Return the stores that are to have a copy of an image.
-
-    :param operation: what the image is made for
-    :returns: store ids, as they are configured
-    """
-    stores: list[str] = CONF.nova_multistore.copy_to
-    return tuple(dict.fromkeys(stores)) if operation.for_keeps else ()
 
 
 def start(
@@ -130,7 +119,7 @@ def _copy(
     except exception.CopyInterrupted as exc:
         _interrupted(server, image_id, exc)
     except exception.GlanceRefused as exc:
-        if exc.status not in (404, 410):
+        if not exc.is_gone:
             raise
         LOG.info(
             'Image %s is gone, it is not copied', image_id, instance=server

@@ -1,8 +1,9 @@
-"""Where images are to lie: which rules mean them, and what has to change."""
+"""Where images belong: the rules for them, and what has to change."""
 
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -11,17 +12,19 @@ from openstack import exceptions as sdk_exceptions
 from nova_multistore import copies
 from nova_multistore import exception
 from nova_multistore import stores
-from nova_multistore.osc import nova_images
-from nova_multistore.osc import placement_file
+from nova_multistore.osc import base
+from nova_multistore.osc import image_pages
 from nova_multistore.osc import progress
+from nova_multistore.osc.placement import file
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Collection
     from collections.abc import Iterator
 
     from nova_multistore.osc.cloud import Cloud
-    from nova_multistore.osc.placement_file import Placements
-    from nova_multistore.osc.placement_file import Rule
+    from nova_multistore.osc.placement.file import Placements
+    from nova_multistore.osc.placement.file import Rule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +45,10 @@ class Change:
 
     @property
     def urgency(self) -> tuple[int, bool, int]:
-        """What is done first: the least.
+        """The order in which images are changed, the smallest first.
 
-        It is first that which has the fewest copies, then that which servers
-        use, then that which is soon done.
+        Images with the fewest copies come first, then images that servers
+        use, then small ones.
         """
         return (
             len(stores.of_image(self.image)),
@@ -144,7 +147,7 @@ class Planner:
         if tags:
             # Glance takes several, which the rest of this does not need.
             filters['tag'] = tags[0]
-        for page in nova_images.pages(
+        for page in image_pages.pages(
             self._cloud, self._catalogue, filters, (None,), self._show
         ):
             for image in page:
@@ -175,7 +178,7 @@ class Planner:
         stay = list(present)
         if prune and named:
             named.update(
-                dict.fromkeys(copies.split(image.get(copies.PROPERTY)))
+                dict.fromkeys(stores.split(image.get(copies.PROPERTY)))
             )
             stay = [s for s in present if s in named or s not in writable]
         wanted = dict.fromkeys((*stay, *(s for s in named if s in writable)))
@@ -221,7 +224,7 @@ def _resolve(
     :raises UsageError: it cannot be kept
     """
     writable = catalogue.writable
-    named = writable if rule.stores == (placement_file.ALL,) else rule.stores
+    named = writable if rule.stores == (file.ALL,) else rule.stores
     for store in named:
         try:
             catalogue.check_writable(store)
@@ -237,3 +240,61 @@ def _resolve(
     if 'owner' in images:
         images['owner'] = cloud.find_project(images['owner'])
     return dataclasses.replace(rule, stores=tuple(named), images=images)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the commands that plan."""
+    add_file(parser)
+    parser.add_argument(
+        '--prune',
+        action='store_true',
+        help='Images that placements mean leave the stores that no placement '
+        'names for them',
+    )
+
+
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names the file."""
+    parser.add_argument(
+        'file',
+        metavar='<file>',
+        type=pathlib.Path,
+        help='YAML file that says which images belong in which stores',
+    )
+
+
+def read(
+    command: base.ListCommand, path: pathlib.Path
+) -> tuple[Planner, file.Placements, stores.Catalogue]:
+    """Read a file of placements, and what Glance says of the stores.
+
+    :param command: the command
+    :param path: where the file is
+    :raises UsageError: it is not valid, or cannot be kept
+    :raises LookupFailed: Glance's answer cannot be read
+    """
+    placements = file.Placements(path)
+    catalogue = command.cloud.catalogue()
+    base.check_writable(catalogue)
+    return (
+        Planner(
+            command.cloud,
+            catalogue,
+            placements,
+            progress.passing(command.app.stderr),
+        ),
+        placements,
+        catalogue,
+    )
+
+
+def check_met(command: base.Command, plan: Planner) -> base.Outcome:
+    """Warn of placements that mean no image.
+
+    :param command: the command that warns
+    :param plan: has returned all changes
+    :returns: the exit code of a command that has otherwise done all
+    """
+    for words in plan.empty:
+        command.log.warning('%s', words)
+    return base.Outcome.PARTLY if plan.empty else base.Outcome.DONE

@@ -48,8 +48,9 @@ class Snapshot:
     def is_useless(self) -> bool:
         """Whether the image is of no use, even if it is active.
 
-        So it is if the snapshot failed; one whose location was given up may
-        have got its data in another way.
+        This is True if Glance has damaged data, and if the location of the
+        clone was given up. In the second case the image may have got its data
+        in another way.
         """
         return self.is_damaged or self.location_given_up
 

@@ -7,7 +7,7 @@ from nova import context as nova_context
 import pytest
 
 from nova_multistore import lookup
-from nova_multistore.compute import near
+from nova_multistore.compute import download_store
 
 IMAGE = '11111111-1111-1111-1111-111111111111'
 
@@ -23,14 +23,14 @@ def unasked(conf, monkeypatch):
 
 
 def download():
-    return near.download(
+    return download_store.download(
         lambda **changed: changed, nova_context.RequestContext(), IMAGE
     )
 
 
 def test_no_store_of_its_own(unasked):
     """It is stock Nova's download, without a question before it."""
-    assert not near.has_near_store()
+    assert not download_store.has_near_store()
     assert download() == {}
 
 

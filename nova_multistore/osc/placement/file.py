@@ -1,4 +1,4 @@
-"""The file that says which images are to lie in which stores."""
+"""The file that says which images belong in which stores."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ _SCHEMA: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """Which images are to lie where."""
+    """Which images belong where."""
 
     name: str
     #: What the images have in common, in the file's words; empty for all.

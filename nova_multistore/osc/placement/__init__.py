@@ -1,0 +1,1 @@
+"""Which images belong in which stores: the commands, and their file."""
