@@ -344,7 +344,7 @@ def applied(command, image):
     image = {**image, 'stores': ','.join(dict.fromkeys(added + left))}
     image.pop('os_glance_failed_import', None)
     if 'relocate' in words and record.read(image):
-        image[record.DIFFERENCE] = 'it was moved'
+        image[record.DIFFERENCE] = 'it was relocated'
     return image
 
 
