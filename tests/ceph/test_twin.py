@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.twin import knobs
 from tests.twin import runner
 
 #: Each is what is not at its default.
@@ -11,6 +12,7 @@ CONFIGURATIONS = [
     {'stores': 'one', 'clone format': '2'},
     {'disable_libvirt_livesnapshot': 'true', 'hash': 'none'},
     {'enable_rbd_download': 'true'},
+    {'rbd_user': knobs.CAPS['reader']},
 ]
 
 
