@@ -707,8 +707,15 @@ def _base_image(
 
 
 def _one_line(error: Exception) -> str:
-    """Return an error as one line of at most 200 characters."""
-    return (' '.join(str(error).split()) or type(error).__name__)[:200]
+    """Return an error as one line of at most 200 characters.
+
+    Of a longer one, the begin and the end are kept: requests and urllib3 put
+    the URL twice before the cause.
+    """
+    words = ' '.join(str(error).split()) or type(error).__name__
+    if len(words) > 200:
+        return f'{words[:80]} ... {words[-115:]}'
+    return words
 
 
 def service_context(group: str = 'service_user') -> RequestContext:
