@@ -1,4 +1,4 @@
-"""What is wrong with a snapshot: the rules of the audit. They ask nobody."""
+"""The audit's rules: what is wrong with a snapshot. They send no requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TASK_STATE = 'OS-EXT-STS:task_state'
 # Endings of the names of images that Nova makes and deletes itself: for a
 # shelved server, and for a resize to another cell.
 _TEMPORARY = ('-shelved', '-resize-temp')
-# Parts of what to do with an image that is not whole.
+# Parts of the remedy for an image that is not whole.
 _ANOTHER = 'make another snapshot, if the server still exists'
 _STAGED = "its data may be in Glance's staging area"
 
@@ -50,7 +50,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Lookups:
-    """How to look up what a judgement depends on, when it does."""
+    """Functions that ask for what only some judgements depend on."""
 
     #: Returns an image, as Glance's API has it; None if it does not exist or
     #: is not visible.
@@ -58,8 +58,8 @@ class Lookups:
     #: Returns the image that is judged, as it is now, with all that Glance's
     #: API has; None if it is gone. Raises GlanceRefused if it is not shown.
     look: Callable[[str], dict[str, Any] | None]
-    #: Returns a server, as Nova's API has it; None if it was deleted. What is
-    #: not known of it is missing.
+    #: Returns a server, as Nova's API has it; None if it was deleted. A key
+    #: whose value is not known is missing.
     server: Callable[[str], dict[str, Any] | None]
     #: Returns the tasks of an image, as Glance's API has them.
     tasks: Callable[[str], Sequence[dict[str, Any]]]
@@ -69,12 +69,13 @@ class Lookups:
 class Wanted:
     """The stores that are to have a copy of an image."""
 
-    #: Those that are to have one.
+    #: Stores that are to have a copy.
     stores: tuple[str, ...] = ()
-    #: Those that the image names, and ``nova.conf`` does not. A user may have
-    #: written them: they get no copy without somebody's consent.
+    #: Stores that the image names and ``nova.conf`` does not. A user may have
+    #: written them, so they get no copy without somebody's consent.
     beyond: tuple[str, ...] = ()
-    #: Whether the image has a record, so that they may be another compute's.
+    #: Whether the image has a record. If so, the stores in ``beyond`` may be
+    #: those of another compute.
     recorded: bool = False
 
 
@@ -110,7 +111,8 @@ def judge(
 ) -> list[Finding]:
     """Judge a snapshot or backup.
 
-    What seems broken is looked at by itself before that is said.
+    If the list shows a broken image, Glance is asked for this one image
+    before that is reported.
 
     :param image: the image, as Glance's API lists it
     :param settings: what Glance and ``nova.conf`` say
@@ -133,7 +135,7 @@ def judge(
         # An image that is not whole is not worth a copy.
         return found
     if settings.catalogue.foreign(image):
-        # No copy can be made here, and none moved.
+        # This Glance can neither copy nor move the image.
         return list(_judge_foreign(image, settings))
     written = record.read(image)
     wanted = _wanted(image, written, settings, lookups)
@@ -151,9 +153,9 @@ def judge(
 
 
 def _move(written: record.Record | None, settings: Settings) -> Move | None:
-    """Return the move that an image is in the midst of.
+    """Return the unfinished move of an image.
 
-    A store that Glance does not have any more is nobody's to mend.
+    If Glance no longer has one of the stores, nobody can complete the move.
     """
     if written is None or written.difference:
         return None
@@ -179,12 +181,12 @@ def _judge_move(
         if copy.store == move.target
     )
     lack = _lack(copy, since)
-    # nova-compute leaves it there for a while, for those who read it.
+    # nova-compute leaves the first copy for a while, for those who read it.
     if copy.state is copies.State.DONE and move.source in present and since:
         lack = 'it was not deleted there'
     if lack is None:
         return
-    # A user may have written this.
+    # A user may have written the record.
     agreed = not settings.configured or settings.orders.move_to == move.target
     yield Finding(
         f'it is to move from {move.source} to {move.target}: {lack}',
@@ -208,8 +210,8 @@ def _judge_whole(
 ) -> Iterator[Finding]:
     """Check that an image has all of its data, or will have it.
 
-    :param shown: whether a look at the image itself has just shown it so, not
-        a list
+    :param shown: whether the image itself was just looked up; if not, it is
+        from a list
     """
     if image['status'] in statuses.UNDER_WAY:
         yield from _judge_progress(image, lookups, now, shown)
@@ -241,9 +243,9 @@ def _judge_progress(
 
 
 def _end(image: dict[str, Any], shown: bool) -> str:
-    """Return what to do with an image of which nothing more comes.
+    """Return what to do with an image that will get no more data.
 
-    Only one that surely has no data may be deleted.
+    Only an image that surely has no data may be deleted.
 
     :param shown: whether the image itself was looked at
     """
@@ -353,8 +355,8 @@ def _judge_record(
     settings: Settings,
     wanted: Wanted,
 ) -> Iterator[Finding]:
-    """Check that the image is where it was decided, or says why not."""
-    # A store that Glance does not have any more is nobody's to mend.
+    """Check that the image is in the decided store, or says why not."""
+    # If Glance no longer has the store, nobody can mend that.
     store = written.expected(settings.catalogue)
     if store is None or store in stores.of_image(image):
         return
@@ -369,10 +371,10 @@ def _judge_unasked(
     lookups: Lookups,
     wanted: Wanted,
 ) -> Iterator[Finding]:
-    """Check that the image is where the base image, which is known now, tells.
+    """Check the store by the base image, which is known now.
 
     Nobody had ordered a store. Without a ``nova.conf``, it is not known which
-    is the compute's own Ceph store.
+    store is the compute's own Ceph store.
     """
     if settings.configured:
         yield from _judge_choice(image, settings, lookups, wanted)
@@ -420,8 +422,8 @@ def _judge_choice(
     image: dict[str, Any], settings: Settings, lookups: Lookups, wanted: Wanted
 ) -> Iterator[Finding]:
     present = set(stores.of_image(image))
-    # In most cases the snapshot is right: then Nova need not be asked for the
-    # server.
+    # In most cases the snapshot is in the right store. Then Nova need not be
+    # asked for the server.
     ancestor = _ancestor(image, lookups)
     if ancestor and present & set(stores.of_image(ancestor)):
         return
@@ -429,7 +431,7 @@ def _judge_choice(
     if base is None:
         return
     facts = selection.Facts(
-        # Nobody asked for a store, whatever the image was made for.
+        # The store is derived, whatever the image was made for.
         selection.Operation.OTHER,
         image_ref=base['id'],
         catalogue=settings.catalogue,
@@ -446,7 +448,7 @@ def _judge_choice(
 def _as_right(
     selected: selection.Selection, facts: selection.Facts
 ) -> Iterator[str]:
-    """Return the stores that are right, too."""
+    """Return the stores that are as right as the selected one."""
     yield from facts.base_stores or ()
     if (
         selected.direct is selection.Direct.SEARCH
@@ -490,9 +492,10 @@ def _base_image(
 ) -> dict[str, Any] | None:
     """Return the image that the server was started from.
 
-    The property ``base_image_ref`` does not tell: it names the first ancestor,
-    and a user may set it. But if the two images are not related, the server
-    was rebuilt from another image since the snapshot.
+    The property ``base_image_ref`` does not say which image that is: it names
+    the first ancestor, and a user may set it. But if this ancestor and the
+    server's image are not related, the server was rebuilt from another image
+    since the snapshot.
 
     :returns: the image, None if it is not known
     """
@@ -537,7 +540,7 @@ def _judge_copies(
     since: str | None,
     move: Move | None,
 ) -> Iterator[Finding]:
-    """Check that all stores have the image that are to have a copy."""
+    """Check that each store that is to have a copy has the image."""
     # The same problem in several stores is one finding.
     alike: dict[tuple[str, bool], list[str]] = {}
     for copy in copies.read(image, (*wanted.stores, *wanted.beyond), tasks):
@@ -554,7 +557,7 @@ def _judge_copies(
         ):
             yield _beyond(image, copy.store)
         elif refusal:
-            # Unless it is wanted, there is nothing to mend.
+            # A copy that nobody wants need not be mended.
             if mendable or beyond:
                 yield _refused(image, copy.store, refusal)
         else:
@@ -600,7 +603,7 @@ def _wanted(
     """Return the stores that are to have a copy.
 
     A user can write the property of the image. So if ``nova.conf`` is known,
-    only stores that it names count.
+    only the stores in ``nova.conf`` count.
     """
     named = stores.split(image.get(copies.PROPERTY))
     # The record of an image that Nova made for itself names no copies.

@@ -1,4 +1,4 @@
-"""Copies of an image in several stores: how to ask for and to watch them."""
+"""Copies of an image in several stores: how to request and watch them."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ REPAIR = 'nova_multistore_repair'
 #: Property of an image: the hash that its data had before the package first
 #: asked for a copy of them, as ``algorithm:value``, or :data:`NO_HASH`.
 HASH = 'nova_multistore_hash'
-#: Value of that property if Glance had none. The hash that Glance has since
-#: then is that of a copy, right or wrong.
+#: Value of that property if Glance had no hash then. A hash that Glance has
+#: got since is that of a copy, right or wrong.
 NO_HASH = 'none'
 #: How often a copy to one store is tried.
 TRIES = 3
@@ -49,15 +49,15 @@ STALE = 300.0
 #: How long something may be under way without a change. After that time
 #: Glance ends an import, and after twice that time one that has not begun.
 SILENCE = datetime.timedelta(hours=1)
-#: How long to wait for an image that has no data and that nobody sends any,
-#: in seconds.
+#: How long to wait for an image that has no data while nobody sends any, in
+#: seconds.
 IDLE = 300.0
 #: The shortest and the longest pause between two questions, in seconds.
 PAUSES = 0.2, 300.0
-#: The longest one if somebody looks on.
+#: The longest pause while somebody watches, in seconds.
 WATCHED = 30.0
-#: By how much a pause may be shorter, so that those who began together do not
-#: ask together.
+#: The fraction by which a pause may be shorter, so that watchers that began
+#: together do not ask together.
 JITTER = 0.2
 
 # The format of times in Glance's API.
@@ -117,7 +117,7 @@ class Copy:
         return f'{self.state.value}, {reason}'
 
 
-#: Is told an image, as Glance's API has it, and its state in each store.
+#: Called with an image, as Glance's API has it, and its state in each store.
 Report = Callable[[dict[str, Any], tuple[Copy, ...]], None]
 
 
@@ -187,10 +187,10 @@ def silent_since(
 def is_forsaken(
     image: dict[str, Any], tasks: Sequence[dict[str, Any]]
 ) -> bool:
-    """Tell whether what holds an image has ended, or is silent for too long.
+    """Tell whether an image's import has ended, or is silent for too long.
 
-    This is the case after Glance was killed. Glance lets the next import of
-    the image begin then.
+    This is the case after Glance was killed. Then Glance lets the next import
+    of the image begin.
 
     :param image: the image, as Glance's API has it
     :param tasks: its tasks, as Glance's API has them
@@ -242,8 +242,8 @@ def read(
     :param image: the image, as Glance's API has it
     :param wanted: further stores that are to have the image
     :param tasks: the image's tasks, as Glance's API has them
-    :param old_message: message of the running task when it began with the
-        present store
+    :param old_message: message of the running task when it began to copy to
+        the present store
     :returns: one copy for each store, first the stores that have the image
     """
     present = stores.of_image(image)
@@ -260,7 +260,7 @@ def read(
     def copy(store: str) -> Copy:
         if store in present:
             return Copy(store, State.DONE)
-        # That Glance first fetches the data, it does not show.
+        # Glance does not show that it first fetches the data.
         if store in queue[: None if side_by_side else 1]:
             copied = _bytes(task, store, old_message)
             return Copy(store, State.COPYING, copied=copied)
@@ -304,7 +304,7 @@ def _bytes(
 ) -> int | None:
     """Return how many bytes a store has, None if that is not known."""
     message = _message(task)
-    # This message is about the store before.
+    # This message is about the previous store.
     if message == old_message and store not in _stores(task)[:1]:
         return None
     found = _COPIED.search(message or '')
@@ -332,8 +332,8 @@ class Follower:
     :param wanted: stores that are to have the image, beside those that Glance
         names
     :param detailed: also ask for the image's tasks, which count bytes
-    :param awaited: returns further such stores, from what the image says when
-        it is looked at
+    :param awaited: returns further such stores; called with the image at each
+        look
     """
 
     def __init__(
@@ -371,7 +371,7 @@ class Follower:
         self._tasks = self._images.tasks(self._id) if ask else []
         task = holder(self.image, self._tasks)
         if task.get('status') in ('success', 'failure'):
-            # It may have ended after the image was looked at.
+            # The task may have ended after the image was looked at.
             self.image = self._images.show(self._id)
         following = _queue(self.image, task)[:1]
         if following != self._next:
@@ -404,7 +404,7 @@ class Follower:
         if self.image.get('status') not in ('queued', 'importing'):
             return False
         if self.image.get('image_type'):
-            # Nova makes it, and sends nothing as long as it reads the disk.
+            # Nova makes the image, and sends nothing while it reads the disk.
             return False
         return not any(
             task.get('status') in ('pending', 'processing')
@@ -415,8 +415,8 @@ class Follower:
     def pause(self) -> float:
         """How long to wait before the next look, in seconds.
 
-        It grows while nothing changes, so what has happened is seen after a
-        sixth of the time that it took, at the latest.
+        The pause grows while nothing changes: a change that took some time is
+        seen after another sixth of that time, at the latest.
         """
         shortest, longest = PAUSES
         if self._detailed:
@@ -431,21 +431,21 @@ def request(
 ) -> None:
     """Ask for copies; Glance makes them in the background.
 
-    What hash the image has now is written on it: Glance makes copies of an
-    image without a hash, too, and takes the hash of the copy then.
+    The present hash is written on the image: Glance also copies an image that
+    has none, and then takes the hash of the copy.
 
     :param images: Glance's image API
     :param image: the image, as Glance's API has it
     :param wanted: ids of the stores
     :raises LookupFailed: Glance did not answer
-    :raises GlanceRefused: it will not
+    :raises GlanceRefused: Glance refused
     """
     known = next(iter(hashes(image).items()), None)
     # Of several copies, any may be the one that was hashed.
     alone = len(stores.of_image(image)) == 1
     value = ':'.join(known) if known else NO_HASH
     news = (alone or not known) and image.get(HASH) != value
-    # What is changed while an import holds the image may change back.
+    # Glance may undo a change that is made while an import holds the image.
     if news and not is_held(image):
         with contextlib.suppress(exception.MultistoreError):
             images.set_property(image['id'], HASH, value)
@@ -457,7 +457,7 @@ def finish(steps: Generator[float, None, T]) -> T:
 
     :param steps: yields for how long to pause before the next step, in
         seconds
-    :returns: what it returns in the end
+    :returns: what ``steps`` returns in the end
     """
     while True:
         try:
@@ -490,7 +490,7 @@ def copy(
         time was not enough
     :raises LookupFailed: Glance did not answer in all of that time
     :raises GlanceRefused: Glance will not copy the image
-    :raises CopyInterrupted: one of these errors, while Glance makes copies
+    :raises CopyInterrupted: one of these errors came while Glance made copies
     """
     return finish(copying(images, image_id, wanted, timeout, report))
 
@@ -541,7 +541,7 @@ class _Copying:
             except (exception.GlanceRefused, exception.LookupFailed) as exc:
                 away = isinstance(exc, exception.ServiceAway)
                 if away and time.monotonic() < deadline:
-                    # It may be restarting.
+                    # Glance may be restarting.
                     pass
                 elif self._asked:
                     raise exception.CopyInterrupted(self._asked, exc) from exc
@@ -550,7 +550,8 @@ class _Copying:
             now = time.monotonic()
             pauses = [self._follower.pause, max(0.0, deadline - now)]
             if self._next > now:
-                # It is asked again then, if the image is held still.
+                # If an import still holds the image then, Glance is asked
+                # again.
                 pauses.append(self._next - now + PAUSES[0])
             yield min(pauses)
 
@@ -600,7 +601,7 @@ class _Copying:
         except exception.GlanceRefused as exc:
             if exc.status not in _TEMPORARY:
                 raise
-            # The image will soon show what was quicker.
+            # Something else was quicker. The image will soon show what.
             self._refusals += not held
             if self._refusals == TRIES:
                 raise

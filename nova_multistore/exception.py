@@ -55,7 +55,7 @@ class GlanceRefused(MultistoreError):
 
 
 class CopyInterrupted(MultistoreError):
-    """Raised if Glance copies an image, and does not say how that goes on."""
+    """Raised if Glance copies an image, and stops telling how far it is."""
 
     def __init__(
         self, stores: Sequence[str], cause: GlanceRefused | LookupFailed
@@ -88,7 +88,7 @@ class NotWhole(MultistoreError):
 
 
 class ForeignImage(MultistoreError):
-    """Raised if an image does not belong to the project that it should."""
+    """Raised if an image belongs to another project than expected."""
 
     def __init__(self, owner: str | None, expected: str) -> None:
         super().__init__(

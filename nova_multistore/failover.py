@@ -26,12 +26,12 @@ _BUSY = (408, 425, 429)
 class Asking(Generic[S, T]):
     """A question that goes to one server after the other.
 
-    Each is asked in a thread of its own, as what it waits for may hang. One
-    that is silent is waited for while the next one is asked.
+    Each server is asked in a thread of its own, as the call may hang. While
+    the next server is asked, a silent one may still answer.
 
     :param servers: the servers, in the order in which to ask them
-    :param ask: asks one of them, in so many seconds
-    :param timeout: for all of it, in seconds
+    :param ask: asks one server, within the given number of seconds
+    :param timeout: for the whole question, in seconds
     :param silent: called with a server that does not answer in time
     """
 
@@ -46,7 +46,7 @@ class Asking(Generic[S, T]):
         self._ask = ask
         self._deadline = time.monotonic() + timeout
         self._silent = silent
-        # Those that have not answered, in the order in which they were asked.
+        # Servers that have not answered, in the order of asking.
         self._asked: dict[concurrent.futures.Future[T], S] = {}
         self._error: Exception | None = None
 
@@ -59,8 +59,8 @@ class Asking(Generic[S, T]):
         :param rounds: how often each server is asked at most
         :param pause: how long to wait before the second round, in seconds;
             it doubles each time
-        :raises LookupFailed: there is none in that time
-        :raises Exception: what a server answers, if others would, too
+        :raises LookupFailed: no such answer came in that time
+        :raises Exception: a server gave an error that others would give, too
         """
         for number in range(rounds):
             if number:
@@ -87,7 +87,7 @@ class Asking(Generic[S, T]):
 
         :param timeout: how long at most, in seconds
         :returns: an answer that is of use, from any server
-        :raises Exception: a server answered what others would, too
+        :raises Exception: a server gave an error that others would give, too
         """
         until = time.monotonic() + timeout
         while self._asked and (left := until - time.monotonic()) > 0:

@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 STAGING = 600.0
 # Type of a change of an image, in Glance's API.
 _PATCH = 'application/openstack-images-v2.1-json-patch'
-#: How many images Glance lists at once, at most; it may be told fewer.
+#: How many images Glance lists at once, at most; its configuration may say
+#: fewer.
 PAGE = 1000
 #: How long it may take to list them, in seconds.
 PAGE_TIMEOUT = 60.0
 #: How long Glance may be silent while it sends data, in seconds.
 READ_TIMEOUT = 60.0
-#: How Glance refuses to read one copy if it does not have the filter: it knows
-#: the path for another method.
+#: The status with which a Glance without the filter refuses to read one copy:
+#: it knows the path for another method.
 NO_FILTER = 405
-# What Glance says if a policy of its does not allow an action.
+# What Glance says if one of its policies does not allow an action.
 _DENIED = re.compile(r'not authorized to complete (\w+) action')
 # What these policies are about.
 _ACTIONS = {
@@ -56,7 +57,7 @@ _FOR_ADMINISTRATORS = (
     'delete_image_location',
     'publicize_image',
 )
-# The id of no image.
+# An id that no image has.
 _NOBODY = '00000000-0000-0000-0000-000000000000'
 # How much of the data is taken at once, in bytes.
 _PIECE = 1 << 20
@@ -65,8 +66,8 @@ _PIECE = 1 << 20
 class Images:
     """Glance's image API.
 
-    :param connect: returns what sends the next request, below the root of
-        version 2 of the API
+    :param connect: returns the adapter that sends the next request, to paths
+        below the root of version 2 of the API
     :param timeout: how long Glance may take to answer, in seconds
     """
 
@@ -92,11 +93,11 @@ class Images:
 
     def create(self, **attributes: Any) -> dict[str, Any]:
         """Create an image that waits for its data.
-
-        :param attributes: what it is to have, in the words of Glance's API
+        :param attributes: those of the image, as Glance's API names them
         :returns: the image, as Glance's API has it
+        :param attributes: those of the image, as Glance's API names them
         :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not
+        :raises GlanceRefused: Glance refused
         """
         image: dict[str, Any] = self.ask('POST', '/images', attributes)
         return image
@@ -107,7 +108,7 @@ class Images:
         :param image_id: the image's id
         :param data: an open file, whose length is announced
         :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not take it
+        :raises GlanceRefused: Glance refused the data
         """
         self._send(
             'PUT',
@@ -115,7 +116,7 @@ class Images:
             data=data,
             headers={'Content-Type': 'application/octet-stream'},
             timeout=STAGING,
-            # A second time, what has been read of the file would be missing.
+            # A second try would lack what was already read from the file.
             allow_reauth=False,
             connect_retries=0,
             status_code_retries=0,
@@ -127,7 +128,7 @@ class Images:
 
         :param image_id: the image's id
         :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not
+        :raises GlanceRefused: Glance refused
         """
         self.ask('DELETE', f'/images/{image_id}')
 
@@ -139,8 +140,8 @@ class Images:
         :param marker: id of the image after which it begins
         :param filters: what the images have in common
         :returns: images, as Glance's API has them, and whether there are more
-        :raises LookupFailed: Glance did not answer, or with nonsense
-        :raises GlanceRefused: it will not, or there is no such marker
+        :raises LookupFailed: Glance did not answer, or sent no list
+        :raises GlanceRefused: Glance refused, or there is no such marker
         """
         query = {'limit': str(PAGE), **filters}
         if marker is not None:
@@ -158,7 +159,7 @@ class Images:
             ) from exc
 
     def tasks(self, image_id: str) -> list[dict[str, Any]]:
-        """Return the tasks of an image, none if they are not to be seen.
+        """Return the tasks of an image, none if they are not visible.
 
         :param image_id: its id
         :raises LookupFailed: Glance did not answer
@@ -182,10 +183,10 @@ class Images:
 
         :param image_id: the image's id
         :param wanted: store ids
-        :param must_succeed: let one store that fails undo the others
-        :param method: the method, by its ``name``, and what goes with it
+        :param must_succeed: whether one store that fails undoes the others
+        :param method: ``name`` of the import method, and its arguments
         :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not
+        :raises GlanceRefused: Glance refused
         """
         self.ask(
             'POST',
@@ -204,7 +205,7 @@ class Images:
         :param name: name of the property
         :param value: its value
         :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not
+        :raises GlanceRefused: Glance refused
         """
         self._change(image_id, op='add', path=f'/{name}', value=value)
 
@@ -214,7 +215,7 @@ class Images:
         :param image_id: the image's id
         :param name: name of the property
         :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not, or there is none of that name
+        :raises GlanceRefused: Glance refused, or there is no such property
         """
         self._change(image_id, op='remove', path=f'/{name}')
 
@@ -233,21 +234,21 @@ class Images:
         :param image_id: the image's id
         :param store: store id
         :raises LookupFailed: Glance did not answer
-        :raises GlanceRefused: it will not; it never does for the last store
+        :raises GlanceRefused: Glance refused; always for the last store
         """
         self.ask('DELETE', f'/stores/{store}/{image_id}')
 
     def read_copy(self, image_id: str, store: str) -> Iterator[bytes]:
         """Return the data of an image as one store has them.
 
-        The package's filter in Glance's pipeline answers this; a Glance
-        without it refuses.
+        The package's filter in Glance's pipeline answers this request; a
+        Glance without the filter refuses.
 
         :param image_id: the image's id
         :param store: store id
         :returns: the data, in pieces
-        :raises LookupFailed: Glance did not answer, or did not send all
-        :raises GlanceRefused: it will not; 410 if the store has lost them
+        :raises LookupFailed: Glance did not answer, or did not send all data
+        :raises GlanceRefused: Glance refused; 410 if the store lost the data
         """
         answer = self._request(
             'GET',
@@ -286,14 +287,14 @@ class Images:
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Send one request.
 
-        :param method: HTTP's
+        :param method: the HTTP method
         :param path: below the root of version 2
         :param body: what is sent as JSON
         :returns: the decoded answer, None if it is empty
         :raises ServiceAway: Glance did not answer, or failed
         :raises LookupFailed: Glance's answer is not JSON, or Keystone gives
             no token
-        :raises GlanceRefused: it will not
+        :raises GlanceRefused: Glance refused
         """
         return self._send(method, path, json=body, timeout=self._timeout)
 

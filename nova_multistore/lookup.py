@@ -1,7 +1,7 @@
 """Questions to Glance from inside Nova: from nova-compute and nova-api.
 
-They go to the API servers, and with the credentials, that Nova's own requests
-have. What was learned is kept for the whole process.
+They go to the same API servers, with the same credentials, as Nova's own
+requests. What was learned is kept for the whole process.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ SHORT = 2.0
 _LONGEST_PAUSE = 1.0
 # Statuses of answers that are due to the credentials of the caller.
 _DENIED = (401, 403)
-# Has the next request go over another connection.
+# This header has the next request use another connection.
 _CLOSE = {'Connection': 'close'}
-# Answers to a question for places which the next question gets, too: 403 by
-# policy, 404 by a Glance that does not know the question yet.
+# Statuses that the next question for places will get, too: 403 by policy, 404
+# from a Glance that does not know the question yet.
 _PLACES_DENIED = (403, 404)
 
 
 class _Memory:
-    """What is known of Glance, and of the disks for which it is asked."""
+    """What is known of Glance, and of this compute's disks."""
 
     def __init__(self, disks_in_ceph: bool = False) -> None:
-        # Without a catalogue, each snapshot asks, if only for a short time:
-        # it would go to the wrong store.
+        # Without a catalogue, a snapshot would go to the wrong store. So each
+        # snapshot asks for one, if only for a short time.
         self.catalogue = stores.Cache(failed=0.0)
         #: Until when Glance is asked for a short time only, on the monotonic
         #: clock.
@@ -103,7 +103,7 @@ def found_disk_in_ceph() -> None:
     """Note that a disk is in Ceph, whatever ``nova.conf`` says of new ones."""
     global _memory
     if not disks_in_ceph():
-        # The catalogue that is known does not say where stores are.
+        # The old catalogue does not say where the stores are.
         _memory = _Memory(disks_in_ceph=True)
 
 
@@ -115,8 +115,8 @@ def takes_size(store: str | None, catalogue: stores.Catalogue | None) -> bool:
     """
     store = _resolved(store, catalogue)
     place = catalogue.places.get(store or '') if catalogue else None
-    # glance_store 5.2 and newer wait for data that are not there, if they
-    # know the size of what is a large object in Swift.
+    # If they know the size, glance_store 5.2 and newer wait for more data than
+    # there are when they write a large object to Swift.
     return store not in _memory.sizeless and not (
         place and place.type == 'swift'
     )
@@ -135,7 +135,7 @@ def hung_by_size(
 def _resolved(
     store: str | None, catalogue: stores.Catalogue | None
 ) -> str | None:
-    """Return the id of the default store in the place of None, if known."""
+    """Return the id of the default store instead of None, if known."""
     return store or (catalogue.default if catalogue else None)
 
 
@@ -144,14 +144,15 @@ def servers(
 ) -> list[str | None]:
     """Return the API servers, in the order in which to ask them.
 
-    First comes the one that answered Nova's client last, then the others at
-    random, and those that gave no answer a moment ago come last. Nova's own
-    client takes the next server at each call, so whoever uses that for a
-    question takes the turn of the upload that follows. Nova also shuffles the
-    list of ``nova.conf`` itself, so this is a copy.
+    The server that answered Nova's client last comes first, then the others
+    in random order. Servers that gave no answer a moment ago come last.
+
+    Nova's own client takes the next server at each call: a question by that
+    client would take the turn of the upload that follows. Nova also shuffles
+    the list of ``nova.conf`` in place, so this is a copy.
 
     :param client: Nova's client, if there is one
-    :returns: their URLs; None alone where there is nothing to choose
+    :returns: their URLs; only None if there is nothing to choose
     """
     configured = CONF.glance.api_servers
     if not configured or (client and client.client):
@@ -176,7 +177,7 @@ def in_trouble(server: str | None) -> None:
 
 
 def named(client: glance.GlanceClientWrapper) -> str:
-    """Return the API server that Nova's client asked last, for an error.
+    """Return the API server that Nova's client asked last, for a message.
 
     :param client: Nova's client
     :returns: its URL; those of all API servers if it has not asked yet
@@ -209,24 +210,24 @@ def adapter(
     server: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> ks_adapter.Adapter:
-    """Return what sends one request to version 2 of Glance's API.
+    """Return an adapter that sends one request to version 2 of Glance's API.
 
-    It goes to one API server, once: Nova's own settings for retries and
-    time-outs do not apply.
+    The request goes to one API server, once: Nova's own settings for retries
+    and time-outs do not apply.
 
     :param context: whose token is sent
     :param timeout: how long Keystone may take to answer, in seconds
     :param client: Nova's client, if it was made for a certain server
     :param server: URL of the API server, None for the first of
         :func:`servers`
-    :param headers: what the request has besides
+    :param headers: further headers of the request
     """
     context.update_store()
     server = server or servers(client)[0]
     client = client or glance.GlanceClientWrapper()
     http = connect(client, context, server).http_client
-    # Nova's own session waits for Keystone without a limit. This one shares
-    # its connections.
+    # Nova's own session waits for Keystone without a limit. This session
+    # shares its connections.
     session = ks_session.Session(
         session=http.session.session,
         verify=http.session.verify,
@@ -244,9 +245,9 @@ def adapter(
 
 
 class _Server(image_api.Images):
-    """The image API of one API server; what has become of it is noted.
+    """The image API of one API server. It notes whether the server answers.
 
-    :param headers: what each request has besides
+    :param headers: further headers of each request
     """
 
     def __init__(
@@ -277,9 +278,9 @@ class _Server(image_api.Images):
 
 
 class _Servers(image_api.Images):
-    """The image API of all API servers: what one cannot say, the next may.
+    """The image API of all API servers. If one fails, the next is asked.
 
-    A request that changes something is sent once. Its answer may be lost.
+    A request that changes something is sent once, as its answer may be lost.
     """
 
     def __init__(
@@ -314,8 +315,8 @@ def images(
     """Return Glance's image API, as a user may use it.
 
     :param context: as for :func:`adapter`
-    :param timeout: how long Glance may take to answer, in seconds, and how
-        long Keystone may
+    :param timeout: how long Glance may take to answer, and how long Keystone
+        may, in seconds
     :param client: as for :func:`adapter`
     :param server: URL of the only API server to ask; None for all of them
     """
@@ -325,7 +326,7 @@ def images(
 
 
 class _NoStore(exception.LookupFailed):
-    """Raised if an API server shows an image, and no store of it."""
+    """Raised if an API server shows an image, but no store of it."""
 
     def __init__(self, image: dict[str, Any]) -> None:
         super().__init__('Glance names no store of the image')
@@ -339,15 +340,15 @@ def _answer(
     client: glance.GlanceClientWrapper | None = None,
     rounds: int = 1,
 ) -> T:
-    """Ask the API servers one after the other, until one can say.
+    """Ask the API servers one after the other, until one answers.
 
     :param context: whose token is sent
     :param ask: asks the image API of one server
-    :param timeout: for all of it, in seconds
+    :param timeout: for all servers together, in seconds
     :param client: as for :func:`adapter`
     :param rounds: how often each server is asked at most
     :raises LookupFailed: Glance did not say in that time
-    :raises GlanceRefused: it will not
+    :raises GlanceRefused: Glance refused
     """
 
     def ask_one(server: str | None, left: float) -> T:
@@ -393,7 +394,7 @@ def show(
         and the answer
     :param client: as for :func:`adapter`
     :raises LookupFailed: Glance did not say in that time
-    :raises GlanceRefused: it is not there or not to be seen
+    :raises GlanceRefused: the image does not exist or is not visible
     """
     return _answer(context, lambda i: i.show(image_id), timeout, client)
 
@@ -454,7 +455,7 @@ def outcome(
             if exc.is_gone:
                 if gone:
                     return {'status': statuses.GONE[0]}
-                # A Glance in trouble may say so of any image.
+                # A Glance in trouble may say of any image that it is gone.
                 gone = True
             if exc.status in _DENIED:
                 return None
@@ -484,7 +485,7 @@ def catalogue(
     :param stale: a catalogue that proved wrong: ask for a newer one
     :param patient: as for :meth:`.stores.Cache.get`
     :param wanted: ids of stores; if Glance must be asked, and lists none of
-        them, it is asked again
+        these stores, Glance is asked again
     :returns: the catalogue, empty if Glance does not have several stores
     :raises LookupFailed: Glance did not say
     """
@@ -523,9 +524,9 @@ def _of_others(
 ) -> stores.Catalogue | None:
     """Ask for stores again: another API server may know more of them.
 
-    Servers differ while a change is under way, and by mistake. Several may be
-    behind one URL: each question has a connection of its own, so that a
-    balancer can choose.
+    The servers differ while a change is under way, or by mistake. Several may
+    be behind one URL: each question uses a connection of its own, so that a
+    balancer can choose another server.
 
     :returns: a catalogue with one of the stores that are wanted, or with any
         if none is; None if no server has one
@@ -543,7 +544,10 @@ def _of_others(
 
 
 def _has_any(found: stores.Catalogue, wanted: Collection[str]) -> bool:
-    """Tell whether a catalogue lists one of some stores; any, if of none."""
+    """Tell whether a catalogue lists a wanted store.
+
+    If no store is wanted, any will do.
+    """
     return bool(set(found.ids).intersection(wanted or found.ids))
 
 
@@ -562,8 +566,9 @@ def pass_on(
     :param context: whose token is sent
     :param client: as for :func:`adapter`
     :param image_id: the UUID of an image to ask for
-    :param number: how many questions: one more each time, so that no number
-        of servers leads to the same one again and again
+    :param number: how many questions; the caller adds one each time, so that
+        it does not meet the same server again and again, however many servers
+        there are
     """
     server = servers(client)[0]
     for _ in range(number):
@@ -579,7 +584,7 @@ def catalogue_for(
     timeout: float = stores.TIMEOUT,
     patient: bool = True,
 ) -> stores.Catalogue:
-    """Return the stores, asked for anew if a certain one is missing.
+    """Return the stores; ask again if a certain one is missing.
 
     :param context: whose token is sent if Glance must be asked
     :param store: id of that store
@@ -601,14 +606,14 @@ def _with_places(
 ) -> stores.Catalogue:
     """Ask where the stores are: as the user, then as Nova itself.
 
-    Unless its policy is changed, Glance tells administrators and, since
-    2025.1, services.
+    Unless its policy is changed, Glance tells this to administrators and,
+    since 2025.1, to services.
 
-    :param deadline: on the monotonic clock; each question takes half of the
-        time that is left at most
+    :param deadline: on the monotonic clock; each question takes at most half
+        of the time that is left
     :param found: the catalogue without places
-    :returns: the catalogue with places; ``found`` if Glance tells neither,
-        and it is unsettled if the reason may pass
+    :returns: the catalogue with places; ``found`` if Glance tells neither of
+        them, marked as unsettled if the reason may pass
     """
     unsettled = False
     callers: tuple[Callable[[], RequestContext], ...] = (
@@ -646,10 +651,11 @@ def base_image(
 ) -> dict[str, Any]:
     """Return a base image, as Glance's API has it.
 
-    Those who ask at the same time, with the same token, share the answer, but
-    no error.
+    Callers that ask at the same time with the same token share the answer,
+    but no error.
 
-    :param context: whose token is sent; what that may not see is not there
+    :param context: whose token is sent; an image that the token may not see
+        counts as not there
     :param image_id: the image's UUID, None if it has none
     :param timeout: in seconds
     :raises ImageGone: the image is not there
@@ -674,7 +680,7 @@ def base_image(
     try:
         found = _base_image(context, image_id, timeout)
     finally:
-        # Whoever waits asks alone if this is empty.
+        # If this is empty, each caller that waits asks for itself.
         del asking[asked]
         own.set_result(found)
     return found

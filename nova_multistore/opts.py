@@ -150,7 +150,7 @@ def orders(conf: cfg.ConfigOpts) -> selection.Orders:
     )
 
 
-# The option that names a store, by the rule that goes by it.
+# The option that names the store, for each rule that follows an option.
 _OF_RULE = {
     selection.Rule.CONFIG: (GLANCE_GROUP, 'store'),
     selection.Rule.MOVE: (COPY_GROUP, 'move_to'),
@@ -158,12 +158,12 @@ _OF_RULE = {
 
 
 def where(conf: cfg.ConfigOpts, rule: selection.Rule) -> str:
-    """Return where the option is set that names a store, in words.
+    """Return where the option that names a store is set, in words.
 
     :param conf: the configuration that has read it
-    :param rule: the rule that goes by the option
-    :returns: the file, if it is known, and the option; empty if the rule goes
-        by none
+    :param rule: the rule that follows the option
+    :returns: the file, if it is known, and the option; empty if the rule
+        follows none
     """
     if rule not in _OF_RULE:
         return ''

@@ -1,4 +1,4 @@
-"""The policy rules that say who may name a store, as Nova's own are given."""
+"""The policy rules that say who may name a store, like Nova's own rules."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The record: what was decided on a snapshot, written on its image.
+"""The record: what was decided for a snapshot, written on its image.
 
 It is a report for people and for the audit. Any user can write the properties
-of an image, so nothing that needs more rights than the user has goes by it.
+of an image, so nothing that needs more rights than the user has relies on the
+record.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 STORE = 'nova_multistore_decided_store'
 #: Property: the rule that decided, as :class:`.selection.Rule` names it.
 RULE = 'nova_multistore_rule'
-#: Property: why the snapshot is not where, or not made as, it was decided.
+#: Property: why the place of the snapshot, or how it was made, differs from
+#: the decision.
 DIFFERENCE = 'nova_multistore_difference'
 #: Property: id of the store in which the snapshot was made, as long as it is
 #: to move from there to the one that was decided on.
@@ -44,14 +46,14 @@ _BETWEEN = '; '
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What an image says of its decision."""
+    """The record of an image."""
 
     #: Id of the store; None for Glance's default store.
     store: str | None
     rule: selection.Rule
     #: In words; None if the snapshot is as it was decided.
     difference: str | None = None
-    #: Id of the store that it is to leave; None if it stays where it is.
+    #: Id of the store that the image is to leave; None if it stays.
     move_from: str | None = None
 
     @property

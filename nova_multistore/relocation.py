@@ -1,4 +1,4 @@
-"""How an image leaves stores: only with a proof that another has it whole."""
+"""An image leaves a store only with a proof that another has all of it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 #: How long to wait for the end of an import, and between looks, in seconds.
 SETTLE, PAUSE = 60.0, 0.5
 #: How long a move in the background leaves the first copy where it is once
-#: the second one is proven whole, in seconds. Who reads it then, from Ceph
-#: say, would get zeros from its deletion on.
+#: the second one is proven whole, in seconds. Whoever still reads the first
+#: copy, from Ceph say, gets zeros after it is deleted.
 GRACE = 1800.0
-#: What copies are compared by if Glance has no hash of the image.
+#: The hash by which copies are compared if Glance has none of the image.
 ALGORITHM = 'sha256'
 #: Why copies cannot be compared.
 NO_FILTER = (
@@ -39,14 +39,14 @@ IN_USE = 'in use: the disk of a server or a volume is a clone of it'
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """That a store has all of an image. This module alone makes them."""
+    """A proof that a store has all of an image. Only this module makes one."""
 
-    #: The image at that moment, as Glance's API has it.
+    #: The image when that was proven, as Glance's API has it.
     image: dict[str, Any]
     #: Id of the store.
     store: str
-    #: Ids of the stores whose copies were compared with that one, and which
-    #: the image may leave. None if the image may leave any other.
+    #: Ids of the stores whose copies were compared with this one: the image
+    #: may leave these stores. None if the image may leave any other.
     compared: frozenset[str] | None = None
 
 
@@ -57,7 +57,7 @@ class Departure:
     #: Why a store still has the image, None if it has not; by the id of each
     #: store but the target.
     reasons: dict[str, str | None]
-    #: The stores that refused to delete it.
+    #: The stores that refused to delete the image.
     refused: tuple[str, ...] = ()
 
 
@@ -67,8 +67,8 @@ class Sources:
 
     #: What Glance lists.
     catalogue: stores.Catalogue
-    #: Returns why what a store has of an image may still be needed there,
-    #: None if it is not. It is called with the ids of both.
+    #: Returns why the copy of an image in a store may still be needed; None
+    #: if it is not. It is called with the ids of the image and the store.
     needed: Callable[[str, str], str | None]
     #: Ids of the stores; None for all that can be written to and are not to
     #: have a copy.
@@ -81,7 +81,7 @@ class Sources:
 
         :param image: the image, as Glance's API has it
         :param target: id of the store that is to have it
-        :returns: by store id; None for a store that it is to leave
+        :returns: by store id; None for a store that the image is to leave
         """
         return {
             store: self._why_kept(image, store)
@@ -122,10 +122,10 @@ def proving(
 ) -> Generator[float, None, Proof]:
     """Make certain that a store has all of an image.
 
-    It has if Glance had a hash of the only copy that there was, made this
-    copy from that one, and has the same hash still: it compares them while it
-    copies. Otherwise, such as for an image that it never hashed, the copies
-    are read, each from its own store, and compared.
+    That is certain if there was only one copy, Glance had a hash of it, made
+    the new copy from it, and still has the same hash: Glance compares hashes
+    while it copies. Otherwise, such as for an image that Glance never hashed,
+    each copy is read from its own store, and the copies are compared.
 
     :param images: Glance's image API
     :param before: the image before it was copied, as Glance's API has it
@@ -159,7 +159,7 @@ def prove_by_reading(
     algorithm: str,
     value: str,
 ) -> Proof:
-    """Take what was just read from a store as a proof, if Glance agrees.
+    """Take data that were just read from a store as a proof, if Glance agrees.
 
     :param images: Glance's image API
     :param image_id: the image's id
@@ -209,12 +209,12 @@ def leave(
 ) -> Departure:
     """Delete an image from stores.
 
-    What was written on the image of a move that is thereby done is removed.
+    If this completes a move, the property that notes the move is removed.
 
     :param images: Glance's image API
-    :param proof: that another store has it
-    :param sources: the stores
-    :raises NotWhole: it is not certain any more; nothing was deleted
+    :param proof: the proof that another store has the image
+    :param sources: the stores that the image is to leave
+    :raises NotWhole: the proof does not hold any more; nothing was deleted
     :raises LookupFailed: Glance did not answer
     :raises GlanceRefused: the image is not there
     """
@@ -233,7 +233,7 @@ def leave(
     reasons.update(refused)
     left = image.get(record.MOVE_FROM)
     if left and not reasons.get(left):
-        # It means nothing any more.
+        # The property means nothing any more.
         with contextlib.suppress(exception.MultistoreError):
             images.remove_property(image['id'], record.MOVE_FROM)
     return Departure(reasons, tuple(refused))
@@ -251,14 +251,14 @@ def releasing(
 ) -> Generator[float, None, tuple[dict[str, Any], bool]]:
     """Wait for the end of an import, or until Glance has hashed a location.
 
-    A store has the image before the import that copied it has ended. What is
-    changed before that, Glance may change back.
+    A store has the image before the import that copied it has ended. Glance
+    may undo a change that is made before that.
 
     :param images: Glance's image API
     :param image_id: the image's id
     :param patience: how long to wait at most, in seconds
     :returns: yields for how long to pause before the next look, in seconds,
-        and returns the image, and whether an import works on it still
+        and returns the image, and whether an import still holds it
     :raises LookupFailed: Glance did not answer
     :raises GlanceRefused: the image is not there
     """
@@ -292,7 +292,7 @@ def _obstacles(image: dict[str, Any], target: str, held: bool) -> list[str]:
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return how an image has changed, in words.
 
-    A size or hash that it did not have before is no difference.
+    A size or hash that the image did not have before is no difference.
     """
     was = {'size': before.get('size'), **copies.hashes(before)}
     found = {'size': now.get('size'), **copies.hashes(now)}
@@ -309,7 +309,7 @@ def _doubts(proof: Proof, image: dict[str, Any], held: bool) -> list[str]:
     found += _differences(proof.image, image)
     changed = image.get('updated_at') != proof.image.get('updated_at')
     if proof.compared is not None and changed:
-        # One of the copies may be another than the one that was read.
+        # A copy may have been replaced since it was read.
         found.append('it was changed since its copies were compared')
     return found
 
@@ -317,10 +317,10 @@ def _doubts(proof: Proof, image: dict[str, Any], held: bool) -> list[str]:
 def _is_vouched_for(
     before: dict[str, Any], after: dict[str, Any], target: str
 ) -> bool:
-    """Tell whether the hash is that of the data before they were copied.
+    """Tell whether Glance's hash is that of the data before they were copied.
 
-    Where several stores have an image that was never hashed, or its hash is
-    that of a copy, any of them may have other data than Glance says.
+    If an image in several stores was never hashed, or its hash is that of a
+    copy, any of these stores may have other data than Glance says.
     """
     present = stores.of_image(before)
     if len(present) == 1 and target not in present:
@@ -335,7 +335,7 @@ def _compare(
     """Read copies of an image, and make certain that they are alike.
 
     :param wanted: ids of the stores to read it from
-    :raises NotWhole: they are not, or cannot be read
+    :raises NotWhole: the copies are not alike, or cannot be read
     """
     known = copies.hashes(image)
     algorithm = next(iter(known), ALGORITHM)
@@ -377,8 +377,8 @@ def _digest(
     """Read one copy of an image.
 
     :returns: its hash, in hexadecimal
-    :raises LookupFailed: Glance did not send all
-    :raises GlanceRefused: it will not
+    :raises LookupFailed: Glance did not send all data
+    :raises GlanceRefused: Glance refused
     """
     digest = hashlib.new(algorithm, usedforsecurity=False)
     size = 0

@@ -1,8 +1,8 @@
 """The store that a request names, on its way from nova-api to nova-compute.
 
-It travels in a field of the request's context that Nova sends over RPC and
-that neither Nova nor oslo's libraries use or log: `read_only`. Only nova-api's
-filter writes the field, after all checks; no user can.
+The store travels in `read_only`, a field of the request's context. Nova sends
+this field over RPC, and neither Nova nor oslo's libraries use or log it. Only
+nova-api's filter writes the field, after all checks; no user can.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _PREFIX = 'nova_multistore_store='
 
 @contextlib.contextmanager
 def named(context: RequestContext, store: str) -> Iterator[None]:
-    """Name a store to nova-compute in everything that is sent meanwhile.
+    """Name a store to nova-compute in each message that is sent meanwhile.
 
     :param context: of the request
     :param store: store id
     """
     before = context.read_only
-    # Nova copies the context for each cell, and each copy has it. So it may
-    # be no field that oslo.log writes in each line.
+    # Nova copies the context for each cell, and each copy has the field. So it
+    # must not be a field that oslo.log writes in each line.
     context.read_only = f'{_PREFIX}{store}'
     try:
         yield

@@ -27,7 +27,7 @@ class Seam:
     wrapper: Callable[..., Any] | None = None
 
     def find(self) -> tuple[Any, str, Any]:
-        """Find it in the installed Nova or Glance.
+        """Find the function in the installed Nova or Glance.
 
         :returns: the module or class that has it, its name there, and the
             function itself
@@ -38,7 +38,7 @@ class Seam:
         return parent, attribute, original
 
     def problem(self) -> str | None:
-        """Compare it with the installed Nova or Glance.
+        """Compare the function with the installed Nova or Glance.
 
         :returns: the difference, in words; None if there is none
         """

@@ -1,4 +1,4 @@
-"""The rules that say which store takes a snapshot. They ask nobody."""
+"""The rules that say which store takes a snapshot. They send no requests."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 #: Header that names the base image, by its UUID. Nova's specification "Support
 #: multiple stores of Glance" defines it, and Cinder sends it.
 BASE_IMAGE_REF_HEADER = 'X-OpenStack-Base-Image-Ref'
-#: Value of that header in the answer of a Glance whose filter could not look
-#: the base image up. Otherwise it is the UUID.
+#: Value of that header in Glance's answer if the filter could not look the
+#: base image up. Otherwise the value is the UUID.
 NOT_LOOKED_UP = 'not-looked-up'
 #: Header that names the store: Glance's Image API, "Upload binary image data".
 STORE_HEADER = 'X-Image-Meta-Store'
@@ -67,7 +67,7 @@ class Direct(enum.Enum):
     NO = 'no'
     #: To the pool of the store. If that fails, the snapshot is a full copy.
     POOL = 'pool'
-    #: To the pool of the store. If that fails, as for `SEARCH`.
+    #: To the pool of the store. If that fails, the same as `SEARCH`.
     POOL_FIRST = 'pool first'
     #: To the pool that Nova's own search finds, if it finds one.
     SEARCH = 'search'
@@ -84,13 +84,13 @@ class Cluster:
     places: Mapping[str, Place] = dataclasses.field(default_factory=dict)
 
     def pool(self, store: str | None) -> str | None:
-        """Return the pool of a store, None if no pool here is known to be."""
+        """Return a store's pool in this cluster, None if none is known."""
         place = self.places.get(store or '')
         here = place and self.fsid and place.fsid == self.fsid
         return place.pool if place and here else None
 
     def pools(self, catalogue: Catalogue | None) -> frozenset[str] | None:
-        """Return the pools of all stores here, None if any is not known.
+        """Return the stores' pools in this cluster, None if not all are known.
 
         :param catalogue: what Glance lists
         """
@@ -143,7 +143,7 @@ class Orders:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What the rules go by."""
+    """What the rules depend on."""
 
     operation: Operation
     #: The server's ``image_ref``; None or empty if it is volume-backed.
@@ -164,7 +164,7 @@ class Facts:
     ceph_store: str | None = None
     #: The Ceph cluster that has the server's disk; None if none has.
     cluster: Cluster | None = None
-    #: Whether a clone of the disk can be the image, which has to be raw then.
+    #: Whether a clone of the disk can be the image. A clone is raw.
     clones: bool = True
 
     @property
@@ -177,7 +177,7 @@ class Facts:
 
     @property
     def ordered(self) -> tuple[str, Rule] | None:
-        """The store that somebody asked for, and the rule by which."""
+        """The store that somebody asked for, and the rule that applies."""
         if self.image_ref and self.operation.for_keeps:
             if self.requested:
                 return self.requested, Rule.REQUEST
@@ -188,8 +188,8 @@ class Facts:
     def own_store(self) -> str | None:
         """This compute's own Ceph store, None if there is none.
 
-        If its cluster has several stores, one that has the base image comes
-        first, then the default store.
+        If the cluster has several stores, a store that has the base image
+        comes first, then the default store.
         """
         if self.ceph_store or not self.cluster or not self.catalogue:
             return self.ceph_store
@@ -219,7 +219,7 @@ class Selection:
     catalogue: Catalogue | None = dataclasses.field(default=None, repr=False)
     #: Where a direct snapshot goes.
     direct: Direct = Direct.NO
-    #: Pool of the store, where a direct snapshot goes there.
+    #: Pool of the store, if a direct snapshot goes there.
     pool: str | None = None
     #: Id of the store in which the direct snapshot is made, if it is to move
     #: from there to ``store``.
@@ -294,13 +294,13 @@ def select(facts: Facts) -> Selection:
 def _direct(selected: Selection, facts: Facts, cluster: Cluster) -> Selection:
     """Decide where a direct snapshot goes.
 
-    It goes to the pool of the store, if that has one in the cluster of the
-    disk. If not, Nova's own search decides, as without the package: nobody
-    asked for the store. If somebody did, there is no direct snapshot, unless
-    nobody can say where the store is, now or later.
+    If the store has a pool in the cluster of the disk, the snapshot goes
+    there. If not, and nobody asked for the store, Nova's own search decides,
+    as without the package. If not, and somebody asked for it, there is no
+    direct snapshot, unless nobody can say where the store is, now or later.
 
     If the snapshot is to move to the store, it is made in this compute's own
-    Ceph store. Where that is not known, there is nothing to gain.
+    Ceph store. If that store is not known, a direct snapshot gains nothing.
     """
     catalogue = facts.catalogue
     pool = cluster.pool(selected.store)
@@ -340,7 +340,7 @@ def _pool_to_move_from(facts: Facts, cluster: Cluster) -> str | None:
     )
 
 
-# Why the store that somebody asked for is the one.
+# What names the store that somebody asked for, in words.
 _REASONS = {
     Rule.REQUEST: 'the request names it',
     Rule.CONFIG: '[glance] store names it',

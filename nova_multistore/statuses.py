@@ -5,7 +5,7 @@ Source: Glance's documentation, "Image Statuses".
 
 from __future__ import annotations
 
-#: Glance is being sent the data, or puts them into stores.
+#: Somebody sends the data to Glance, or Glance puts them into stores.
 BUSY = ('saving', 'uploading', 'importing')
 #: The data are not all there, and may come yet.
 UNDER_WAY = ('queued', *BUSY)

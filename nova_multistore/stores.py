@@ -50,7 +50,8 @@ class Store:
     #: None if Glance did not say.
     place: Place | None = None
     description: str = ''
-    #: The higher, the sooner Glance reads from it; None if it did not say.
+    #: Glance reads from the store with the highest weight first. None if
+    #: Glance did not say.
     weight: int | None = None
 
 
@@ -62,8 +63,8 @@ class Catalogue:
     """
 
     stores: tuple[Store, ...] = ()
-    #: Whether Glance failed to say where the stores are, and may say so soon.
-    #: False if it said so, and if it refuses to.
+    #: Whether Glance has not said where the stores are, but may say so soon.
+    #: False if Glance has said so, or refuses to.
     unsettled: bool = False
 
     @property
@@ -87,7 +88,7 @@ class Catalogue:
         return {s.id: s.place for s in self.stores if s.place}
 
     def named(self, store: str) -> Store:
-        """Return a store; one that only another Glance has is its id alone.
+        """Return a store; of one that only another Glance has, just its id.
 
         :param store: store id
         """
@@ -96,12 +97,12 @@ class Catalogue:
     def foreign(self, image: object) -> tuple[str, ...]:
         """Return the stores of an image if this Glance has none of them.
 
-        It cannot read the image then.
+        Then this Glance cannot read the image.
 
         :param image: the decoded JSON
-        :returns: store ids; none if this Glance has one of them, and if
-            Glance does not say where the image is
-        :raises LookupFailed: it has another form
+        :returns: store ids; none if this Glance has one of them, or does not
+            say where the image is
+        :raises LookupFailed: the JSON has another form
         """
         present = of_image(image)
         if not self.stores or set(present) & set(self.ids):
@@ -112,8 +113,8 @@ class Catalogue:
         """Return why this Glance cannot read an image, in words.
 
         :param image: the decoded JSON
-        :returns: empty if it can, as far as it says where the image is
-        :raises LookupFailed: it has another form
+        :returns: empty if it can, or does not say where the image is
+        :raises LookupFailed: the JSON has another form
         """
         alone = ', '.join(self.foreign(image))
         return alone and (
@@ -151,7 +152,7 @@ class Catalogue:
 
 
 def parse(body: object) -> Catalogue:
-    """Read the answer to ``GET /v2/info/stores``, or to that with ``/detail``.
+    """Read the answer to ``GET /v2/info/stores``, with or without ``/detail``.
 
     Glance gives ``{"stores": [{"id", "description", "default",
     "read-only"}]}``; the flags are the string "true", or absent. The details
@@ -160,7 +161,7 @@ def parse(body: object) -> Catalogue:
 
     :param body: the decoded JSON
     :returns: the catalogue
-    :raises LookupFailed: it has another form
+    :raises LookupFailed: the JSON has another form
     """
     entries = body.get('stores') if isinstance(body, dict) else None
     if not isinstance(entries, list):
@@ -206,7 +207,7 @@ def of_image(image: object) -> tuple[str, ...]:
 
     :param image: the decoded JSON; its ``stores`` are ids joined by commas
     :returns: store ids, in Glance's order
-    :raises LookupFailed: it has another form
+    :raises LookupFailed: the JSON has another form
     """
     value = image.get('stores', '') if isinstance(image, dict) else None
     if not isinstance(value, str):
@@ -217,7 +218,7 @@ def of_image(image: object) -> tuple[str, ...]:
 def split(value: object) -> tuple[str, ...]:
     """Read a list of stores.
 
-    :param value: store ids joined by commas; anything else is none
+    :param value: store ids joined by commas; anything else is no store
     :returns: store ids
     """
     text = value if isinstance(value, str) else ''
@@ -230,7 +231,7 @@ def places_of_image(image: object) -> dict[str, Place]:
     :param image: the decoded JSON; its ``locations`` name the store in their
         ``metadata``, its ``direct_url`` is the URL of one of them
     :returns: places by store id, without those that cannot be read
-    :raises LookupFailed: it has another form
+    :raises LookupFailed: the JSON has another form
     """
     ids = of_image(image)
     assert isinstance(image, dict)
@@ -260,11 +261,11 @@ def _place(url: str) -> Place:
 class Cache:
     """One catalogue for many threads. Only one of them asks at a time.
 
-    The last good one is used until a newer one has arrived. An error that
-    concerns one caller does not concern the others.
+    The last good catalogue is used until a newer one has arrived. An error
+    that concerns one caller is raised for that caller alone.
 
     :param failed: how long nobody asks again after a failure if there is no
-        good one that can be used instead, in seconds
+        good catalogue to use instead, in seconds
     """
 
     def __init__(self, failed: float = FAILED) -> None:
@@ -291,7 +292,7 @@ class Cache:
             alone.
         :param timeout: how long to wait for the answer, in seconds
         :param stale: a catalogue in which the caller misses something: get a
-            newer one; if it was asked for a moment ago, after a pause
+            newer one, after a pause if ``stale`` was asked for a moment ago
         :param patient: whether the caller can wait for that pause. If not, a
             catalogue that was asked for a moment ago is new enough.
         :returns: the catalogue
@@ -337,8 +338,8 @@ class Cache:
                         return self._good
                 if own or not _concerns_caller(exc):
                     raise
-                # Those who ask again and again without rights are not waited
-                # for a third time.
+                # Callers without rights may ask again and again. This caller
+                # does not wait for them a third time.
                 let_down += 1
 
     def _age(self) -> float:
@@ -384,7 +385,7 @@ class _Question:
     """One request for the catalogue, and its answer.
 
     :param ask: sends the request
-    :param began: when that is, on the monotonic clock
+    :param began: when the request is sent, on the monotonic clock
     :param refresh: whether the caller misses something in the last catalogue
     """
 
@@ -422,9 +423,10 @@ class _Question:
         before: _Question | None,
         silence: float,
     ) -> bool:
-        """Tell whether a caller can use its answer, or its failure.
+        """Tell whether a caller can use the answer, or the failure.
 
-        The last good catalogue is too old for the caller, or wrong.
+        This is asked if the last good catalogue is too old for the caller, or
+        wrong.
 
         :param stale: the catalogue that is wrong
         :param before: the last question when the caller came

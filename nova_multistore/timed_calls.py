@@ -46,8 +46,8 @@ def each(
     """Call a function for each of some items, a few at a time.
 
     :param func: the function
-    :param items: what it is called with; the next one is asked for when there
-        is a thread for it
+    :param items: what it is called with; the next item is taken when there is
+        a thread for it
     :param limit: how many threads there are at most
     :returns: each item and what the function returned, in the order in which
         the calls end
@@ -76,7 +76,7 @@ def wait(future: concurrent.futures.Future[T], timeout: float) -> T:
     :param future: the function's future
     :param timeout: how long to wait, in seconds; not at all if it is negative
     :returns: what the function returned
-    :raises ServiceAway: it has not returned in that time
+    :raises ServiceAway: the function has not returned in that time
     :raises Exception: what the function raised
     """
     concurrent.futures.wait([future], timeout=max(0.0, timeout))

@@ -14,10 +14,10 @@ LOG = logging.getLogger(__name__)
 def check(program: str, effect: str) -> None:
     """Warn, once in a process, if its threads stand still between requests.
 
-    uWSGI lets go of Python's lock between two requests only if it has
-    ``enable-threads``, or several threads in a process. Without it, a thread
-    that a request has started runs only while there is a request: the limits
-    of time within a request hold, but what is to be done after it is not.
+    uWSGI releases Python's global lock between two requests only if it has
+    ``enable-threads``, or several threads in a process. Without these, a
+    thread that a request has started runs only while there is a request: time
+    limits within a request hold, but no later work is done.
 
     :param program: the API that is loaded, such as ``nova-api``
     :param effect: what stands still there, as the end of a sentence

@@ -1,4 +1,4 @@
-"""Whether a user may name a store: asked of Nova's own policy enforcer."""
+"""Asks Nova's own policy enforcer whether a user may name a store."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _lock = threading.Lock()
 def prepare() -> None:
     """Register the rules before the first request.
 
-    While they are registered, other requests cannot be checked.
+    While rules are being registered, other requests cannot be checked.
     """
     try:
         _register()
     except Exception as exc:
-        # Without the filter, nova-api would start, and refuse requests.
+        # As without the filter, nova-api starts, and refuses requests.
         LOG.warning("Nova's policy cannot be read: %s", exc)
 
 
@@ -40,7 +40,7 @@ def authorize(
     :param context: of the request, as the user sent it
     :param operation: a snapshot or a backup
     :param project_id: the project of the server
-    :raises nova.exception.PolicyNotAuthorized: it may not
+    :raises nova.exception.PolicyNotAuthorized: the request may not name one
     """
     _register()
     context.can(policies.RULES[operation], {'project_id': project_id})

@@ -64,7 +64,7 @@ class _Action:
     server_id: str
     #: The action, such as `createImage`.
     name: str
-    #: Its object in the body.
+    #: The object of the action in the body.
     entity: dict[str, Any]
 
     @property
@@ -178,7 +178,7 @@ def _check_request(action: _Action) -> str:
     """Make sure that the store exists, and that the user may name it.
 
     :returns: id of the store
-    :raises webob.exc.HTTPException: the answer, if not
+    :raises webob.exc.HTTPException: the answer, if the request is refused
     """
     store = _valid(action.named)
     instance = action.instance()
@@ -219,7 +219,7 @@ def _check_request(action: _Action) -> str:
 
 
 def _check_option(action: _Action, store: str) -> None:
-    """Refuse a request that would fail later, without a word to the user.
+    """Refuse a request that would fail later, unseen by the user.
 
     :raises webob.exc.HTTPException: ``[glance] store`` is wrong
     """
@@ -270,10 +270,10 @@ def _valid(named: list[Any]) -> str:
 def _look_up(context: Any, store: str) -> None:
     """Make sure that Glance has a store, and takes data there.
 
-    :raises StoreRefused: it does not
+    :raises StoreRefused: Glance does not
     :raises LookupFailed: Glance did not say
     """
-    # Few workers serve all users: none of them sleeps for one.
+    # A few workers serve all users, so none of them sleeps for one user.
     found = lookup.catalogue_for(context, store, patient=False)
     found.check_writable(store)
 

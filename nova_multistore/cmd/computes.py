@@ -24,7 +24,7 @@ CONF = nova.conf.CONF
 
 #: How long a compute may take to answer, in seconds.
 TIMEOUT = 10
-# How many are asked at once.
+# How many computes are asked at once.
 _AT_ONCE = 32
 _COLUMNS = ('Host', 'Package', 'Nova', 'Ceph store', 'Orders', 'Answer')
 
@@ -44,7 +44,7 @@ class Compute:
 
     @property
     def row(self) -> tuple[str, ...]:
-        """What the table says of it, in the order of its columns."""
+        """What the table says of a compute, in the order of the columns."""
         told = self.report or {}
         active = told.get('version') or ('?' if self.problem else 'no')
         return (
@@ -72,7 +72,7 @@ def _orders(told: dict[str, Any]) -> list[str]:
 def main(as_json: bool = False) -> int:
     """Print a table of all computes that ``nova.conf`` leads to.
 
-    They are those of one cell.
+    These are the computes of one cell.
 
     :param as_json: print them as JSON instead
     :returns: the exit code: 0 all of them have the package, 1 some do not,
@@ -98,7 +98,7 @@ def main(as_json: bool = False) -> int:
 
 
 def _described(compute: Compute) -> dict[str, Any]:
-    """Return what a program gets to know of a compute."""
+    """Return what the JSON says of a compute."""
     told = compute.report or {}
     return {
         'host': compute.host,

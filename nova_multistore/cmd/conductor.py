@@ -1,6 +1,6 @@
 """Nova's objects, by way of nova-conductor.
 
-That is how nova-compute gets them: it needs no more than ``nova.conf``.
+nova-compute gets them in the same way, which needs no more than ``nova.conf``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TIMEOUT = 60.0
 
 
 def connect() -> None:
-    """Have this process get them so."""
+    """Have this process get Nova's objects from nova-conductor."""
     objects.register_all()
     # As nova.config.parse_args() does.
     rpc.set_defaults(control_exchange='nova')

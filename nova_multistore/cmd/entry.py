@@ -1,4 +1,4 @@
-"""Where programs begin that ask Nova's code: without Nova, they say so."""
+"""The start of programs that use Nova's code. Without Nova, they say so."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CONF = nova.conf.CONF
 
-# What is told apart: [glance] store is for what the user keeps.
+# Operations that differ: [glance] store is for what the user keeps.
 _OPERATIONS = {
     'snapshot, backup': selection.Operation.SNAPSHOT,
     'shelve': selection.Operation.SHELVE,
@@ -32,9 +32,9 @@ _OPERATIONS = {
 def main(name_or_id: str) -> int:
     """Print what nova-compute on this host would decide for a server.
 
-    It is the same code with the same ``nova.conf``. Whether the disk is in
-    Ceph is told by ``[libvirt] images_type``, and the base image is looked up
-    with the credentials of ``[service_user]``.
+    This runs the same code with the same ``nova.conf``. ``[libvirt]
+    images_type`` tells whether the disk is in Ceph, and the base image is
+    looked up with the credentials of ``[service_user]``.
 
     :param name_or_id: name or UUID of the server
     :returns: the exit code: 0 success, 2 a snapshot would be refused, 255 an
@@ -79,10 +79,10 @@ def main(name_or_id: str) -> int:
 def _find(name_or_id: str) -> Instance:
     """Return a server of this host.
 
-    nova-conductor is asked, as nova-compute does: that needs no more than the
+    It asks nova-conductor, as nova-compute does: that needs no more than the
     host's own ``nova.conf``.
 
-    :raises LookupFailed: there is no such one, or more than one, or
+    :raises LookupFailed: there is no such server, or more than one, or
         nova-conductor does not answer
     """
     conductor.connect()

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Where a pipeline has a step for what it goes to, or for whose request it is.
+# Factories of the steps that the filters stand beside: Nova's application,
+# and Glance's context, which says whose request it is.
 _NOVA_APP = 'nova.api.openstack.compute:APIRouterV21'
 _GLANCE_CONTEXT = 'glance.api.middleware.context:'
 
@@ -24,7 +25,7 @@ class Filter:
     """A filter of this package.
 
     :param name: of its entry point
-    :param beside: how the factory of the step begins that it stands beside
+    :param beside: beginning of the factory of the step that it stands beside
     :param behind: whether it stands behind that step, or before it
     """
 
@@ -40,14 +41,14 @@ FILTERS = {
 
 
 class PasteError(Exception):
-    """A file is not one that the filter can be put into."""
+    """Raised if the filter cannot be put into a file."""
 
 
 def insert(text: str, which: Filter) -> str:
     """Put a filter into all pipelines that it belongs to.
 
-    All else stays as it is, and so does a pipeline that has the filter where
-    it works.
+    All else stays as it is, and so does a pipeline that has the filter in a
+    place where it works.
 
     :param text: what a file in the format of Paste Deploy holds
     :returns: the same with the filter
@@ -78,7 +79,7 @@ def insert(text: str, which: Filter) -> str:
         for section in parser.sections()
         for key, value in parser[section].items()
         if steps.intersection(value.split())
-        # Elsewhere a step may stand alone, as what a path leads to.
+        # In other values, a step may stand alone: a path leads to it.
         and (key == 'pipeline' or len(value.split()) > 1)
     }
     if not pipelines:
@@ -117,7 +118,7 @@ def _stands(
 ) -> bool:
     """Tell whether a pipeline has the filter where it works.
 
-    One that may stand before its step works anywhere.
+    A filter that may stand before its step works anywhere.
 
     :param words: of the pipeline
     :param steps: the names of the steps that it stands beside
@@ -164,7 +165,7 @@ def main() -> int:
     """Run the command.
 
     :returns: the exit code: 0 the filter is there, 1 with ``--check`` it is
-        not, or where it does not work, 2 an error
+        missing, or stands where it does not work, 2 an error
     """
     parser = argparse.ArgumentParser(
         prog='nova-multistore-paste',
@@ -195,7 +196,7 @@ def main() -> int:
     which = 'nova' if arguments.nova else 'glance'
     path: pathlib.Path = arguments.nova or arguments.glance
     try:
-        # As they are: read_text() would change the ends of lines.
+        # As bytes: read_text() would change the ends of lines.
         before = path.read_bytes().decode()
         after = insert(before, FILTERS[which])
         if after != before and not arguments.check:

@@ -1,8 +1,8 @@
 """``nova-multistore-run``: starts nova-compute with the package active.
 
 The name of the script that Python runs becomes the name of the log file and of
-the process, and the one in syslog and the journal. So nova-compute is started
-by a script of that name: a link to this program, or one that replaces it.
+the process, and the name in syslog and the journal. So nova-compute is started
+by a script of that name: a link to this program, or a script that replaces it.
 """
 
 # Nova monkey-patches when its own program is loaded. Before that, only the
@@ -26,12 +26,12 @@ nova-compute does the same.
 """
 
 _PROGRAMS = ('nova-compute',)
-#: Where there is a script for each.
+#: The directory that has a script for each program.
 _SCRIPTS = pathlib.Path(__file__).with_name('bin')
 
 
 def main() -> Any:
-    """Run the program whose name this one, or its first argument, has.
+    """Run the program that this one's name, or its first argument, names.
 
     :returns: what the program returns, for ``sys.exit``
     """
@@ -50,7 +50,8 @@ def main() -> Any:
 
 def _start(program: str) -> Any:
     """Start one of Nova's programs in this process."""
-    # Python has this name unless the kernel has started the script itself.
+    # Otherwise the name is that of Python, unless the kernel has started the
+    # script itself.
     with contextlib.suppress(OSError):
         pathlib.Path('/proc/self/comm').write_text(program)
     try:
@@ -72,7 +73,7 @@ def _start(program: str) -> Any:
         patch.apply()
         return run()
     except exception.UnsupportedNova as exc:
-        # Some of it is checked only when Nova has loaded its driver.
+        # Some checks are made only when Nova has loaded its driver.
         return _say(str(exc), 1)
 
 

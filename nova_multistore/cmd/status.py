@@ -36,14 +36,14 @@ Code = upgradecheck.Code
 Result = upgradecheck.Result
 
 
-#: What checks say where they have nothing to look at, or all is well.
+#: What checks say if they have nothing to look at, or if all is well.
 NOT_IN_CEPH = '[libvirt] images_type is not rbd: disks are not in Ceph.'
 NOTHING_TO_COPY = (
     'As far as nova.conf says, nothing has to be copied before a server '
     'starts from its snapshot.'
 )
 MAY_COPY = 'The user of [nova_multistore] may copy images.'
-# The version of Glance's API with which it hashes the locations it is given.
+# Since this version of its API, Glance hashes the locations it is given.
 _HASHES_LOCATIONS = (2, 17)
 
 
@@ -423,9 +423,10 @@ def _try_to_copy() -> Result:
 def _judge_proofs() -> Result:
     """Tell whether a move can prove that the copy is whole.
 
-    It needs the hash of the clone. Since 2025.1 Glance has it, unless its
-    ``[DEFAULT] do_secure_hash`` is False, which it does not tell. Without
-    one, the copies are read and compared, for which Glance needs the filter.
+    A proof needs the hash of the clone. Since 2025.1 Glance has it, unless its
+    ``[DEFAULT] do_secure_hash`` is False, which Glance does not tell. Without
+    a hash, the copies are read and compared. For that, Glance needs the
+    filter.
     """
     try:
         context = lookup.service_context(opts.COPY_GROUP)
@@ -458,9 +459,9 @@ def _judge_proofs() -> Result:
 def _hashes_locations(glance: ks_adapter.Adapter) -> bool:
     """Tell whether a Glance is new enough to hash what is not uploaded.
 
-    It has version 2.17 of its API since then.
+    Since then, Glance has version 2.17 of its API.
 
-    :raises keystoneauth1.exceptions.ClientException: it does not answer
+    :raises keystoneauth1.exceptions.ClientException: Glance does not answer
     """
     root = str(glance.endpoint_override).rpartition('/v2')[0]
     answer = glance.get(f'{root}/versions', timeout=stores.TIMEOUT)
@@ -476,8 +477,8 @@ def _in_a_store(
 ) -> dict[str, Any] | None:
     """Return an image that is in a store, as far as Glance says.
 
-    Glance's list does not know the stores of images from before Glance had
-    several. When it shows one image, it looks them up.
+    Glance's list lacks the stores of images from before Glance had several
+    stores. When Glance shows one image, it looks them up.
 
     :param found: the images, as they were listed
     :raises LookupFailed: Glance did not answer

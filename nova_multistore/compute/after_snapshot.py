@@ -1,7 +1,7 @@
 """What becomes of a finished snapshot in the background.
 
-It gets the copies that ``[nova_multistore] copy_to`` asks for, and moves to
-the store that ``move_to`` names.
+The snapshot gets the copies that ``[nova_multistore] copy_to`` asks for, and
+moves to the store that ``move_to`` names.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def start(
     if selected.move_from:
         targets = list(dict.fromkeys((str(selected.store), *stores)))
     if selected.move_from in stores:
-        # It is to stay there, too.
+        # The snapshot is to stay there, too.
         selected = dataclasses.replace(selected, move_from=None)
     if not targets:
         return
@@ -95,7 +95,7 @@ def _copy(
     try:
         before: dict[str, Any] = {}
         if selected.move_from:
-            # What the clone has to be compared with is its hash.
+            # Wait for the hash of the clone: the copy is compared by it.
             before, _held = yield from relocation.releasing(
                 images, image_id, PATIENCE
             )
@@ -137,7 +137,7 @@ def _leave(
 
     :param caller: whose token is sent
     :param before: the image before it was copied
-    :param found: its state in the stores that were to have a copy
+    :param found: the image's state in the stores that were to have a copy
     :raises GlanceRefused: the image is gone
     """
     source, target = str(selected.move_from), str(selected.store)
@@ -260,7 +260,7 @@ def _known(
     image_id: str,
     stores: Sequence[str],
 ) -> list[str]:
-    """Leave out what Glance does not know: it would refuse all stores then."""
+    """Leave out unknown stores: with one of them, Glance would refuse all."""
     known = []
     for store in stores:
         try:

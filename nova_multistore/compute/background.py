@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-#: How many threads there are at most. A Glance that hangs may hold each.
+#: How many threads there are at most. A Glance that hangs may block all.
 THREADS = 8
 
 
@@ -36,7 +36,7 @@ class Background:
         self._limit = threads
         self._changed = threading.Condition()
         self._number = itertools.count()
-        # What waits: from when on it may go on, in which order, and the work.
+        # Waiting work: when it may go on, its number in the order, the work.
         self._waiting: list[tuple[float, int, Iterator[float]]] = []
         self._threads = 0
         self._under_way = 0
@@ -50,7 +50,7 @@ class Background:
     def begin(self, work: Iterator[float]) -> None:
         """Have work done, from now on.
 
-        :param work: raises no errors; one that it raises is logged
+        :param work: it is not to raise errors; if it does, they are logged
         :raises RuntimeError: no thread can be started
         """
         with self._changed:
@@ -86,7 +86,7 @@ class Background:
                     self._under_way += 1
                     return heapq.heappop(self._waiting)[2]
                 self._changed.wait(left)
-            # Whoever comes after this starts a thread.
+            # Work that comes after this starts a thread.
             self._threads -= 1
         return None
 
@@ -114,5 +114,5 @@ def begin(work: Iterator[float]) -> None:
 
 
 def pending() -> int:
-    """Return how much of that work has not ended."""
+    """Return how much work in the background has not ended."""
     return _background.pending

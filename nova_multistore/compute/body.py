@@ -12,8 +12,8 @@ from typing import Any
 BUFFERS = 16 << 20
 #: How much is read between two pauses, in bytes.
 STEP = 1 << 20
-#: How much is given at once, in bytes. glanceclient asks for 1 MiB and sends
-#: that as one chunk, which is more than uWSGI takes unless it is told to.
+#: How much one read returns, in bytes. glanceclient asks for 1 MiB and sends
+#: that as one chunk. uWSGI takes so much only if it is configured to.
 PIECE = 1 << 19
 
 
@@ -31,7 +31,7 @@ class Body:
         #: Length in bytes; None if it is known only after the last byte.
         self.size = _size(data, self._start)
         self._read = 0
-        #: When they were read to their end, on the monotonic clock.
+        #: When the data were read to their end, on the monotonic clock.
         self._ended: float | None = None
         #: Pauses that are left: after how many bytes, and how many seconds.
         self._pauses: list[tuple[int, float]] = []
@@ -55,7 +55,7 @@ class Body:
 
     @property
     def age(self) -> float:
-        """How long ago their end was read, in seconds; 0 if it was not."""
+        """How long ago the end was read, in seconds; 0 if it was not."""
         return 0.0 if self._ended is None else time.monotonic() - self._ended
 
     @property
@@ -73,7 +73,7 @@ class Body:
 
         :param broken_at: place where the last try was broken off, None if it
             was not. The data before it are read slowly: Glance may have
-            answered at any of them, and is heard if nothing is sent meanwhile
+            answered anywhere there, and is heard only while nothing is sent
         :param pause: how long the first pause is, in seconds; the others are
             an eighth of it
         :returns: what glanceclient takes as the image's data
@@ -95,7 +95,7 @@ class Body:
     def read(self, size: int = -1) -> Any:
         """Read the next bytes.
 
-        :param size: at most as many
+        :param size: how many bytes at most
         :returns: bytes, empty at the end
         """
         if self._pauses and self._pauses[0][0] <= self._read:

@@ -1,7 +1,7 @@
 """A copy of an image in the compute's own Ceph, for a server to start from.
 
-Nova has Glance make it with the user's token. Unless Glance's policy
-``copy_image`` is changed, that is for administrators alone. So the credentials
+Nova has Glance make the copy with the user's token. Unless Glance's policy
+``copy_image`` is changed, only administrators may do that. So the credentials
 of ``[nova_multistore]`` are used, for an image that the user can see and use.
 """
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-# How Nova goes on if it cannot start a server here; None if it can try another
-# host. Of this, `retry` has it ask for another one.
+# The filter properties of a server, if this is the last host for it; None if
+# Nova can try another host. Their `retry` has Nova ask for another host.
 _last_try: contextvars.ContextVar[dict[str, Any] | None] = (
     contextvars.ContextVar('last_try', default=None)
 )
@@ -105,9 +105,9 @@ def copy_to_store(
 def _denied(image_id: str, store: str) -> nova_exception.ImageNotAuthorized:
     """Return the error for a user who may not copy images.
 
-    It is the one that stock Nova raises, so that Nova goes on as it does.
+    Stock Nova raises the same error, so Nova goes on in the same way.
     """
-    # Nova keeps 255 characters of a fault, and may put 140 before these.
+    # Nova keeps 255 characters of a fault, and may put 140 before this text.
     reason = (
         f"Image {image_id} needs a copy in '{store}': Glance's policy "
         'copy_image denies this user that. An operator can make the copy '
@@ -116,14 +116,14 @@ def _denied(image_id: str, store: str) -> nova_exception.ImageNotAuthorized:
     )
     LOG.warning(reason)
     if last_try := _last_try.get():
-        # Where there is no host left, nova-conductor would say only that in
-        # the server's fault. Without this, nova-compute gives the reason.
+        # If there is no host left, nova-conductor would say only that in the
+        # server's fault. Without `retry`, nova-compute gives the reason.
         last_try.pop('retry', None)
     return nova_exception.ImageNotAuthorized(reason)
 
 
 def _copy(image_id: str, store: str) -> copies.Copy:
-    """Copy an image, and log how far that is.
+    """Copy an image, and log the progress.
 
     :returns: what became of it
     :raises MultistoreError: Glance refused, or did not answer
@@ -163,8 +163,8 @@ def _copy(image_id: str, store: str) -> copies.Copy:
 def _own_context() -> Iterator[None]:
     """Give the thread its own context back afterwards.
 
-    Whoever asks Glance with another context leaves that one in the thread. The
-    lines that Nova logs later would lack the id of the request.
+    A request to Glance with another context leaves that context in the
+    thread. The lines that Nova logs later would lack the id of the request.
     """
     before = oslo_context.get_current()
     try:

@@ -95,14 +95,15 @@ def cluster(places: Mapping[str, stores.Place]) -> selection.Cluster:
 def clones(pool: str, image_id: str) -> str | None:
     """Tell whether an image of Glance has clones that need it, in words.
 
-    With clone format 1, Ceph does not let Glance delete it then. With format
-    2 it does: it keeps the data in the trash of the pool, out of sight.
+    With clone format 1, Ceph does not let Glance delete such an image. With
+    format 2 it does, and keeps the data in the trash of the pool, out of
+    sight.
 
     :param pool: the pool of the image
     :param image_id: the image's UUID
     :returns: None if it has no clone of format 2
     """
-    # Large, and loaded already where disks are in Ceph.
+    # The module is large, and loaded already where disks are in Ceph.
     from nova.storage import rbd_utils
 
     rbd = rbd_utils.rbd
@@ -120,7 +121,7 @@ def clones(pool: str, image_id: str) -> str | None:
             ):
                 return None
             found = []
-            # To list them takes more rights.
+            # Listing them takes more rights.
             with contextlib.suppress(rbd.Error):
                 found = [
                     f'{clone["pool"]}/{clone["image"]}'
@@ -150,7 +151,7 @@ def refusal(pool: str) -> str | None:
     try:
         return timed_calls.wait(trial, stores.TIMEOUT)
     except exception.ServiceAway as exc:
-        # A Ceph that is full lets those who write wait.
+        # A Ceph that is full makes writers wait.
         return (
             f"Ceph user '{user()}' may not be able to make images in pool "
             f"'{pool}' ({exc}); {pool}/{name} may be left there"
@@ -163,7 +164,7 @@ def refusal(pool: str) -> str | None:
 
 def _try(pool: str, name: str) -> str | None:
     """Make an image, and delete it; return why that failed, in words."""
-    # Large, and loaded already where disks are in Ceph.
+    # The module is large, and loaded already where disks are in Ceph.
     from nova.storage import rbd_utils
 
     rbd = rbd_utils.rbd
@@ -174,7 +175,7 @@ def _try(pool: str, name: str) -> str | None:
             try:
                 images.create(client.ioctx, name, 0)
             except Exception:
-                # It may be there in part.
+                # A part of the image may be there.
                 with contextlib.suppress(rbd.Error):
                     images.remove(client.ioctx, name)
                 raise
@@ -192,7 +193,7 @@ def _try(pool: str, name: str) -> str | None:
 
 @functools.cache
 def _fsid() -> str:
-    # Large, and loaded already where disks are in Ceph.
+    # The module is large, and loaded already where disks are in Ceph.
     from nova.storage import rbd_utils
 
     found: str = rbd_utils.RBDDriver().get_fsid()

@@ -1,9 +1,9 @@
 """Nova's clients of Glance, made to ask for nothing twice.
 
-Nova makes a client for each request, and glanceclient asks with each for the
-schema of images, for an update twice. After an update it asks for the image,
-which Glance's answer has shown already. What the package itself asks for
-weighs less than that.
+Nova makes a client for each request, and each client asks for the schema of
+images, for an update twice. After an update, the client asks for the image,
+which Glance's answer has shown already. The package's own questions weigh less
+than that.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from nova.image.glance import GlanceClientWrapper
 
-#: How long a schema is kept, in seconds. It changes with Glance's release and
-#: its schema-image.json alone.
+#: How long a schema is kept, in seconds. It changes only with Glance's release
+#: and its schema-image.json.
 KEPT = 60.0
 
 # Schemas, and when they were asked for on the monotonic clock, by the URL of
@@ -81,9 +81,9 @@ class _Schemas:
 
 
 class _Answers:
-    """A client for HTTP that has the answer to the question after a change.
+    """An HTTP client that keeps the answer to the question after a change.
 
-    That is the next question of the same client, for the same URL.
+    That question is the next one of the same client, for the same URL.
     """
 
     def __init__(self, http: Any) -> None:

@@ -46,7 +46,7 @@ def download(
 ) -> Any:
     """Download an image, and again if a copy is of no use.
 
-    It was deleted meanwhile, or is damaged in the store that is preferred.
+    Such a copy was deleted meanwhile, or is damaged in the preferred store.
 
     Wraps ``nova.image.glance.GlanceImageServiceV2.download``.
 
@@ -82,7 +82,7 @@ def _read(
         try:
             result = proceed()
         except Exception as exc:
-            # It has another hash, or the connection was broken off.
+            # The data have another hash, or the connection was broken off.
             after = reading.look() if before else None
             gone = reading.gone(before, after)
             again = number < TRIES and (data is None or begin is not None)
@@ -152,14 +152,14 @@ class _Reading:
     def is_at_risk(
         self, image: dict[str, Any] | None, path: str | None
     ) -> bool:
-        """Tell whether nobody would see that a copy was deleted.
+        """Tell whether nobody would notice that a copy was deleted.
 
         :param image: the image before it is read
         :param path: where Nova writes it
         """
         if image is None or not stores.of_image(image):
             return False
-        # glanceclient compares the hash. Nova's own way to Ceph does not.
+        # glanceclient compares the hash. Nova's own read from Ceph does not.
         around = path is not None and bool(self._service._download_handlers)
         return around or not copies.hashes(image)
 

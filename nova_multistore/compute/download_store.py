@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-# Whatever Glance says against a download with a preference, it may not say
-# against one without: its policy download_from_store refuses, this API server
-# does not have the store, or the user's quota is full. Glance checks the quota
-# when it puts the locations in another order, and answers 500. Nova's own
-# error is for the answer 503.
+# Glance may refuse a download with a preference, and allow one without: its
+# policy download_from_store refuses, this API server does not have the store,
+# or the user's quota is full. Glance checks the quota when it puts the
+# locations in another order, and answers 500. Nova's own error is for the
+# answer 503.
 _REFUSED = (
     glanceclient.exc.HTTPException,
     nova_exception.GlanceConnectionFailed,
@@ -47,7 +47,7 @@ class Preference:
     """The store that one download prefers."""
 
     image_id: str
-    #: None as long as Glance has not begun to send from there.
+    #: The preferred store; None until Glance has begun to send from it.
     store: str | None = None
     #: Whether Glance is to choose, as with stock Nova.
     is_given_up: bool = False
@@ -55,9 +55,9 @@ class Preference:
     def give_up(self, error: Exception) -> bool:
         """Have the next try prefer nothing.
 
-        The copy that Glance would have sent may be whole.
+        The copy that Glance itself chooses may be whole.
 
-        :param error: why what was sent is of no use
+        :param error: why the data that were sent are of no use
         :returns: whether there was a preference
         """
         if self.store is None:
@@ -83,7 +83,7 @@ _preference: contextvars.ContextVar[Preference | None] = (
 
 @contextlib.contextmanager
 def preferring(image_id: str) -> Iterator[Preference]:
-    """Keep what is preferred during a download that can be repeated.
+    """Keep the preference during a download that can be repeated.
 
     :param image_id: the image's UUID
     """
@@ -138,12 +138,12 @@ def nearest(context: RequestContext, image_id: str) -> str | None:
     :param context: whose token is sent
     :param image_id: the image's UUID
     :returns: store id; None if there is nothing to choose, the installed
-        glanceclient cannot, or Glance did not say where the image is
+        glanceclient cannot choose, or Glance did not say where the image is
     """
     if not (has_near_store() and can_prefer()):
         return None
     # The stores of the image, and this compute's own, are found as for a
-    # snapshot that has it as its base image.
+    # snapshot that has this image as its base image.
     facts = gather(
         context,
         selection.Facts(selection.Operation.OTHER, image_ref=image_id),
@@ -160,7 +160,7 @@ def nearest(context: RequestContext, image_id: str) -> str | None:
 def has_near_store() -> bool:
     """Tell whether there may be a store that is near to this compute.
 
-    That is its own Ceph store alone. ``[glance] store`` says where snapshots
+    Only its own Ceph store is near. ``[glance] store`` says where snapshots
     go, which may be a far archive.
     """
     return lookup.disks_in_ceph()
@@ -169,7 +169,7 @@ def has_near_store() -> bool:
 def can_prefer() -> bool:
     """Tell whether glanceclient can name a store; it can since 4.12.
 
-    An older Glance ignores what it is sent.
+    An older Glance ignores the store.
     """
     data = inspect.signature(glanceclient_images.Controller.data)
     return 'prefer' in data.parameters

@@ -73,9 +73,9 @@ def _needs_image(
 ) -> bool:
     """Tell whether the base image has to be looked up.
 
-    Where somebody asked for a store, only the place of that store is of
-    interest, and that for a direct snapshot alone. If the snapshot is to move
-    there, so is the store in which it is made.
+    If somebody asked for a store, only the place of that store counts, and
+    only for a direct snapshot. If the snapshot is to move there, the store in
+    which it is made counts, too.
     """
     if facts.ordered:
         _store, rule = facts.ordered

@@ -1,7 +1,7 @@
-"""The image of a snapshot that has failed is deleted, if Nova could not.
+"""Deletes the image of a snapshot that has failed, if Nova could not.
 
-Nova asks Glance once. Where Glance is in trouble, that may fail as the
-snapshot has failed, and nobody would ever delete the image.
+Nova asks Glance once. If Glance is in trouble, that request may fail like the
+snapshot, and nobody would ever delete the image.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-#: For how long it is tried, and the pause before each try, in seconds.
+#: For how long deletion is tried, and the pause before each try, in seconds.
 PATIENCE, PAUSE = 60.0, 2.0
 
 
@@ -37,9 +37,10 @@ def remove(
     image_id: str,
     snapshot: snapshot_state.Snapshot,
 ) -> None:
-    """See in the background that an image without data is deleted.
+    """Make sure, in the background, that an image without data is deleted.
 
-    If the snapshot is a clone that Nova has left in Ceph, so is that.
+    If the snapshot is a clone that Nova has left in Ceph, the clone is
+    deleted, too.
 
     :param context: whose token is sent
     :param server: the server
@@ -47,7 +48,7 @@ def remove(
     :param snapshot: what is known of it
     """
     with contextlib.suppress(RuntimeError):
-        # It is raised if no thread can be started.
+        # No thread can be started.
         background.begin(_remove(context, server, image_id, snapshot))
 
 
@@ -69,7 +70,8 @@ def _remove(
             images.delete(image_id)
         except exception.GlanceRefused as exc:
             if exc.is_gone:
-                # A Glance in trouble may say so of any image, once.
+                # A Glance in trouble may say once of any image that it is
+                # gone.
                 if gone:
                     _delete_clone(server, image_id, snapshot)
                     return

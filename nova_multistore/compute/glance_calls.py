@@ -33,7 +33,7 @@ def call(
     kwargs: dict[str, Any] | None = None,
     **_rest: Any,
 ) -> Any:
-    """Change what Nova asks of an image: updates, downloads, deletions.
+    """Change Nova's requests for an image: updates, downloads, deletions.
 
     Wraps ``nova.image.glance.GlanceClientWrapper.call``.
 
@@ -60,8 +60,8 @@ def _insist(
 ) -> Any:
     """Read or delete the data of an image, by whichever API server can.
 
-    One that does not have the store of the image answers 500. Another one,
-    behind the same URL, may have it.
+    A server that does not have the store of the image answers 500. Another
+    one, behind the same URL, may have it.
 
     :param request: sends the request
     :param client: Nova's client

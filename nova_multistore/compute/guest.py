@@ -1,10 +1,10 @@
 """The guest that Nova suspends while it reads the disk.
 
-Where a snapshot is no live one, Nova suspends the guest, clones its disk,
+For a snapshot that is not live, Nova suspends the guest, clones its disk,
 resumes the guest, and tells Glance where the clone is. If Glance does not take
-it, Nova reads the disk for a standard snapshot, and resumes the guest. It does
-that also if the guest runs already: then the bytes are not whole, and libvirt
-does not start what runs.
+the clone, Nova reads the disk for a standard snapshot, and resumes the guest.
+Nova does so even if the guest runs already: then the bytes are not whole, and
+libvirt does not start a guest that runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def resume_after_snapshot(
     instance: Instance,
     **_rest: Any,
 ) -> Any:
-    """Resume the guest, and remember how it is suspended again.
+    """Resume the guest, and remember how to suspend it again.
 
     Wraps
     ``nova.virt.libvirt.driver.LibvirtDriver._resume_guest_after_snapshot``.
@@ -44,7 +44,8 @@ def resume_after_snapshot(
     result = proceed()
     snapshot = snapshot_state.of_server(instance.uuid)
     if snapshot is not None and not live_snapshot:
-        # It suspends what runs or is paused; a guest that was off stays off.
+        # This suspends a guest that runs or is paused. One that was off stays
+        # off.
         snapshot.suspend_again = functools.partial(
             driver._suspend_guest_for_snapshot,
             context,
@@ -61,7 +62,7 @@ def put_to_rest(snapshot: snapshot_state.Snapshot) -> None:
     Nova suspends the guest of a live snapshot by itself.
 
     :param snapshot: the snapshot
-    :raises Exception: that failed, and nobody may read the disk
+    :raises Exception: the guest is not suspended: nobody may read the disk
     """
     if snapshot.suspend_again is None:
         return

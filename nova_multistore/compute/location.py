@@ -1,7 +1,7 @@
 """The location of a direct snapshot, which Glance is told instead of data.
 
 Glance answers before it has looked at the clone. Nova goes on only when the
-image is active: shelving, for one, deletes the disk next.
+image is active: shelving, for example, deletes the disk next.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ SETTLE = 60.0
 _PAUSE = 0.02
 
 # Glance's answers to a location that it does not take, and Nova's own error
-# for the first of them. A conflict is none: Glance may have taken the location
-# when Nova sent it before.
+# for the first of them. A conflict is not one of them: Glance may have taken
+# the location when Nova sent it before.
 _REFUSED = (
     glanceclient.exc.HTTPBadRequest,
     glanceclient.exc.HTTPForbidden,
@@ -62,8 +62,8 @@ def add_location(
 
     :returns: the image, as glanceclient returns it
     :raises nova.exception.ImageUnacceptable: Glance does not take the clone;
-        Nova is to make a full copy, and the guest is as it has to be for that
-    :raises Exception: the guest cannot be suspended for that
+        Nova is to make a full copy, and the guest is suspended if need be
+    :raises Exception: the guest cannot be suspended for a full copy
     """
     snapshot = snapshot_state.get(image_id)
     if snapshot is None:
@@ -117,8 +117,8 @@ class _Registration:
     def settle(self, error: Exception) -> dict[str, Any]:
         """Find out whether Glance took the location in spite of an error.
 
-        Its answer may have been lost. If Nova then asked again, Glance
-        refused that.
+        Glance's answer may have been lost. If Nova then sent the location
+        again, Glance refused it.
 
         :param error: the error
         :returns: the image, active or about to be

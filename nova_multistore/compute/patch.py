@@ -51,8 +51,8 @@ def _load_compute_driver(
         then
     """
     driver = proceed()
-    # Not earlier: one driver of many has them, and the driver has read
-    # nova.conf, which says whether its disks are in Ceph.
+    # Not earlier: only one of Nova's drivers has these seams. And now the
+    # driver has read nova.conf, which says whether its disks are in Ceph.
     try:
         with _lock:
             _activate(_ceph_seams())
@@ -60,7 +60,7 @@ def _load_compute_driver(
         LOG.critical('nova-compute is not started: %s', exc)
         remove()
         raise
-    # On the class that defines it, as whatever else replaces it later.
+    # On the class that defines it: whatever replaces it later does so there.
     owner = next(c for c in type(driver).__mro__ if 'snapshot' in vars(c))
     _wrap(owner, 'snapshot', _DRIVER_SNAPSHOT.adapt(snapshot.snapshot))
     versions = nova_multistore.__version__, nova_version.version_string()

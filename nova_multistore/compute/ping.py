@@ -1,8 +1,8 @@
 """What a running nova-compute says of the package when it is asked.
 
 Every service of Nova answers to a ping on the message bus. The answer of a
-nova-compute with the package has a part more, so that the computes of a cloud
-can be told apart.
+nova-compute with the package has one part more, so that the computes of a
+cloud can be told apart.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CONF = nova.conf.CONF
 
-#: Where that part is in the answer.
+#: The key of that part in the answer.
 KEY = 'nova_multistore'
 
 

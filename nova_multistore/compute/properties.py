@@ -31,7 +31,7 @@ _OWN = (
     copies.REPAIR,
     *record.PROPERTIES,
 )
-# How Glance refuses them: by property protection, quota or schema.
+# How Glance refuses properties: by property protection, quota or schema.
 _REFUSED = (
     glanceclient.exc.HTTPBadRequest,
     glanceclient.exc.HTTPForbidden,
@@ -45,9 +45,9 @@ _REFUSED = (
 def update(proceed: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
     """Add the package's properties to Nova's update of a snapshot's image.
 
-    If Glance refuses that, old properties are removed first, and the new ones
-    are written after that. If it refuses that, too, Nova's update is sent
-    without them.
+    If Glance refuses this update, the old properties are removed first, and
+    the new ones are written after that. If Glance refuses that, too, Nova's
+    update is sent without the package's properties.
 
     :param proceed: Nova's own call of glanceclient's ``images.update``
     :param kwargs: its arguments
@@ -77,7 +77,7 @@ def update(proceed: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
         return proceed(kwargs={'image_id': image_id, **snapshot.properties})
     except _REFUSED as exc:
         if image is None:
-            # If Glance refuses Nova's own part, it refuses this, too.
+            # If Nova's own part is the reason, Glance refuses this, too.
             image = proceed()
         LOG.warning(
             'Glance does not let Nova change the properties %(names)s of '

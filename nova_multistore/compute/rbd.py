@@ -79,8 +79,8 @@ def direct_snapshot(
 ) -> Any:
     """Clone the disk into the pool that was selected, or not at all.
 
-    Stock Nova would register the clone as an image of any format. It is raw,
-    as the disk is: for another format, Nova makes a full copy.
+    Stock Nova would register the clone as an image of any format. But a clone
+    is raw, as the disk is: for another format, Nova makes a full copy.
 
     Wraps ``nova.virt.libvirt.imagebackend.Rbd.direct_snapshot``.
 
@@ -143,7 +143,8 @@ def cleanup_direct_snapshot(
 ) -> Any:
     """Delete the clone of a snapshot that failed, unless Glance may have it.
 
-    Then it is deleted after the image, if Glance does not do that itself.
+    If Glance may have the clone, it is deleted after the image, unless Glance
+    does that itself.
 
     Wraps ``nova.virt.libvirt.imagebackend.Rbd.cleanup_direct_snapshot``.
     """
@@ -179,7 +180,7 @@ def _clone(
             _remove_snapshot(disk.driver, disk.rbd_name, name, None)
         if isinstance(exc, nova_exception.ImageUnacceptable):
             raise
-        # The error may be one of Nova's clean-up, and hide the first one.
+        # The error may come from Nova's clean-up, and hide the first one.
         reason = exc.__context__ or exc
         raise nova_exception.ImageUnacceptable(
             image_id=image_id,

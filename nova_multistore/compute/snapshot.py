@@ -128,7 +128,7 @@ def _note(
     image_id: str,
     differences: list[str],
 ) -> None:
-    """Write on the image how it came to be another than was decided."""
+    """Write on the image why the snapshot differs from the decision."""
     images, text = lookup.images(context), record.join(differences)
 
     def write() -> None:

@@ -31,7 +31,7 @@ class Snapshot:
     #: Suspends the guest again, if Nova suspended it for the snapshot and has
     #: resumed it.
     suspend_again: Callable[[], object] | None = None
-    #: How the snapshot came to be another than was decided, in words.
+    #: Why the snapshot differs from the decision, in words.
     differences: list[str] = dataclasses.field(default_factory=list)
     #: Whether Glance was given the location of a clone that was deleted
     #: later. If the image becomes active nevertheless, it has no data.
@@ -69,9 +69,9 @@ def get(image_id: str) -> Snapshot | None:
 
 
 def of_server(server_id: str) -> Snapshot | None:
-    """Return the snapshot of a server that is being made.
+    """Return the snapshot that is being made of a server.
 
-    Nova makes one of a server at a time.
+    Nova makes one snapshot of a server at a time.
 
     :param server_id: the server's UUID
     """

@@ -41,11 +41,12 @@ LOG = logging.getLogger(__name__)
 SIZE_HEADER = 'x-openstack-image-size'
 #: How long Glance is asked what became of an image, in seconds.
 SETTLE = 60.0
-#: How long to wait before Glance is asked again, in seconds. So long it also
-#: has for an answer before it gets the data again, after it was broken off.
+#: How long to wait before Glance is asked again, in seconds. If a try was
+#: broken off, Glance also has this time to answer before it gets the data
+#: again.
 PAUSE = 1.0
 #: For how long Glance may have had all data when it fails, in seconds. If it
-#: is longer, the reason is not met a second time.
+#: fails later, it hung, and the size, which may be why, is not sent again.
 HANG = 10.0
 
 # Errors that Nova's GlanceClientWrapper.call turns into one that says that
@@ -62,7 +63,7 @@ _UNREACHABLE = (
 # by the question for the image.
 _WORTH_A_RETRY = frozenset((401, 408, 409, 425, 429, 502, 503, 504))
 # Statuses of answers that Nova translates into errors of its own. Of other
-# answers, it records nothing but the class.
+# answers, Nova records nothing but the class of the error.
 _TRANSLATED = (400, 401, 403, 404, 413)
 # Statuses of a gateway, or a server, that has waited for too long.
 _TIMED_OUT = (408, 504)
@@ -74,11 +75,11 @@ _TOO_LARGE = (
     'exceeds the storage quota',
     'is over a limit',
 )
-# The same for the only one to which Glance adds the size that is announced.
+# The same for the only limit for which Glance counts the announced size.
 _SIZE_LIMIT = 'image_size_total'
 # What Glance says with 400 if it does not have the store.
 _NO_STORE = 'Store for identifier'
-# What Glance says with 413 if it is the store.
+# What Glance says with 413 if the store is full.
 _FULL = 'storage media is full'
 _NO_SELECTION = selection.Selection(None, None, 'it is not a snapshot')
 
@@ -132,7 +133,7 @@ class _Upload:
         self._hung = False
         #: Whether the last try was broken off without an answer.
         self._broken_off = False
-        #: After how many bytes one was; None if none was.
+        #: After how many bytes a try was broken off; None if none was.
         self._broken_at: int | None = None
         #: How often an API server did not know the store.
         self._doubts = 0
@@ -191,8 +192,8 @@ class _Upload:
                 headers,
             )
         except Exception as exc:
-            # What stands before it may send data on to a Glance that has
-            # answered already, and lose the answer.
+            # A proxy may send data on to a Glance that has answered already,
+            # and lose the answer.
             self._broken_off = _status(exc) is None and self._body.begun
             if self._broken_off:
                 self._broken_at = self._body.place
@@ -281,7 +282,7 @@ class _Upload:
     def _is_too_large(self, error: Exception) -> bool:
         """Tell whether the image is too large for the project, in any store.
 
-        The size that was announced may have counted twice.
+        If the announced size may have counted twice, that is not certain.
         """
         twice = self._announced and _says(error, _SIZE_LIMIT)
         return (
@@ -291,8 +292,9 @@ class _Upload:
     def _sends_no_size(self, error: Exception) -> bool:
         """Leave the size out, if it may be the reason, and keep the store.
 
-        glance_store 5.2 waits for too much data then, if it writes a large
-        object to Swift. Glance adds the size to the usage of the project.
+        With a size, glance_store 5.2 waits for too much data if it writes a
+        large object to Swift. Glance also adds the size to the usage of the
+        project.
 
         :returns: whether that makes a difference
         """
@@ -313,7 +315,7 @@ class _Upload:
         return self._body.ended and (_timed_out(error) or self._hung)
 
     def _sends_less(self, error: Exception) -> bool:
-        """Leave out at last what stock Nova does not send, but for an order.
+        """At last, leave out what stock Nova does not send, but not an order.
 
         :returns: whether that makes a difference
         """
@@ -328,8 +330,8 @@ class _Upload:
         self._announced = False
         if derived:
             self._differs(f'it was sent without store {self._store} ({error})')
-            # Nor with its base image: by that, the filter in Glance would
-            # choose a store again.
+            # The base image is left out, too: by it, the filter in Glance
+            # would choose a store again.
             self._store, self._selection = None, _NO_SELECTION
             self._hung = False
         self._warn_of_less(error)
@@ -407,7 +409,7 @@ class _Upload:
     def _verified(self) -> Any:
         """Return the image, after checking that it has what was sent.
 
-        :raises nova.exception.ImageUnacceptable: it has not
+        :raises nova.exception.ImageUnacceptable: the image has something else
         """
         image = self._show()
         known: Any = image
@@ -437,9 +439,9 @@ class _Upload:
         )
 
     def _check_place(self, image: Any) -> None:
-        """Say if Glance has the image elsewhere than the upload named.
+        """Warn if Glance has the image elsewhere than the upload named.
 
-        An API server with another configuration than the others does that.
+        An API server whose configuration differs from the others' does that.
         """
         if not self._store:
             return
@@ -460,7 +462,7 @@ class _Upload:
     def _translated(self, error: Exception) -> Exception:
         """Return the error that stock Nova raises after its last try.
 
-        If somebody asked for the store, it always has Glance's words.
+        If somebody asked for the store, the error always has Glance's words.
         """
         if isinstance(error, _UNREACHABLE):
             error = nova_exception.GlanceConnectionFailed(
@@ -507,8 +509,8 @@ def _put(
     def note(response: Any, *_args: Any, **_options: Any) -> None:
         statuses.append(response.status_code)
 
-    # Nova keeps a client that it made for one image, so its headers are put
-    # back. Unlike other headers, these are sent without quoting.
+    # Nova keeps a client that it made for one image, so the client's headers
+    # are put back. Unlike other headers, these are sent without quoting.
     before = http.additional_headers
     http.additional_headers = {**before, **headers}
     try:
@@ -521,7 +523,7 @@ def _put(
             hooks={'response': note},
         )
     except glanceclient.exc.HTTPException as exc:
-        # glanceclient has no class, and no number then, for some.
+        # For some statuses, glanceclient has no class, and then no number.
         exc.code = statuses[-1]
         raise
     finally:
@@ -531,7 +533,7 @@ def _put(
 def _native(func: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that runs in a native thread under eventlet.
 
-    The name of Nova's helper depends on the release; the last have none.
+    The name of Nova's helper depends on the release; the latest have none.
     """
     if hasattr(utils, 'tpool_wrap'):
         func = utils.tpool_wrap(func)
@@ -557,7 +559,7 @@ def _is_worth_a_retry(error: Exception) -> bool:
 
 def _timed_out(error: Exception) -> bool:
     """Tell whether somebody has waited for too long."""
-    # So glanceclient calls a time-out.
+    # glanceclient raises InvalidEndpoint for a time-out.
     return _status(error) in _TIMED_OUT or isinstance(
         error, glanceclient.exc.InvalidEndpoint
     )

@@ -16,7 +16,7 @@ LOG = logging.getLogger(__name__)
 
 
 def start() -> None:
-    """Check them in the background. nova-compute starts either way."""
+    """Check the stores in the background. nova-compute starts either way."""
     if opts.orders(CONF) != selection.Orders():
         timed_calls.start(_check)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
 
-# As WSGI names them.
+# The names of the headers in a WSGI environment.
 _BASE_IMAGE_REF, _STORE = (
     f'HTTP_{header.upper().replace("-", "_")}'
     for header in (selection.BASE_IMAGE_REF_HEADER, selection.STORE_HEADER)
@@ -48,14 +48,14 @@ _QUOTED = 64
 class BaseImageFilter:
     """Sends the data of an image to a store that has its base image.
 
-    It also answers a request for what one store has of an image, unless the
-    operator has switched that off.
+    It also answers a request for the copy in one store, unless the operator
+    has switched that off.
 
     In the pipeline it comes after Glance's own `context`, which says whose
     request it is.
 
     :param application: what follows in the pipeline
-    :param reads_copies: whether it answers with one copy
+    :param reads_copies: whether it answers requests for one copy
     """
 
     def __init__(
@@ -71,17 +71,17 @@ class BaseImageFilter:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Pass the request on; if it is such an upload, with a store.
+        """Pass the request on; add a store to an upload with a base image.
 
-        The answer names the base image that decided, or says that it could
-        not be looked up.
+        The answer names the base image that decided, or says that the filter
+        could not look it up.
         """
         base = None
         if (
             self._reader
             and environ['REQUEST_METHOD'] == 'GET'
             and (path := read_copy.PATH.fullmatch(environ['PATH_INFO']))
-            # If not, Glance refuses it, as without the filter.
+            # Glance refuses an unknown user, as without the filter.
             and _knows_user(environ)
         ):
             return self._reader(environ, start_response, path[1], path[2])
@@ -102,7 +102,7 @@ class BaseImageFilter:
         """Add the store to a request that names a base image and no store.
 
         :returns: UUID of the base image, :data:`.selection.NOT_LOOKED_UP`,
-            or None if the request is left alone
+            or None if the request is not changed
         """
         value = environ.get(_BASE_IMAGE_REF)
         if value is None or _STORE in environ:
@@ -183,7 +183,7 @@ def _knows_user(environ: dict[str, Any]) -> bool:
 
 
 def _catalogue(listed: object) -> stores.Catalogue:
-    """Read Glance's list; a store that it cannot write to is read-only."""
+    """Read Glance's list; a store that takes no data counts as read-only."""
     return stores.Catalogue(
         tuple(
             dataclasses.replace(

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 CONF = cfg.CONF
 LOG = logging.getLogger(__name__)
 
-# Types of stores that know how long a copy is, be it empty. Of the others,
-# some say 0 if their server does not tell.
+# Types of stores that know how long a copy is, even if it is empty. Some of
+# the others say 0 if their server does not tell the length.
 _EXACT = ('cinder', 'file', 'rbd', 's3')
 #: The path after Glance's version negotiation, whatever the client sent.
 PATH = re.compile(r'/v2/stores/([^/]+)/([0-9a-fA-F-]{36})')
@@ -64,7 +64,7 @@ class Reader:
     def _read(
         self, request: webob.Request, store: str, image_id: str
     ) -> webob.Response:
-        """Return the data, as to `GET /v2/images/{id}/file`.
+        """Return the data, as the answer to `GET /v2/images/{id}/file`.
 
         :raises webob.exc.HTTPException: the user may not read them, or the
             store does not have them (404), lost them (410), or fails
@@ -76,8 +76,8 @@ class Reader:
         if store not in CONF.enabled_backends:
             raise missing
         # Glance's own code decides who may read an image. It is not told the
-        # store: it would put the locations in another order, for which the
-        # quotas of the reader count.
+        # store: otherwise it would put the locations in another order, and
+        # check the quotas of the reader for that.
         image = self._controller.download(request, image_id)
         self._check_choice(request.context, image)
         places = [
@@ -107,7 +107,7 @@ class Reader:
         if not size and CONF.enabled_backends[store] not in _EXACT:
             length = image.size
             if not length:
-                # A client may try again after a 503.
+                # Not 503: after that, a client may try again.
                 raise webob.exc.HTTPConflict(
                     f"store '{store}' does not say how long the data are, "
                     f'and image {image_id} has no size'
@@ -133,7 +133,7 @@ class Reader:
     def _notifying(
         self, context: Any, image: Any, data: Iterable[bytes], length: int
     ) -> Iterable[bytes]:
-        """Return data; after the last one Glance notifies, as of a download.
+        """Return data; after them, Glance notifies as for a download.
 
         :param length: how long they are to be, in bytes
         """

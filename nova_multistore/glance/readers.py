@@ -2,9 +2,9 @@
 
 Ceph answers reads of a removed image with zeros, and without an error, if the
 image was opened read-only, as glance_store does since 5.4 (2026.1). So the
-last part of what Glance reads is held back until the copy is seen to be still
-there. This covers downloads, and what Glance itself reads: for a copy to
-another store, for a hash, and for its image cache.
+last part of what Glance reads is held back until it is certain that the copy
+is still there. This covers downloads, and what Glance itself reads: for a copy
+to another store, for a hash, and for its image cache.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class CopyDeleted(
 ):
     """Raised if a copy was deleted while it was read.
 
-    Glance's image cache ends a download with an error for the first of its
-    bases. For the second, a copy or a hash goes on with another store.
+    Because of its first base class, Glance's image cache ends a download with
+    an error. Because of the second, a copy or a hash goes on with another
+    store.
     """
 
 
@@ -63,18 +64,18 @@ def watched(
     data: Iterable[bytes],
     length: int | None = None,
 ) -> Iterable[bytes]:
-    """Return data, the last part of them only if the copy is still there.
+    """Return data; the last part only if the copy is still there.
 
     Ceph is asked first: Glance deletes from its database last, which may be
-    minutes later. A copy that was made again is there for Ceph, but not for
-    the database.
+    minutes later. Then the database is asked: a copy that was made again is
+    there for Ceph, but not for the database.
 
     :param image_id: the image's UUID
     :param location: the location of the copy, as Glance's images have it
     :param data: what the store returned
     :param length: how long they are to be, in bytes; None if that is not
-        looked at
-    :returns: the data; to read them raises :class:`CopyDeleted`, or
+        checked
+    :returns: the data; reading them may raise :class:`CopyDeleted`, or
         :class:`OtherLength`
     """
     kind = CONF.enabled_backends.get(_store(location))
@@ -93,16 +94,16 @@ def watched(
 def held_back(
     data: Iterable[bytes], see: Callable[[], None] = lambda: None
 ) -> Iterator[bytes]:
-    """Return data, the last part of them only if there is no error.
+    """Return data; the last part only if there is no error.
 
-    :param data: the data; their end may be an error
-    :param see: called after that end; it may raise an error, too
+    :param data: the data; reading them may end with an error
+    :param see: called at the end of the data; it may raise an error, too
     """
     iterator = iter(data)
     held = b''
     try:
         for piece in iterator:
-            # An empty part would let go of the last one.
+            # An empty part must not release the part that is held.
             if piece:
                 if held:
                     yield held
@@ -118,7 +119,7 @@ def held_back(
 def _exactly(
     data: Iterable[bytes], length: int, image_id: str, store: str | None
 ) -> Iterator[bytes]:
-    """Return data; no more than so many bytes, and no fewer.
+    """Return data, and make sure that they have a certain length.
 
     :param data: the data
     :param length: how long they are to be, in bytes
@@ -151,11 +152,12 @@ def _store(location: Mapping[str, Any]) -> str | None:
 def _see(
     image_id: str, location: Mapping[str, Any], is_there: Callable[[], bool]
 ) -> None:
-    """See that a copy is still there, after it was read.
+    """Check that a copy is still there, after it was read.
 
-    Who cannot be asked does not count: Glance alone does not ask.
+    If the question gets no answer, the copy counts as there: Glance alone does
+    not ask.
 
-    :raises CopyDeleted: it is not
+    :raises CopyDeleted: the copy was deleted
     """
     values = {'image': image_id, 'store': _store(location)}
     try:
@@ -177,7 +179,7 @@ def _see(
 
 
 class _Rbd:
-    """A store of type rbd, for one read: it is asked at the end of it."""
+    """A store of type rbd, for one read. At its end, Ceph is asked."""
 
     def __init__(self, store: Any, ask: Callable[[Any], None]) -> None:
         self._store = store
@@ -190,19 +192,19 @@ class _Rbd:
     def get_connection(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         with self._store.get_connection(*args, **kwargs) as connection:
             yield connection
-            # On the same connection: a new one takes longer than a question.
+            # On the same connection: a new one takes longer than the question.
             self._ask(connection)
 
 
 def _asking_ceph(
     data: Iterable[bytes], see: Callable[[Callable[[], bool]], None]
 ) -> Iterable[bytes]:
-    """Return data that ask Ceph for their image once they were read.
+    """Return data that, once they were read, ask Ceph for their image.
 
     :param data: what the store returned
-    :param see: called with what asks
+    :param see: called with the function that asks
     """
-    # Glance has loaded it, as it has such a store.
+    # Glance has loaded the driver, as it has such a store.
     from glance_store._drivers import rbd
 
     if not isinstance(data, rbd.ImageIterator):
@@ -231,7 +233,7 @@ def _asking_ceph(
 def _is_in_database(image_id: str, location: Mapping[str, Any]) -> bool:
     """Tell whether an image still has a location.
 
-    If it was deleted and made again, its id is another one.
+    If the location was deleted and made again, it has another id.
     """
     try:
         image = glance.db.get_api().image_get(
@@ -348,10 +350,10 @@ _WRAPPED = (
 
 @functools.cache
 def apply() -> None:
-    """Wrap what reads in Glance, once in a process.
+    """Wrap the functions with which Glance reads, once in a process.
 
-    What is not as expected is left as it is: Glance starts, and its log says
-    so.
+    A function that is not as expected is not wrapped: Glance starts, and its
+    log says so.
     """
     for seam, wrapper in _WRAPPED:
         if not _differs(seam):
