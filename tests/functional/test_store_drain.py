@@ -159,8 +159,8 @@ def test_without_filter(glance, drain):
         (('nosuch',), 'that can be written are central, dcn0, dcn1'),
         (('web',), 'is read-only'),
         (('dcn0', '--to', 'web'), 'is read-only'),
-        (('dcn0', '--to', 'dcn0'), 'name another store with --to'),
-        (('central',), 'name another store with --to'),
+        (('dcn0', '--to', 'dcn0'), 'need another store: name it with --to'),
+        (('central',), 'need another store: name it with --to'),
     ],
 )
 def test_refused(glance, drain, args, words):
