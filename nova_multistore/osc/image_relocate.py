@@ -19,6 +19,7 @@ from nova_multistore.osc import in_use
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Collection
 
 
 class RelocateImage(base.ListCommand):
@@ -87,7 +88,8 @@ class RelocateImage(base.ListCommand):
                 raise exceptions.CommandError(str(exc)) from exc
             self._judge(image_id, left)
             rows += copy_rows.of_departure(image_id, left.reasons)
-            note(images, before, target)
+            gone = [s for s, why in left.reasons.items() if not why]
+            note(images, before, target, gone)
         return copy_rows.COLUMNS, rows
 
     def _judge(self, image_id: str, left: relocation.Departure) -> None:
@@ -102,16 +104,23 @@ class RelocateImage(base.ListCommand):
             )
 
 
-def note(images: image_api.Images, image: dict[str, Any], target: str) -> None:
+def note(
+    images: image_api.Images,
+    image: dict[str, Any],
+    target: str,
+    left: Collection[str],
+) -> None:
     """Write on an image with a record that it is no more where that says.
 
     :param images: Glance's image API
     :param image: the image, as Glance's API had it before
     :param target: id of the store that has it now
+    :param left: ids of the stores that have it no more
     :raises osc_lib.exceptions.CommandError: Glance does not take it
     """
     written = record.read(image)
-    if written is None or written.store in (None, target):
+    kept = [s for s in stores.of_image(image) if s not in left]
+    if written is None or written.store in (None, target, *kept):
         return
     try:
         images.set_property(

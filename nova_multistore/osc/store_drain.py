@@ -230,7 +230,7 @@ class _Drain:
                 images, proof, self._sources
             ).reasons.get(self._store)
             if not reason:
-                image_relocate.note(images, image, target)
+                image_relocate.note(images, image, target, [self._store])
         except exception.GlanceRefused as exc:
             # It was deleted meanwhile.
             return '' if exc.is_gone else str(exc)

@@ -154,14 +154,20 @@ def test_relocate_dry_run():
 
 
 @pytest.mark.parametrize(
-    ('written', 'target', 'noted'),
-    [(RECORD, 'a', True), (RECORD, 'b', False), ({}, 'a', False)],
+    ('written', 'args', 'noted'),
+    [
+        (RECORD, ['a'], True),
+        (RECORD, ['b'], False),
+        ({}, ['a'], False),
+        # It stays in the store that the record names.
+        (RECORD, ['a', '--from', 'c'], False),
+    ],
 )
-def test_relocate_notes_it(written, target, noted):
+def test_relocate_notes_it(written, args, noted):
     """Where the image says that it went elsewhere."""
-    images = Images(image('a,b', **written))
+    images = Images(image('a,b,c', **written))
 
-    result = run(image_relocate.RelocateImage, images, IMAGE, '--to', target)
+    result = run(image_relocate.RelocateImage, images, IMAGE, '--to', *args)
 
     assert result.code == 0
     properties = [rest for what, *rest in images.asked if 'property' in what]
