@@ -44,7 +44,7 @@ test-ceph: ## those on a real Ceph, and those of test-servers
 	@.ci/pytest ceph eventlet $(call eventlet,tests/ceph)
 test-servers: ## Swift, S3, uWSGI and HAProxy
 	@.ci/venv ceph
-	@.ci/packages has 'ceph|servers' || { .ci/packages report 'ceph|servers'; exit 1; }
+	@.ci/packages need 'ceph|servers'
 	@.ci/pytest ceph threads tests/servers
 e2e: ## a whole OpenStack, as root
 	@$(e2e) pytest tests/e2e $(ARGS)
@@ -71,7 +71,7 @@ twin: ## configurations, with stock Nova and patched; ARGS='--seed 7'
 	@.ci/python -m tests.twin $(ARGS)
 balanced: ## a glance-api in trouble behind HAProxy
 	@.ci/venv ceph
-	@.ci/packages has 'ceph|servers' || { .ci/packages report 'ceph|servers'; exit 1; }
+	@.ci/packages need 'ceph|servers'
 	@OS_NOVA_DISABLE_EVENTLET_PATCHING=1 .venv-ceph/bin/python -W ignore \
 		-m tests.servers.balanced $(ARGS)
 upstream: ## Nova's own tests, with stock Nova and patched
