@@ -157,14 +157,15 @@ _OF_RULE = {
 }
 
 
-def where(conf: cfg.ConfigOpts, rule: selection.Rule) -> str:
-    """Return where the option that names a store is set, in words.
+def where(conf: cfg.ConfigOpts, facts: selection.Facts) -> str:
+    """Return where the option that orders a store is set, in words.
 
     :param conf: the configuration that has read it
-    :param rule: the rule that follows the option
-    :returns: the file, if it is known, and the option; empty if the rule
-        follows none
+    :param facts: what is known, with the orders of that configuration
+    :returns: the file, if it is known, and the option; empty if no option
+        orders a store
     """
+    rule = facts.ordered[1] if facts.ordered else None
     if rule not in _OF_RULE:
         return ''
     group, name = _OF_RULE[rule]

@@ -65,8 +65,7 @@ def main(name_or_id: str) -> int:
             selected = selection.select(facts)
         except exception.StoreRefused as exc:
             refused = True
-            _store, rule = facts.ordered or ('', selection.Rule.DEFAULT)
-            print(f'    refused: {opts.where(CONF, rule)}: {exc}')
+            print(f'    refused: {opts.where(CONF, facts)}: {exc}')
             continue
         wanted = orders.copies_of(operation)
         print(f'    goes to: {selected.destination}')

@@ -77,13 +77,13 @@ def _needs_image(
     only for a direct snapshot. If the snapshot is to move there, the store in
     which it is made counts, too.
     """
-    if facts.ordered:
-        _store, rule = facts.ordered
-        if rule is selection.Rule.MOVE:
-            return in_ceph and facts.clones
-        place_counts = in_ceph and facts.clones
-        return place_counts and facts.ordered[0] not in catalogue.places
-    return True
+    if not facts.ordered:
+        return True
+    store, rule = facts.ordered
+    moves = rule is selection.Rule.MOVE
+    return (
+        in_ceph and facts.clones and (moves or store not in catalogue.places)
+    )
 
 
 def _cluster(

@@ -162,7 +162,7 @@ class Explain(base.ServerCommand):
         try:
             found = explain_possibilities.all_of(facts, places, configured)
         except exception.StoreRefused as exc:
-            named = opts.where(conf, facts.ordered[1]) if facts.ordered else ''
+            named = opts.where(conf, facts)
             raise base.UsageError(f'{named}: {exc}' if named else exc) from exc
         if not facts.image_ref:
             self.app.stderr.write(f'{base.INSTEAD_OF_A_SNAPSHOT}\n')
