@@ -36,6 +36,7 @@ from nova_multistore.compute import upload
 from nova_multistore.osc import image_pages
 from nova_multistore.osc import snapshot_audit
 from tests import command
+from tests import patience
 from tests.chaos import clouds
 from tests.chaos import faults
 from tests.cloud import glance as cloud_glance
@@ -317,8 +318,8 @@ class World:
             self.tally.wrong('a server in another state', status)
 
     def _wait_for_background(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
+        left = patience.Patience(PATIENCE)
+        while left:
             if not _pending() and not any(
                 image.get('os_glance_import_task')
                 for image in self.snapshots()

@@ -24,6 +24,7 @@ import uuid
 
 import fixtures
 
+from tests import patience
 from tests.cloud import daemon
 from tests.cloud import glance as cloud_glance
 
@@ -389,9 +390,9 @@ class Ceph(fixtures.Fixture):
         self._wait(daemon, answers)
 
     def _wait(self, daemon: str, answers: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
+        left = patience.Patience(PATIENCE)
         process = self._processes[daemon]
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.poll() is None and left:
             if answers():
                 return
             time.sleep(0.1)

@@ -15,6 +15,8 @@ import time
 
 import fixtures
 
+from tests import patience
+
 #: Starts a command that is killed as soon as its parent is gone.
 TIED = ('setpriv', '--pdeathsig', 'KILL')
 #: How long one may take to answer, or to end, in seconds.
@@ -61,8 +63,8 @@ class Daemon(fixtures.Fixture):
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + PATIENCE
-        while self._process.poll() is None and time.monotonic() < deadline:
+        left = patience.Patience(PATIENCE)
+        while self._process.poll() is None and left:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if self._answers():
                     return

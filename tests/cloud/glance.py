@@ -29,6 +29,7 @@ import uuid
 
 import fixtures
 
+from tests import patience
 from tests.cloud import forks
 from tests.cloud import glance_conf
 from tests.cloud import identity
@@ -588,9 +589,11 @@ class Glance(fixtures.Fixture):
         :raises GlanceFailed: it is not active in the end
         """
         begin = time.monotonic()
-        while (passed := time.monotonic() - begin) < PATIENCE:
+        left = patience.Patience(PATIENCE)
+        while left:
             path = f'/v2/images/{image_id}'
             image = self._ask('GET', path, admin=True)
+            passed = time.monotonic() - begin
             if passed < 1 and image.get('os_glance_import_task'):
                 time.sleep(0.05)
                 continue
@@ -675,8 +678,8 @@ class Glance(fixtures.Fixture):
 
     def _wait_until_it_answers(self) -> None:
         assert self._process is not None
-        deadline = time.monotonic() + PATIENCE
-        while self._process.poll() is None and time.monotonic() < deadline:
+        left = patience.Patience(PATIENCE)
+        while self._process.poll() is None and left:
             try:
                 # The port is open before Glance is loaded.
                 if self.request('GET', '/')[0] == 300:

@@ -43,6 +43,7 @@ from nova.tests.functional.libvirt import base as libvirt_base
 import nova.volume.cinder
 
 from nova_multistore.cmd import paste
+from tests import patience
 from tests.cloud import glance as cloud_glance
 from tests.cloud import identity
 from tests.cloud import quick
@@ -301,8 +302,8 @@ class Nova(fixtures.Fixture):
 
         :raises NovaFailed: it is not
         """
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
+        left = patience.Patience(PATIENCE)
+        while left:
             lines = self.log_lines(level)
             if found := next((line for line in lines if words in line), None):
                 return found
@@ -353,21 +354,20 @@ class Nova(fixtures.Fixture):
 
     def delete_server(self, server_id: str) -> None:
         self.api.delete_server(server_id)
+        left = patience.Patience(PATIENCE)
         with self._changed:
-            deleted = self._changed.wait_for(
-                lambda: server_id in self._deleted, PATIENCE
-            )
-        if deleted:
-            return
-        raise NovaFailed(f'server {server_id} is not deleted')
+            while server_id not in self._deleted:
+                if not left:
+                    raise NovaFailed(f'server {server_id} is not deleted')
+                self._changed.wait(1)
 
     def wait(
         self, server_id: str, status: str | None = None
     ) -> dict[str, Any]:
         """Wait until a server is idle, and in a status if one is given."""
-        deadline = time.monotonic() + PATIENCE
+        left = patience.Patience(PATIENCE)
         changed = True
-        while time.monotonic() < deadline:
+        while left:
             seen = self._changes
             if changed and self._tasks.get(server_id):
                 changed = self._wait_for_change(seen)
@@ -449,8 +449,8 @@ class Nova(fixtures.Fixture):
         self.wait(server_id)
         # The server is idle before the superfluous backups are deleted. While
         # Glance deletes one, a list may show it without its properties.
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
+        left = patience.Patience(PATIENCE)
+        while left:
             backups = [
                 backup
                 for backup in backups

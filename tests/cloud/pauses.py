@@ -15,6 +15,8 @@ from typing import Callable
 
 import wrapt
 
+from tests import patience
+
 #: After the first part of a copy was read.
 READ = 'read'
 #: After a copy's data were deleted, and before the database says so.
@@ -28,9 +30,9 @@ def _directory(root: Path) -> Path:
 
 
 def _wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    left = patience.Patience(_PATIENCE)
     while not condition():
-        if time.monotonic() > deadline:
+        if not left:
             raise TimeoutError
         time.sleep(0.01)
 

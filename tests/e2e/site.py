@@ -17,6 +17,8 @@ import threading
 import time
 from typing import Any
 
+from tests import patience
+
 REPOSITORY = Path(__file__).parents[2]
 LOCALHOST = '127.0.0.1'
 REGION = 'RegionOne'
@@ -239,8 +241,8 @@ class Site:
         :param answers: tells whether it does; an OSError means not yet
         :raises CloudFailed: if it ends, or takes too long
         """
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
+        left = patience.Patience(PATIENCE)
+        while left:
             if self.processes[name].poll() is not None:
                 raise CloudFailed(f'{name} ended. {tail(self.log(name))}')
             try:

@@ -10,6 +10,7 @@ import shlex
 import time
 from typing import Any
 
+from tests import patience
 from tests.e2e import keystone
 from tests.e2e import mariadb
 from tests.e2e import openstack
@@ -207,13 +208,13 @@ def wait_for(
     :returns: what it is then
     :raises CloudFailed: if it takes too long
     """
-    deadline = time.monotonic() + PATIENCE
+    left = patience.Patience(PATIENCE)
     while True:
         seen = watch and watch()
         found = get()
         if done(found):
             return found
-        if time.monotonic() > deadline:
+        if not left:
             raise e2e_site.CloudFailed(f'{what} after {PATIENCE} s: {found!r}')
         if watch is None:
             time.sleep(INTERVAL)

@@ -20,6 +20,7 @@ import pytest
 
 from nova_multistore.compute import background
 from nova_multistore.osc import cloud as osc_cloud
+from tests import patience
 from tests.cloud import glance as cloud_glance
 
 # Runs a command, as a process.
@@ -176,8 +177,8 @@ def arrivals(directory: pathlib.Path, more: int) -> Callable[[], bool]:
 
 def end_background() -> None:
     """Wait until nova-compute has nothing left to do in the background."""
-    deadline = time.monotonic() + 60
-    while background.pending() and time.monotonic() < deadline:
+    left = patience.Patience(60)
+    while background.pending() and left:
         time.sleep(0.05)
     assert background.pending() == 0
 

@@ -38,6 +38,7 @@ from nova_multistore.compute import failed_image
 from nova_multistore.compute import location
 from nova_multistore.compute import patch
 from nova_multistore.compute import upload
+from tests import patience
 from tests.cloud import glance as cloud_glance
 from tests.cloud import haproxy
 from tests.cloud import keystone as cloud_keystone
@@ -566,8 +567,8 @@ class Cloud:
     def settle(self) -> None:
         """Wait until nothing is done any more."""
         self.nova.wait_until_idle()
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
+        left = patience.Patience(PATIENCE)
+        while left:
             if not background.pending() and not any(
                 image.get('os_glance_import_task')
                 for image in self.glance.images()

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from nova_multistore.compute import background
+from tests import patience
 
 
 @pytest.fixture
@@ -28,15 +29,15 @@ def few():
     made = background.Background(3)
     yield made
     end(made)
-    deadline = time.monotonic() + 10
-    while made._threads and time.monotonic() < deadline:
+    left = patience.Patience(10)
+    while made._threads and left:
         time.sleep(0.01)
     assert made._threads == 0
 
 
 def end(waiting):
-    deadline = time.monotonic() + 30
-    while waiting.pending and time.monotonic() < deadline:
+    left = patience.Patience(30)
+    while waiting.pending and left:
         time.sleep(0.005)
     assert waiting.pending == 0
 
