@@ -18,7 +18,7 @@ export ARGS PYTHON WORKERS
 # The tests that differ between native threads and eventlet.
 eventlet = $$(grep -l mark.eventlet $(1)/test_*.py)
 servers = $$(! .ci/packages has 'ceph|servers' || echo tests/servers)
-e2e = .ci/venv e2e && .venv-e2e/bin/python -m
+e2e = .ci/venv e2e -m
 .PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*/\1/p' Makefile)
 
 help: ## what there is to make
