@@ -16,7 +16,7 @@ PATCHED ?= yes
 export ARGS PYTHON WORKERS
 
 # The tests that differ between native threads and eventlet.
-eventlet = $$(grep -l mark.eventlet $(1)/test_*.py)
+eventlet = $$(grep -rl --include='test_*.py' mark.eventlet $(1))
 servers = $$(! .ci/packages has 'ceph|servers' || echo tests/servers)
 e2e = .ci/venv e2e -m
 .PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*/\1/p' Makefile)

@@ -58,7 +58,11 @@ def by_name(shown: Any) -> Any:
 
 
 def run(
-    command: Any, cloud: Any, *args: str, stderr: io.StringIO | None = None
+    command: Any,
+    cloud: Any,
+    *args: str,
+    stdout: io.StringIO | None = None,
+    stderr: io.StringIO | None = None,
 ) -> Result:
     """Run a command; what it lists is read.
 
@@ -67,7 +71,7 @@ def run(
     """
     app = types.SimpleNamespace(
         client_manager=types.SimpleNamespace(multistore=cloud),
-        stdout=io.StringIO(),
+        stdout=stdout or io.StringIO(),
         stderr=stderr or io.StringIO(),
     )
     own = command(app, None)

@@ -25,15 +25,15 @@ import time
 from xml.etree import ElementTree
 
 TESTS = Path(__file__).parent
-#: The tests of the filters in glance-api and in nova-api.
-FILTERS = 'test_api_filter', 'test_glance_filter'
-#: Which functional tests are a part that takes a few minutes.
+#: The folders of the tests of the filters in nova-api and in glance-api.
+FILTERS = 'api_filter', 'glance_filter'
+#: Which functional tests, by file or folder, take a few minutes together.
 PART = (
     *FILTERS,
+    'image_commands',
     'test_cloud',
     'test_cmd',
     'test_computes',
-    'test_image_commands',
     'test_properties',
     'test_record',
     'test_upload',
@@ -109,7 +109,7 @@ def judge(
         column = 'Functional tests'
         if path.name == 'unit':
             column = 'Unit tests'
-        elif path.stem in FILTERS:
+        elif path.parent.name in FILTERS:
             column = 'Tests of the filters'
         for case in root.iter('testcase'):
             reason = case.find('skipped')
@@ -137,9 +137,11 @@ def test(release: str, result: Path, part: bool, workers: int) -> bool:
     :returns: whether all of them have passed
     """
     version = importlib.metadata.version
-    files = [*(TESTS / 'functional').glob('test_*.py')]
+    files = [*(TESTS / 'functional').rglob('test_*.py')]
     if part:
-        files = [path for path in files if path.stem in PART]
+        files = [
+            path for path in files if {path.stem, path.parent.name} & {*PART}
+        ]
     major = int(version('nova').partition('.')[0])
     rows = []
     good = True

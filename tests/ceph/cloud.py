@@ -66,12 +66,8 @@ class Cloud:
 
     def age(self, image_id: str) -> None:
         """Have nothing been said of an image for more than two hours."""
-        for table, column in (('images', 'id'), ('tasks', 'image_id')):
-            self.glance.change_database(
-                f'UPDATE {table} SET updated_at = '
-                f"datetime('now', '-121 minutes') WHERE {column} = ?",
-                image_id,
-            )
+        self.glance.age(image_id)
+        self.glance.age_tasks(image_id, minutes=121)
 
     def left_over(self) -> list[str]:
         """Return what is in Ceph, and is neither an image nor a disk."""

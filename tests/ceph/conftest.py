@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import types
 
 import pytest
 
@@ -14,10 +11,11 @@ from nova_multistore import opts
 from nova_multistore import relocation
 from nova_multistore.compute import patch
 from nova_multistore.osc import snapshot_audit
+from tests import command
 from tests.ceph import cloud as ceph_cloud
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
-from tests.command import by_name
+from tests.cloud import proxy as cloud_proxy
 from tests.functional import connect
 
 MIB = 1 << 20
@@ -91,6 +89,14 @@ def cloud(patched_cloud, clones):
 
 
 @pytest.fixture
+def proxy(cloud):
+    """Nova reaches Glance through it."""
+    with cloud_proxy.Proxy(cloud.glance.url) as proxy:
+        cloud.nova.conf(**{'glance.api_servers': [proxy.url]})
+        yield proxy
+
+
+@pytest.fixture
 def stock(cloud):
     """Nova as it is without the package."""
     patch.remove()
@@ -158,17 +164,10 @@ def audited(admin):
     """Run the audit as an administrator; return its rows about an image."""
 
     def audited(image_id, *arguments):
-        app = types.SimpleNamespace(
-            client_manager=types.SimpleNamespace(multistore=admin),
-            stdout=io.StringIO(),
-            stderr=io.StringIO(),
+        result = command.run(
+            snapshot_audit.AuditSnapshots, admin, '--all-projects', *arguments
         )
-        command = snapshot_audit.AuditSnapshots(app, None)
-        parsed = command.get_parser('audit').parse_args(
-            ['--all-projects', '-f', 'json', *arguments]
-        )
-        command.run(parsed)
-        rows = by_name(json.loads(app.stdout.getvalue()))
-        return [row for row in rows if row['id'] == image_id]
+        assert result.shown, result.words
+        return [row for row in result.rows if row['id'] == image_id]
 
     return audited

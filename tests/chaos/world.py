@@ -390,11 +390,7 @@ class World:
 
         :param by: who has left it
         """
-        self.glance.change_database(
-            "UPDATE images SET updated_at = datetime('now', '-121 minutes') "
-            'WHERE id = ?',
-            image['id'],
-        )
+        self.glance.age(image['id'])
         found = command.run(
             snapshot_audit.AuditSnapshots,
             connect(self.glance.url),

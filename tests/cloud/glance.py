@@ -669,6 +669,23 @@ class Glance(fixtures.Fixture):
         if changed < 1:
             raise GlanceFailed(f'no row for {statement}')
 
+    def age(self, image_id: str, minutes: int = 121) -> None:
+        """Have an image last changed so long ago."""
+        self.change_database(
+            "UPDATE images SET updated_at = datetime('now', ?) WHERE id = ?",
+            f'-{minutes} minutes',
+            image_id,
+        )
+
+    def age_tasks(self, image_id: str, minutes: int = 61) -> None:
+        """Have the tasks of an image last said something so long ago."""
+        self.change_database(
+            "UPDATE tasks SET updated_at = datetime('now', ?) "
+            'WHERE image_id = ?',
+            f'-{minutes} minutes',
+            image_id,
+        )
+
     def sha256(self, image_id: str) -> dict[str, str]:
         """Return the digest of each of `files`, in hexadecimal."""
         return {

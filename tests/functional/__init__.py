@@ -64,9 +64,9 @@ class Token(token_endpoint.Token):
         super().__init__(None, token)
         self._endpoints = endpoints
 
-    def get_project_id(self, session: Any) -> str:
+    def get_project_id(self, session: Any) -> str | None:
         _user, project, _roles = str(self.token).split(':')
-        return project
+        return project or None
 
     def get_endpoint(
         self, session: Any, service_type: Any = None, **_: Any

@@ -13,6 +13,7 @@ import pytest
 from nova_multistore.compute import patch
 from tests.cloud import glance as cloud_glance
 from tests.cloud import nova as cloud_nova
+from tests.cloud import proxy as cloud_proxy
 from tests.functional import notes
 
 MIB = 1 << 20
@@ -143,6 +144,13 @@ def nova(patched_nova, glance):
     patched_nova.conf(
         **{'glance.store': None, 'glance.api_servers': [glance.url]}
     )
+
+
+@pytest.fixture
+def proxy(glance):
+    """What can fail between a client and Glance."""
+    with cloud_proxy.Proxy(glance.url) as proxy:
+        yield proxy
 
 
 @pytest.fixture

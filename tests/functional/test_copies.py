@@ -75,15 +75,6 @@ def imports(glance):
     ]
 
 
-def age(glance, image_id):
-    """Let the tasks of an image be an hour old."""
-    glance.change_database(
-        "UPDATE tasks SET updated_at = datetime(updated_at, '-61 minutes')"
-        ' WHERE image_id = ?',
-        image_id,
-    )
-
-
 def test_copy(sites, images):
     """To stores without it; what is there is done, and asks nothing."""
     image_id = made(sites, MIB, 'dcn0')
@@ -227,7 +218,7 @@ def test_killed_glance(sites, images):
         'dcn2': 'waiting',
     }
 
-    age(sites, image_id)
+    sites.age_tasks(image_id)
     found = copies.copy(images, image_id, wanted, TIMEOUT)
 
     assert states(found) == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import logging
 import os
 import time
@@ -25,17 +26,14 @@ MIB = 1 << 20
 @pytest.fixture(scope='module')
 def base(glance, qcow2):
     """Make, once each, base images by the stores in which they are."""
-    made = {}
 
+    @functools.cache
     def base(*stores):
-        if stores not in made:
-            if stores == ('web',):
-                made[stores] = glance.create_image(
-                    os.urandom(MIB), stores=['web'], disk_format='raw'
-                )
-            else:
-                made[stores] = glance.create_image(qcow2, stores=stores)
-        return made[stores]
+        if stores == ('web',):
+            return glance.create_image(
+                os.urandom(MIB), stores=stores, disk_format='raw'
+            )
+        return glance.create_image(qcow2, stores=stores)
 
     return base
 

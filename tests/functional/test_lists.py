@@ -535,11 +535,9 @@ def test_only_what_is_empty(glance, run, status):
     """What waits for data has none; anything else may have some."""
     image_id = glance.create_queued_image(image_type='snapshot')
     glance.change_database(
-        'UPDATE images SET status = ?, '
-        "updated_at = datetime('now', '-2 hours') WHERE id = ?",
-        status,
-        image_id,
+        'UPDATE images SET status = ? WHERE id = ?', status, image_id
     )
+    glance.age(image_id)
     glance.forget_requests()
 
     result = run(snapshot_audit.AuditSnapshots)

@@ -35,11 +35,11 @@ def disk(root):
 
 
 @pytest.fixture
-def proxy(nova, glance, monkeypatch):
+def proxy(nova, proxy, monkeypatch):
+    """Nova reaches Glance through it."""
     monkeypatch.setattr(compute_upload, 'PAUSE', 0.1)
-    with cloud_proxy.Proxy(glance.url) as proxy:
-        nova.conf(**{'glance.api_servers': [proxy.url]})
-        yield proxy
+    nova.conf(**{'glance.api_servers': [proxy.url]})
+    return proxy
 
 
 @pytest.fixture

@@ -78,6 +78,13 @@ def test_table_has_them():
     assert set(rows[0]) == set(releases.COLUMNS)
 
 
+def test_names_of_functional_tests():
+    """A file's report is named by the file alone."""
+    paths = [*(releases.TESTS / 'functional').rglob('test_*.py')]
+
+    assert len({path.stem for path in paths}) == len(paths)
+
+
 def test_outcomes():
     suite = ElementTree.fromstring(
         '<testsuites><testsuite>'
@@ -91,7 +98,7 @@ def test_outcomes():
 
     found = releases.judge(
         {
-            Path('functional/test_glance_filter.py'): suite,
+            Path('functional/glance_filter/test_filter_uploads.py'): suite,
             Path('unit'): ElementTree.fromstring('<testsuites/>'),
         }
     )
