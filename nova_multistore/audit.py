@@ -303,8 +303,8 @@ def _judge_data(
     elif several and not present:
         problem = 'it is active and is in no store'
         remains = (
-            'its data may be in a store that Glance had before: its '
-            'enabled_backends and the locations of the image tell'
+            'its data may be in a store that Glance had before: see '
+            "Glance's enabled_backends and the image's locations"
         )
     elif (
         image.get('disk_format') == 'raw'
@@ -360,7 +360,7 @@ def _judge_record(
     store = written.expected(settings.catalogue)
     if store is None or store in stores.of_image(image):
         return
-    reason = f'it was decided so (rule {written.rule.value})'
+    reason = f'its record names {store} (rule {written.rule.value})'
     yield _relocation(image, store, settings, wanted, reason)
 
 
@@ -385,7 +385,7 @@ def _judge_unasked(
         yield Finding(
             f'it is in {", ".join(present)}: {written.difference}',
             'openstack multistore snapshot audit --config-file FILE, with '
-            'the nova.conf of the computes, tells where it belongs',
+            'the nova.conf of the computes, tells where the image belongs',
         )
 
 

@@ -21,7 +21,7 @@ request can name another store.
 If this is not set, a snapshot goes to a store that has the base image of the
 server, or to Glance's default store if none is known. Shelving and cross-cell
 resize always use the store of the base image. Snapshots of volume-backed
-servers have no data in Glance, so this does not apply to them.
+servers have no data in Glance, so this option does not apply to them.
 
 If the store is unknown or read-only, nova-compute logs an error when it
 starts, and each snapshot and backup fails before the disk of the server is
@@ -36,10 +36,10 @@ Possible values:
 Related options:
 
 * ``[libvirt] images_type``: with disks in Ceph, a snapshot is a clone inside
-  Ceph if this store is in the same cluster. Otherwise it is a full copy, and
-  Nova has to copy it back before it can start a server from it. nova-compute
-  asks Glance where its stores are, with the user's token or with the
-  credentials of ``[service_user]``.
+  Ceph if this store is in the same cluster. Otherwise the snapshot is a full
+  copy, and Nova has to copy the image back before it can start a server from
+  that image. nova-compute asks Glance where its stores are, with the user's
+  token or with the credentials of ``[service_user]``.
 """,
     ),
 ]
@@ -53,10 +53,10 @@ COPY_OPTS = [
 Further Glance stores that get a copy of every snapshot and backup of the
 servers on this compute, such as the store of the central site.
 
-This does not change where the snapshot itself goes. When the snapshot is
-active, nova-compute asks Glance to copy it, in the background. If a copy
-fails, nova-compute logs the command that makes it; the snapshot does not fail.
-The stores are written on the image, as its property
+This option does not change where the snapshot itself goes. When the snapshot
+is active, nova-compute asks Glance to copy it, in the background. If a copy
+fails, nova-compute logs the command that makes the copy; the snapshot does not
+fail. The stores are written on the image, as its property
 ``nova_multistore_copy_to``, so that ``openstack multistore snapshot audit
 --fix`` finds missing copies.
 
@@ -71,11 +71,12 @@ Possible values:
 Related options:
 
 * ``auth_type`` and the options that belong to it, in this section: credentials
-  to ask Glance for copies with. If they are not set, nova-compute uses the
-  user's token. Unless Glance's policy ``copy_image`` is changed, only
-  administrators may copy images. With disks in Ceph, the credentials are also
-  used for the copy to ``[libvirt] images_rbd_glance_store_name`` that Nova
-  needs before it starts a server from an image that is elsewhere.
+  with which nova-compute asks Glance for copies. If they are not set,
+  nova-compute uses the user's token. Unless Glance's policy ``copy_image`` is
+  changed, only administrators may copy images. With disks in Ceph, the
+  credentials are also used for the copy to
+  ``[libvirt] images_rbd_glance_store_name`` that Nova needs before it starts a
+  server from an image that is elsewhere.
 * Glance's ``[DEFAULT] enabled_import_methods`` must include ``copy-image``.
 """,
     ),
@@ -87,23 +88,23 @@ moves after it was made.
 
 With disks in Ceph, the snapshot is made as a clone inside Ceph, in this
 compute's own Ceph store: in seconds, without a suspended guest and without a
-file on this host. It can be used at once. In the background, Glance copies it
-to this store. When the copy is proven whole, and 30 minutes have passed for
-those who read the first one, the snapshot is deleted from the first store. As
-long as that is outstanding, the image has the property
+file on this host. The snapshot can be used at once. In the background, Glance
+copies it to this store. When that copy is proven whole, nova-compute waits 30
+minutes for those who still read the first copy, and then deletes the snapshot
+from the first store. Until then, the image has the property
 ``nova_multistore_move_from``. ``openstack multistore snapshot audit --fix``
-completes what was interrupted. A snapshot that servers were started from stays
-in the first store, too, while their disks are clones of it.
+completes a move that was interrupted. A snapshot that servers were started
+from stays in the first store, too, while their disks are clones of it.
 
 A copy is proven whole by the hash that Glance had of the clone. If Glance does
 not hash clones (before 2025.1, or with ``[DEFAULT] do_secure_hash = False``),
-both are read and compared, for which Glance needs the package's filter;
-without it, the snapshot stays in both stores.
+both copies are read and compared, for which Glance needs the package's filter;
+without the filter, the snapshot stays in both stores.
 
 If the disk is not in Ceph, or Glance does not say which store is in the same
 cluster, the snapshot is uploaded to this store straight away. A request can
-name another store; nothing moves then. Shelving and cross-cell resize are not
-affected.
+name another store; then the snapshot does not move. Shelving and cross-cell
+resize are not affected.
 
 If the store is unknown or read-only, nova-compute logs an error when it
 starts, and each snapshot and backup fails before the disk of the server is
@@ -119,7 +120,7 @@ Related options:
 * ``[glance] store`` excludes this option. If both are set, nova-compute logs
   an error when it starts, and snapshots go to ``[glance] store``.
 * ``auth_type`` and the options that belong to it, in this section: credentials
-  to move images with, as for ``copy_to``.
+  with which images are moved, as for ``copy_to``.
 """,
     ),
 ]

@@ -166,8 +166,8 @@ def prove_by_reading(
     :param target: id of the store
     :param algorithm: name of the hash of the data that were read
     :param value: that hash, in hexadecimal
-    :raises NotWhole: Glance has no such hash of the image, or took it from a
-        copy, so that it does not tell a right copy from a wrong one
+    :raises NotWhole: Glance has no such hash of the image, or took the hash
+        from a copy: then it does not tell a right copy from a wrong one
     :raises LookupFailed: Glance did not answer
     :raises GlanceRefused: the image is not there
     """
@@ -180,8 +180,8 @@ def prove_by_reading(
         found.append(f'its {algorithm} is {known}, and {value} was read')
     elif image.get(copies.HASH) == copies.NO_HASH:
         found.append(
-            'Glance had no hash of it before it was copied, so the one that '
-            'it has now does not tell which copy is right'
+            'Glance hashed it only after it was copied, and that hash does '
+            'not tell which copy is right'
         )
     if found:
         raise exception.NotWhole(image_id, found)

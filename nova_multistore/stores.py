@@ -327,7 +327,9 @@ class Cache:
                         question = self._ask(fetch, stale)
             if wait > 0:
                 if not patient or time.monotonic() + wait > deadline:
-                    raise exception.LookupFailed('it was asked a moment ago')
+                    raise exception.LookupFailed(
+                        'Glance was asked a moment ago'
+                    )
                 time.sleep(wait)
                 continue
             try:

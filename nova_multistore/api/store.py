@@ -191,13 +191,13 @@ def _check_request(action: _Action) -> str:
             explanation=f'You may not name a store for a '
             f'{action.operation.value} of this server (policy '
             f"{policies.RULES[action.operation]}). Without '{KEY}', the cloud "
-            'chooses it.'
+            'chooses the store.'
         ) from exc
     if compute_utils.is_volume_backed_instance(action.context, instance):
         raise webob.exc.HTTPBadRequest(
             explanation='The server is volume-backed: the image would hold no '
-            "data, and no store has a say in where its volumes' snapshots go. "
-            f"Without '{KEY}', createImage has Cinder make them."
+            'data, and snapshots of volumes are in no store of Glance. '
+            f"Without '{KEY}', createImage has Cinder make these snapshots."
         )
     try:
         _look_up(action.context, store)

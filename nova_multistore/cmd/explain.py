@@ -105,5 +105,5 @@ def _find(name_or_id: str) -> Instance:
         )
     raise exception.LookupFailed(
         f"no server '{name_or_id}' is on host {CONF.host}; the nova.conf of "
-        'its own host decides'
+        "the server's own host decides"
     )

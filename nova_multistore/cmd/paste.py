@@ -170,9 +170,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog='nova-multistore-paste',
         description='Put the filter of nova-multistore into the pipelines of '
-        'nova-api or glance-api, and print what was changed. In Glance, one '
-        'that stands before the context is put behind it. A file that has it '
-        'where it works is not changed.',
+        'nova-api or glance-api, and print what was changed. In Glance, a '
+        'filter that stands before the context is put behind the context. A '
+        'file whose filter stands where it works is not changed.',
     )
     file = parser.add_mutually_exclusive_group(required=True)
     file.add_argument(
@@ -190,7 +190,8 @@ def main() -> int:
     parser.add_argument(
         '--check',
         action='store_true',
-        help='change nothing; the exit code is 1 if something were changed',
+        help='change nothing; the exit code is 1 if there is something to '
+        'change',
     )
     arguments = parser.parse_args()
     which = 'nova' if arguments.nova else 'glance'

@@ -152,8 +152,8 @@ class Checks(upgradecheck.UpgradeCommands):
             "the member's token, to copy the image there, and Glance's policy "
             'copy_image is for administrators unless it is changed. The '
             'server goes to ERROR; one that is to be unshelved stays '
-            'SHELVED_OFFLOADED. With credentials in [nova_multistore], these '
-            'are used instead.',
+            'SHELVED_OFFLOADED. If [nova_multistore] has credentials, Nova '
+            'uses these instead.',
         )
 
     def _check_endpoints(self) -> Result:
@@ -176,7 +176,7 @@ class Checks(upgradecheck.UpgradeCommands):
             return Result(
                 Code.WARNING,
                 f'[glance] api_servers do not have the same stores ({told}). '
-                'Snapshots go by the stores of the one that is asked.',
+                'A snapshot goes by the stores of the API that is asked.',
             )
         return Result(Code.SUCCESS, 'All of them have the same stores.')
 
@@ -188,10 +188,11 @@ class Checks(upgradecheck.UpgradeCommands):
         except exception.GlanceRefused as exc:
             return Result(
                 Code.WARNING,
-                f'{exc}. So which stores are in the Ceph of the disks is '
-                'known only if images show their locations. Give the user '
-                'of [service_user] the role service (Glance 2025.1 and '
-                "later), or allow it in Glance's policy stores_info_detail.",
+                f'{exc}. Without an answer, nova-compute knows which stores '
+                'are in the Ceph of the disks only if images show their '
+                'locations. Give the user of [service_user] the role service '
+                "(Glance 2025.1 and later), or open Glance's policy "
+                'stores_info_detail to that user.',
             )
         except exception.LookupFailed as exc:
             return Result(Code.WARNING, f'It cannot be checked: {exc}.')
@@ -220,8 +221,8 @@ class Checks(upgradecheck.UpgradeCommands):
             return Result(
                 Code.WARNING,
                 'This section has no credentials: copies are requested with '
-                'the token of the user who asks for the snapshot. Unless '
-                "Glance's policy copy_image is changed, it is for "
+                'the token of the user who asks for the snapshot. Unless it '
+                "is changed, Glance's policy copy_image is for "
                 'administrators alone.',
             )
         return self._copying
@@ -294,7 +295,7 @@ class Checks(upgradecheck.UpgradeCommands):
             return Result(
                 Code.SUCCESS,
                 'Glance chooses the store that an image is read from: this '
-                'glanceclient cannot name one, which needs 4.12.',
+                'glanceclient cannot name a store; 4.12 and later can.',
             )
         return Result(
             Code.SUCCESS,
@@ -329,15 +330,15 @@ class Checks(upgradecheck.UpgradeCommands):
             return Result(
                 Code.WARNING,
                 "It is in Glance's pipeline, and does not work there: it "
-                "could not look up a base image. Glance's log says why. It "
-                'has to stand behind the context: nova-multistore-paste '
-                '--glance FILE puts it there.',
+                "could not look up a base image. Glance's log says why. The "
+                'filter has to stand behind the context: '
+                'nova-multistore-paste --glance FILE puts it there.',
             )
         return Result(
             Code.SUCCESS,
-            "It is not in Glance's pipeline. A compute with this package does "
-            'not need it; images of volumes, and computes without the '
-            'package, do.',
+            "It is not in Glance's pipeline. Computes with this package do "
+            'not need the filter. Images of volumes, and computes without '
+            'this package, need it.',
         )
 
     _upgrade_checks = (
@@ -378,8 +379,8 @@ def _try_pools(pools: Sequence[str]) -> Result:
     if refusals:
         return Result(
             Code.WARNING,
-            f'{"; ".join(refusals)}. So each snapshot and backup that goes '
-            'there is a full copy.',
+            f'{"; ".join(refusals)}. Each snapshot and backup that goes there '
+            'is therefore a full copy.',
         )
     return Result(
         Code.SUCCESS,
@@ -411,9 +412,9 @@ def _try_to_copy() -> Result:
             return Result(Code.SUCCESS, MAY_COPY)
         return Result(
             Code.FAILURE,
-            f"{exc}. Glance's policy copy_image has to let the user of "
-            '[nova_multistore], which is for administrators unless it is '
-            'changed.',
+            f"{exc}. Glance's policy copy_image has to allow that to the "
+            'user of [nova_multistore]. The policy is for administrators '
+            'unless it is changed.',
         )
     except exception.LookupFailed as exc:
         return Result(Code.WARNING, f'It cannot be checked: {exc}.')
@@ -446,12 +447,12 @@ def _judge_proofs() -> Result:
     if hashes:
         return Result(
             Code.SUCCESS,
-            f'{words}: it does so unless its [DEFAULT] do_secure_hash is '
-            'False. Other images stay in both stores.',
+            f'{words}: Glance does so unless its [DEFAULT] do_secure_hash '
+            'is False. Other images stay in both stores.',
         )
     return Result(
         Code.WARNING,
-        f'{words}, which it does since 2025.1 only. Images stay in both '
+        f'{words}: Glance does so since 2025.1 only. Images stay in both '
         'stores.',
     )
 

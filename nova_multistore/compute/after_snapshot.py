@@ -205,8 +205,9 @@ def _stays(
 ) -> None:
     LOG.warning(
         'Image %(image)s stays in store %(source)s, from which it was to move '
-        'to %(target)s (%(reason)s). To complete that: openstack multistore '
-        'image relocate %(image)s --to %(target)s --from %(source)s',
+        'to %(target)s (%(reason)s). To complete the move: openstack '
+        'multistore image relocate %(image)s --to %(target)s '
+        '--from %(source)s',
         {
             'image': image_id,
             'source': selected.move_from,

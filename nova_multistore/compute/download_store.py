@@ -63,8 +63,8 @@ class Preference:
         if self.store is None:
             return False
         LOG.warning(
-            'Image %(image)s cannot be used as it is in store %(store)s '
-            '(%(error)s); it is downloaded from the store that Glance '
+            'The copy of image %(image)s in store %(store)s cannot be used '
+            '(%(error)s); the image is downloaded from the store that Glance '
             'chooses',
             {
                 'image': self.image_id,

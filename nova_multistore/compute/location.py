@@ -199,8 +199,8 @@ class _Registration:
         self._snapshot.clone_in_doubt = True
         LOG.warning(
             'Glance does not say whether it took the location of image '
-            '%(image)s. If the image is deleted and %(location)s is still in '
-            'Ceph, it can be deleted there.',
+            '%(image)s. If the image is deleted, and the clone %(location)s '
+            'is still in Ceph, that clone can be deleted.',
             {'image': self._image_id, 'location': self._location},
         )
 

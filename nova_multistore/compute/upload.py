@@ -346,7 +346,7 @@ class _Upload:
                 'error': error,
                 'store': f'store {self._store}'
                 if self._store
-                else 'no certain store',
+                else 'the store that Glance chooses',
             },
         )
 
@@ -422,7 +422,7 @@ class _Upload:
             return image
         reason = (
             f'{self._body.sent} bytes were sent, Glance has {size} and says '
-            f'that it is {status}'
+            f'that the image is {status}'
         )
         if status == 'active':
             LOG.error('Deleting image %s: %s', self._image_id, reason)

@@ -165,8 +165,8 @@ def _see(
             return
     except Exception as exc:
         LOG.warning(
-            'Image %(image)s was read from store %(store)s; whether it was '
-            'deleted meanwhile could not be seen: %(error)r',
+            'Image %(image)s was read from store %(store)s; it is not known '
+            'whether that copy was deleted meanwhile: %(error)r',
             {**values, 'error': exc},
         )
         return

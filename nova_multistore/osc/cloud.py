@@ -90,7 +90,7 @@ class Cloud:
 
         :param name_or_id: name or id
         :returns: the server, as Nova's API has it
-        :raises openstack.exceptions.SDKException: there is no such one, or
+        :raises openstack.exceptions.SDKException: there is no such server, or
             more than one
         """
         try:
@@ -184,7 +184,7 @@ class Cloud:
         """Return the id of an image.
 
         :param name_or_id: name or id
-        :raises openstack.exceptions.SDKException: there is no such one, or
+        :raises openstack.exceptions.SDKException: there is no such image, or
             more than one
         """
         try:
@@ -202,7 +202,7 @@ class Cloud:
         """Return the id of a project.
 
         :param name_or_id: name or id
-        :raises openstack.exceptions.SDKException: there is no such one, or
+        :raises openstack.exceptions.SDKException: there is no such project, or
             more than one
         """
         # Version 2 of Keystone's API, which the SDK has too, knows of none.

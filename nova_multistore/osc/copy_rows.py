@@ -51,7 +51,7 @@ def decision(image: dict[str, Any]) -> tuple[str, str, str]:
 def awaited(
     image: dict[str, Any], catalogue: stores.Catalogue
 ) -> tuple[str, ...]:
-    """Return the stores that are to have an image, as it says itself.
+    """Return the stores that are to have an image, by its own properties.
 
     :param image: the image, as Glance's API has it
     :param catalogue: Glance's stores
@@ -101,7 +101,7 @@ def of_departure(
 
     :param image_id: the image's id
     :param reasons: why each store keeps the image, None if it does not
-    :param left: the state of a store that does not
+    :param left: the state of a store that no longer has it
     """
     return [
         Row(image_id, store, 'kept' if reason else left, reason or '')

@@ -136,8 +136,8 @@ class _DecisionColumn(columns.FormattableColumn):  # type: ignore[type-arg]
 class Explain(base.ServerCommand):
     """Show where a snapshot or backup of a server would go, and why
 
-    Nothing is created. The configuration of nova-compute is known only from
-    --config-file; without it, all stores are named that are possibilities.
+    Nothing is created. Only --config-file tells how nova-compute is
+    configured; without that option, all possible stores are named.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

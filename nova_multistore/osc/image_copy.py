@@ -53,7 +53,7 @@ class CopyImage(base.ListCommand):
 def check_readable(image: dict[str, Any], catalogue: stores.Catalogue) -> None:
     """Make sure that this Glance has a store from which it can copy an image.
 
-    An image that an import holds may soon be in one.
+    An image that an import holds may soon be in such a store.
 
     :param image: the image, as Glance's API has it
     :param catalogue: Glance's stores

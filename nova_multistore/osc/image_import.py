@@ -59,9 +59,10 @@ class _HalfSent(exceptions.CommandError):
 class ImportImage(base.ListCommand):
     """Create an image, and import its data into several stores
 
-    Unlike openstack image import, it creates the image, sends a local file,
-    shows the state in each store and waits for all of them. With --image, it
-    imports into an image that is there already and has no data yet.
+    Unlike openstack image import, this command creates the image, sends a
+    local file, shows the state in each store and waits for all of them. With
+    --image, the data are imported into an image that exists and has no data
+    yet.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -144,8 +145,8 @@ class ImportImage(base.ListCommand):
         image = self.cloud.images.show(image_id)
         if image['status'] != 'queued':
             raise base.UsageError(
-                f'image {image_id} is {image["status"]}: only one that is '
-                'queued takes data'
+                f'image {image_id} is {image["status"]}: only an image that '
+                'is queued takes data'
             )
         if parsed_args.file and image.get('disk_format'):
             image_new.disk_format(parsed_args.file, image['disk_format'])

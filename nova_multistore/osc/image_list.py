@@ -47,10 +47,10 @@ _SHELVED = '-shelved'
 class ListImages(base.ListCommand):
     """List images: in which store each is, and why
 
-    They are asked for page by page, the newest first; hidden images come
-    after the others. Why is known of images that have a record of the
-    decision. Stores are "missing" that are to have an image, and to which
-    nothing is under way.
+    Glance lists them page by page, the newest first; hidden images come after
+    the others. The reason is known of images that have a record of the
+    decision. A store is "missing" if it is to have the image, and no copy to
+    it is under way.
     """
 
     optional = ('missing', 'difference')
@@ -72,7 +72,7 @@ class ListImages(base.ListCommand):
         parser.add_argument(
             '--kind',
             choices=(_BASE, *image_pages.TYPES, _SHELVE),
-            help='Only images of this kind (base: what Nova has not made)',
+            help='Only images of this kind (base: images not made by Nova)',
         )
         parser.add_argument(
             '--limit',

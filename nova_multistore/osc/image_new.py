@@ -1,4 +1,4 @@
-"""What a new image is to be, as the options say, and as its file is."""
+"""What a new image is to be: by the options, and by its file."""
 
 from __future__ import annotations
 

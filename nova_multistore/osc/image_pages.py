@@ -61,7 +61,7 @@ def owner(
     Glance lists to everybody what they may see.
 
     :param cloud: the cloud
-    :param all_projects: whether those of all projects are
+    :param all_projects: whether the images of all projects are meant
     :param project: name or id of another project than the user's own
     :returns: filters of Glance's API
     :raises UsageError: the user may not see these images, or has no project
@@ -84,13 +84,13 @@ def check_administrator(cloud: Cloud, what: str) -> None:
     """Make sure that the user sees the images of all projects.
 
     Glance's policy ``context_is_admin`` decides that, and nothing says what
-    it is. So one sign is enough: the role that it means by default, a list of
-    tasks, which Glance shows by default to administrators alone and hardened
-    clouds to nobody, or an image that others would not see.
+    it is. So one sign is enough: the role that this policy means by default, a
+    list of tasks, which Glance shows by default to administrators alone and
+    hardened clouds to nobody, or an image that others would not see.
 
     :param cloud: the cloud
-    :param what: what only such a user may do, in words
-    :raises UsageError: the user does not
+    :param what: what only an administrator may do, in words
+    :raises UsageError: the user does not see them
     :raises LookupFailed: Glance did not answer
     """
     if _ADMIN in map(str.lower, cloud.roles):

@@ -30,9 +30,9 @@ class RelocateImage(base.ListCommand):
     comparing them, for which Glance needs the package's filter. If the
     command was stopped, run it again.
 
-    Who reads a copy in Ceph while it is deleted gets zeros from then on,
-    unless the filter is in Glance's pipeline, or Glance deletes later
-    ([DEFAULT] delayed_delete).
+    If a copy in Ceph is deleted while somebody reads it, the reader gets zeros
+    from then on, unless the filter is in Glance's pipeline, or Glance deletes
+    later ([DEFAULT] delayed_delete).
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -50,8 +50,8 @@ class RelocateImage(base.ListCommand):
             action='append',
             dest='sources',
             help='Store to delete the image from (repeat for several; '
-            'default: all others that can be written to and are not to '
-            'have a copy)',
+            'default: all others that can be written to, and in which no '
+            'copy is wanted)',
         )
         parser.add_argument(
             '--dry-run',
@@ -110,12 +110,12 @@ def note(
     target: str,
     left: Collection[str],
 ) -> None:
-    """Write on an image with a record that it is no more where that says.
+    """Write on an image that it is no longer in the store of its record.
 
     :param images: Glance's image API
     :param image: the image, as Glance's API had it before
     :param target: id of the store that has it now
-    :param left: ids of the stores that have it no more
+    :param left: ids of the stores that no longer have it
     :raises osc_lib.exceptions.CommandError: Glance does not take it
     """
     written = record.read(image)

@@ -40,8 +40,9 @@ _COLUMNS = (
 class ShowImages(base.ListCommand):
     """Show the state of images in each store
 
-    A store is "missing" if it is to have an image, and nothing is under way.
-    With --wait, the exit code says whether all of the stores have them.
+    A store is "missing" if it is to have an image, and no copy to it is under
+    way. With --wait, the exit code says whether all stores have the images
+    that they are to have.
     """
 
     optional = ('copied', 'reason', *copy_rows.DECISION)
@@ -149,7 +150,7 @@ def _what_is_left_of_a_move(follower: copies.Follower, target: str) -> str:
     source = image[record.MOVE_FROM]
     words = (
         f'image {image["id"]} is to move from {source} to {target}, which '
-        'does not have it; complete that with: openstack multistore image '
+        'does not have it; complete the move with: openstack multistore image '
         f'relocate {image["id"]} --to {target} --from {source}'
     )
     others = [copy for copy in follower.copies if copy.store != target]

@@ -44,9 +44,9 @@ class VerifyImages(base.TotalsCommand):
     or missing is deleted, and made again from a good one; the only copy of an
     image is never deleted. Glance needs the package's filter.
 
-    Of named images, all copies are listed, otherwise those that are not good.
-    The exit code is 0 if all are good, 1 if one is damaged, missing or another
-    than the others, 3 if one could not be judged.
+    If images are named, all their copies are listed, otherwise only copies
+    that are not good. The exit code is 0 if all copies are good, 1 if one is
+    damaged, missing or another than the others, 3 if one could not be judged.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -129,8 +129,8 @@ def _check_filter(cloud: Cloud) -> None:
     """
     if not cloud.images.reads_copies():
         raise base.UsageError(
-            f'{relocation.NO_FILTER}, and without it a copy cannot be told '
-            'from another'
+            f'{relocation.NO_FILTER}, and without the filter one copy '
+            'cannot be told from another'
         )
 
 

@@ -32,8 +32,8 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='Also delete copies in Ceph of images that servers or volumes '
         'were made from. Their disks may be clones of such a copy. With clone '
-        'format 2, Ceph then keeps it in the trash of the pool, which must '
-        'not be removed',
+        'format 2, Ceph then keeps the copy in the trash of its pool; that '
+        'pool must not be removed',
     )
 
 
@@ -60,7 +60,7 @@ class InUse:
         self._unknown = ''
 
     def why(self, image_id: str, store: str) -> str | None:
-        """Return why what a store has of an image may be needed there.
+        """Return why the copy of an image in a store may be needed there.
 
         :param image_id: the image's id
         :param store: the store's id

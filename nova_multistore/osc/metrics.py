@@ -31,15 +31,15 @@ def check_whole(
 ) -> None:
     """Warn if the file will not be about the images of all projects.
 
-    What is in it does not say that.
+    The file itself does not say that.
 
     :param command: the command that warns
     :param parsed_args: has what :func:`add_option` added
     """
     if parsed_args.metrics and not parsed_args.all_projects:
         command.log.warning(
-            '%s has the images of one project alone; with --all-projects, '
-            'those of all',
+            '%s has the images of one project alone; with --all-projects, it '
+            'has the images of all',
             parsed_args.metrics,
         )
 

@@ -129,7 +129,7 @@ class Totals:
         self.show_unplaced(stream)
 
     def show_unplaced(self, stream: TextIO) -> None:
-        """Say how many images Glance names no store of, if there are any.
+        """Say of how many images Glance names no store, if there are any.
 
         :param stream: where to say it
         """

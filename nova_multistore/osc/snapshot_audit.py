@@ -55,10 +55,10 @@ class AuditSnapshots(base.TotalsCommand):
     """List what is wrong with snapshots and backups
 
     Images without a problem are not listed. An image that has a record of the
-    decision is checked by that. Of other images, only copies are checked,
-    unless --config-file says which store is the right one. The exit code is 0
-    if there is no problem left, 1 if no problem was mended, 3 if some were,
-    and 4 if not everything could be looked at.
+    decision is checked by that record. Of other images, only copies are
+    checked, unless --config-file says which store is the right one. The exit
+    code is 0 if there is no problem left, 1 if no problem was mended, 3 if
+    some were, and 4 if not everything could be looked at.
     """
 
     detailed = ('project_id',)

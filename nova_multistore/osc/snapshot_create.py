@@ -91,8 +91,8 @@ class _Create(base.ServerCommand):
         """Wait until the image is active, and see where it is.
 
         :returns: the image, as Glance's API has it
-        :raises osc_lib.exceptions.CommandError: Nova has given it up, or it is
-            in another store
+        :raises osc_lib.exceptions.CommandError: Nova has given the image up,
+            or it is in another store
         """
         timeout = parsed_args.timeout
         image = wait(self.cloud, server_id, image_id, timeout, self.app.stderr)
@@ -127,7 +127,7 @@ def wait(
     :param stream: where to show the progress
     :returns: the image, as Glance's API has it; it is not active if the time
         was not enough
-    :raises osc_lib.exceptions.CommandError: Nova has given it up
+    :raises osc_lib.exceptions.CommandError: Nova has given the image up
     """
     deadline = time.monotonic() + timeout
     deleted: float | None = None
@@ -174,7 +174,7 @@ def _check(image: dict[str, Any], store: str) -> None:
         raise exceptions.CommandError(
             f'image {image["id"]} is in {", ".join(found) or "no store"}, '
             f"not in {store}; the reason is in nova-compute's log, unless "
-            'that runs without nova-multistore'
+            'nova-compute runs without nova-multistore'
         )
 
 
@@ -212,7 +212,7 @@ class CreateBackup(_Create):
             metavar='<count>',
             default=1,
             type=base.positive,
-            help='How many backups of this type to keep, with this one '
+            help='How many backups of this type to keep, including this one '
             '(default: 1)',
         )
         return parser

@@ -44,9 +44,9 @@ class DrainStore(base.TotalsCommand):
     listed, with the reason. If the command was stopped, run it again. The exit
     code is 0 if no image is left, 1 if none left the store, 3 if some did.
 
-    Who reads a copy in Ceph while it is deleted gets zeros from then on,
-    unless the filter is in Glance's pipeline, or Glance deletes later
-    ([DEFAULT] delayed_delete).
+    If a copy in Ceph is deleted while somebody reads it, the reader gets zeros
+    from then on, unless the filter is in Glance's pipeline, or Glance deletes
+    later ([DEFAULT] delayed_delete).
     """
 
     detailed = ('project_id',)
@@ -59,8 +59,8 @@ class DrainStore(base.TotalsCommand):
         parser.add_argument(
             '--to',
             metavar='<store>',
-            help='Store to copy images to that no other store has (default: '
-            "Glance's default store)",
+            help='Store to which images are copied that no other store has '
+            "(default: Glance's default store)",
         )
         parser.add_argument(
             '--dry-run',

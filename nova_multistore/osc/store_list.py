@@ -41,9 +41,9 @@ _COLUMNS = (
 class ListStores(base.ListCommand):
     """List Glance's stores: what each is, and what it holds
 
-    The images are asked for page by page and only counted, so any number of
-    them may be there. An image counts in each store that has it. What a store
-    is, beside its name, Glance tells to administrators.
+    Glance lists the images page by page, and they are only counted: there may
+    be any number of them. An image counts in each store that has it. Glance
+    tells administrators alone what a store is, beside its name.
     """
 
     optional = (
@@ -140,7 +140,11 @@ def _write_metrics(
     images = gauge('images', 'Images in a store.', 'store', 'kind')
     size = gauge('bytes', 'Size of the images in a store.', 'store', 'kind')
     only = gauge('only_copies', 'Images that no other store has.', 'store')
-    only_size = gauge('only_copies_bytes', 'Size of these images.', 'store')
+    only_size = gauge(
+        'only_copies_bytes',
+        'Size of the images that no other store has.',
+        'store',
+    )
     for store in catalogue.stores:
         place = store.place or stores.Place('')
         info.labels(store.id, place.type, str(store.default).lower()).set(1)
@@ -155,6 +159,7 @@ def _write_metrics(
         totals.unplaced
     )
     gauge(
-        'unplaced_bytes', 'Size of the images whose stores it does not say.'
+        'unplaced_bytes',
+        'Size of the images whose stores Glance does not say.',
     ).set(totals.unplaced_size)
     found.write(path, 'When that was counted.')

@@ -71,7 +71,7 @@ class Finding:
     )
 
     def because(self, reason: str) -> Finding:
-        """Return the same with a further reason."""
+        """Return this finding with a further reason."""
         return Finding(
             self.state, '; '.join(filter(None, (self.reason, reason)))
         )
@@ -119,7 +119,7 @@ def _compare(found: dict[str, Finding]) -> dict[str, Finding]:
             ),
         )
         return {**found, **new}
-    reason = 'Glance has no hash of it; it is as in the other stores'
+    reason = 'Glance has no hash of it; the copies that were read are alike'
     return {
         store: Finding(State.GOOD, reason, finding.digest)
         if finding.state is State.UNKNOWN
@@ -135,8 +135,8 @@ class Verifier:
 
     :param images: Glance's image API
     :param catalogue: Glance's stores
-    :param needed: returns why what a store has of an image may be needed
-        there, None if it is not; called with the ids of both
+    :param needed: returns why the copy of an image in a store may be needed
+        there, None if it is not; called with the ids of image and store
     :param listed: returns the images that a store has
     :param report: called with the size of each piece that was read, in bytes
     """

@@ -94,7 +94,7 @@ def test_own_copy_is_damaged(cloud, make):
 
     assert start(cloud, image_id) == [('prefer=fast', 200), ('', 200)]
     cloud.nova.wait_for_line(
-        f'Image {image_id} cannot be used as it is in store fast', 30
+        f'The copy of image {image_id} in store fast cannot be used', 30
     )
 
 

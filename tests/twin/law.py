@@ -27,7 +27,7 @@ CAUSES = {
     'has no copy in': _ORDERS,
     'gets no copy': _ORDERS,
     'goes to %(store)s: %(reason)s [rule': (*_ORDERS, 'api_servers'),
-    'cannot be used as it is in store': _QUOTAS,
+    'The copy of image %(image)s in store': _QUOTAS,
     'of a snapshot that failed was not deleted': (*_RIGHTS, 'api_servers'),
     'does not let Nova change the properties': (*_RIGHTS, *_QUOTAS),
     'sending it again from its first byte': (

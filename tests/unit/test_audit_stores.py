@@ -307,7 +307,7 @@ class TestRecord:
         [finding] = judge(snapshot(stores='dcn0', **RECORD), configured)
 
         assert finding.problem == (
-            'it is in dcn0, not in dcn1: it was decided so (rule request)'
+            'it is in dcn0, not in dcn1: its record names dcn1 (rule request)'
         )
         assert finding.remedy == f'{RELOCATE}dcn1 --from dcn0'
 

@@ -32,11 +32,11 @@ _PARALLEL = 8
 class ApplyPlacements(base.TotalsCommand):
     """Copy images to the stores where a file says that they belong
 
-    Those with the fewest copies come first, then those that servers use. With
-    --prune, an image also leaves stores, once it is proven that another has it
-    whole. "image relocate --help" says what is a proof, and what becomes of
-    downloads that are under way. If the command was stopped, run it again: it
-    does what is left to do.
+    Images with the fewest copies come first, then images that servers use.
+    With --prune, an image also leaves stores, once it is proven that another
+    store has the image whole. "image relocate --help" says what is a proof,
+    and what becomes of downloads that are under way. If the command was
+    stopped, run it again: it does what is left to do.
 
     The exit code is 0 if all is done, 1 if nothing could be done, 3 if a part
     was, or if a placement means no image.

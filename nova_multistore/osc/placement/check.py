@@ -27,11 +27,11 @@ _FAILS_FOR_MEMBERS = 'fails for members'
 class CheckPlacements(base.ListCommand):
     """Show from where each site would start a server from each image
 
-    The sites stand in the file, and the images are those that its placements
-    mean, and those that servers use. A server starts from a clone in the
-    site's own Ceph, from a copy that is made there first, or from a download,
-    or it fails. It fails for members alone if Nova has the image copied with
-    their own token. The exit code is 1 if one fails, and 3 if a placement
+    The file names the sites. The images are those that its placements mean,
+    and those that servers use. A server starts from a clone in the site's own
+    Ceph, from a copy that is made there first, or from a download, or the
+    start fails. It fails for members alone if Nova has the image copied with
+    their own token. The exit code is 1 if a start fails, and 3 if a placement
     means no image.
     """
 
@@ -88,8 +88,8 @@ class CheckPlacements(base.ListCommand):
             return self.cloud.images_in_use()
         except sdk_exceptions.ForbiddenException:
             self.app.stderr.write(
-                'images that only servers use are left out: Nova tells '
-                'administrators alone the servers of all projects\n'
+                'images that only servers use are left out: Nova lists the '
+                'servers of all projects to administrators alone\n'
             )
             return set()
 

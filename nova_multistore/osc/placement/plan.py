@@ -33,11 +33,11 @@ _COLUMNS = (
 class PlanPlacements(base.TotalsCommand):
     """Show what "placement apply" would copy and delete
 
-    Each image that has to change is listed. At the end stands what each store
-    and each project would have more and less. Glance's quota image_size_total
-    counts an image once for each of its stores. The exit code is 0 if nothing
-    has to change; 3 if an image has to, or if a placement means no image,
-    which may be a mistake.
+    Each image that has to change is listed. The last lines say how much more
+    and less each store and each project would have. Glance's quota
+    image_size_total counts an image once for each of its stores. The exit code
+    is 0 if nothing has to change; 3 if an image has to, or if a placement
+    means no image, which may be a mistake.
     """
 
     detailed = ('project_id',)

@@ -208,8 +208,8 @@ def _in_use(rule: Rule, cloud: Cloud, placements: Placements) -> set[str]:
     except sdk_exceptions.ForbiddenException as exc:
         raise placements.error(
             rule.line,
-            f'{rule.name}: in_use is for administrators: Nova tells nobody '
-            'else the servers of all projects',
+            f'{rule.name}: in_use is for administrators: Nova lists the '
+            'servers of all projects to nobody else',
         ) from exc
 
 
@@ -248,8 +248,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--prune',
         action='store_true',
-        help='Images that placements mean leave the stores that no placement '
-        'names for them',
+        help='Have each image that a placement means leave the stores that '
+        'no placement names for it',
     )
 
 

@@ -14,15 +14,15 @@ OPTS = [
 The Glance stores that the tests put base images into.
 
 Servers are started from each of these images, and the tests see where the
-servers' own images land. At least one that is not the default store shows
-what Nova alone does not do.
+servers' own images land. With a store that is not the default store, the tests
+show what the package adds to Nova.
 
 Possible values:
 
 * Empty: every store that ``GET /v2/info/stores`` of Glance lists and does not
   mark as read-only.
 * Ids of such stores: those from whose images a tenant can start a server. With
-  disks in Ceph and ``[libvirt] images_rbd_glance_store_name`` on the computes
+  disks in Ceph and ``[libvirt] images_rbd_glance_store_name`` on the computes,
   that is the named store alone, unless Glance lets a tenant copy images.
 """,
     ),
@@ -31,12 +31,13 @@ Possible values:
         help="""
 The store that ``[glance] store`` names in ``nova.conf`` of the computes.
 
-Snapshots and backups are expected in it, and shelved servers still where
-their base image is.
+The tests expect snapshots and backups in this store, and images of shelved
+servers where the base image is.
 
 Possible values:
 
-* Unset, as ``[glance] store`` is: all are expected where the base image is.
+* Unset, if ``[glance] store`` is not set: the tests expect all images where
+  the base image is.
 * The id of a store.
 """,
     ),

@@ -72,7 +72,7 @@ class TestRefused:
         message = refused(act(volume_backed, action, store='fast'), 400)
 
         assert 'volume-backed' in message
-        assert "Without 'store', createImage has Cinder make them" in message
+        assert "Without 'store', createImage has Cinder make these" in message
 
     def test_no_server(self, act, action):
         unknown = '00000000-0000-4000-8000-000000000000'
