@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import re
+import time
 from typing import TYPE_CHECKING
 from typing import Any
 import urllib.parse
 
 from keystoneauth1 import exceptions as auth_exceptions
 
+from nova_multistore import digests
 from nova_multistore import exception
 from nova_multistore import stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Generator
     from collections.abc import Iterator
     from collections.abc import Sequence
     from typing import BinaryIO
@@ -35,6 +39,9 @@ READ_TIMEOUT = 60.0
 #: The status with which a Glance without the filter refuses to read one copy:
 #: it knows the path for another method.
 NO_FILTER = 405
+#: How long to ask for a digest while Glance computes others, in seconds. After
+#: that, the data are read.
+BUSY_TIMEOUT = 600.0
 # What Glance says if one of its policies does not allow an action.
 _DENIED = re.compile(r'not authorized to complete (\w+) action')
 # What these policies are about.
@@ -238,39 +245,66 @@ class Images:
         """
         self.ask('DELETE', f'/stores/{store}/{image_id}')
 
-    def read_copy(self, image_id: str, store: str) -> Iterator[bytes]:
-        """Return the data of an image as one store has them.
+    def digest(
+        self,
+        image_id: str,
+        store: str,
+        algorithm: str,
+        report: Callable[[int], None] = lambda received: None,
+    ) -> Generator[float, None, digests.Digest]:
+        """Return the digest of an image as one store has it.
 
         The package's filter in Glance's pipeline answers this request; a
-        Glance without the filter refuses.
+        Glance without the filter refuses. The filter computes the digest. If
+        it does not, as its earlier versions, it sends the data, which are
+        hashed here. While it computes others, it is asked again.
 
         :param image_id: the image's id
         :param store: store id
-        :returns: the data, in pieces
-        :raises LookupFailed: Glance did not answer, or did not send all data
+        :param algorithm: name of the hash, as hashlib has it
+        :param report: called with the size of each piece that was read, in
+            bytes
+        :returns: yields for how long to pause before the next step, in
+            seconds, and returns the digest
+        :raises LookupFailed: Glance did not answer, or not with all data, or
+            not with such a digest
         :raises GlanceRefused: Glance refused; 410 if the store lost the data
         """
-        answer = self._request(
-            'GET',
-            f'/stores/{urllib.parse.quote(store, safe="")}/{image_id}',
-            timeout=READ_TIMEOUT,
-            stream=True,
-        )
-        received = 0
-        try:
-            with answer:
-                expected = _length(answer)
-                for piece in answer.iter_content(_PIECE):
-                    received += len(piece)
-                    yield piece
-        except OSError as exc:
-            raise exception.ServiceAway(
-                f'Glance broke off after {received} of {expected} bytes'
-            ) from exc
-        if received != expected:
-            raise exception.ServiceAway(
-                f'Glance broke off after {received} of {expected} bytes'
+        began = time.monotonic()
+        while True:
+            wish = {digests.PARAMETER: algorithm}
+            if time.monotonic() - began > BUSY_TIMEOUT:
+                wish = {}
+            try:
+                answer = self._open_copy(image_id, store, **wish)
+                break
+            except exception.GlanceRefused as exc:
+                if exc.status != digests.BUSY or not wish:
+                    raise
+            yield digests.RETRY_AFTER
+        kind = answer.headers.get('Content-Type', '').partition(';')[0]
+        if wish and kind == digests.CONTENT_TYPE:
+            told = digests.read(
+                _lines(answer), image_id, store, algorithm, report
             )
+            return (yield from told)
+        hashed = hashlib.new(algorithm, usedforsecurity=False)
+        size = 0
+        for piece in _data(answer):
+            hashed.update(piece)
+            size += len(piece)
+            report(len(piece))
+            yield 0.0
+        return digests.Digest(
+            image_id, store, algorithm, hashed.hexdigest(), size
+        )
+
+    def _open_copy(self, image_id: str, store: str, **query: str) -> Any:
+        """Ask for a copy of an image; return an answer that is to be read."""
+        path = f'/stores/{urllib.parse.quote(store, safe="")}/{image_id}'
+        if query:
+            path += f'?{urllib.parse.urlencode(query)}'
+        return self._request('GET', path, timeout=READ_TIMEOUT, stream=True)
 
     def reads_copies(self) -> bool:
         """Tell whether Glance has the filter that reads one copy.
@@ -278,11 +312,10 @@ class Images:
         :raises LookupFailed: Glance did not answer
         """
         try:
-            for _ in self.read_copy(_NOBODY, 'none'):
-                pass
+            with self._open_copy(_NOBODY, 'none'):
+                return True
         except exception.GlanceRefused as exc:
             return exc.status != NO_FILTER
-        return True
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Send one request.
@@ -335,6 +368,41 @@ class Images:
         if status >= 400:
             raise exception.GlanceRefused(status, _explanation(answer))
         return answer
+
+
+def _data(answer: Any) -> Iterator[bytes]:
+    """Return the body of an answer, in pieces.
+
+    :raises LookupFailed: Glance did not send all of it
+    """
+    received = 0
+    try:
+        with answer:
+            expected = _length(answer)
+            for piece in answer.iter_content(_PIECE):
+                received += len(piece)
+                yield piece
+    except OSError as exc:
+        raise exception.ServiceAway(
+            f'Glance broke off after {received} of {expected} bytes'
+        ) from exc
+    if received != expected:
+        raise exception.ServiceAway(
+            f'Glance broke off after {received} of {expected} bytes'
+        )
+
+
+def _lines(answer: Any) -> Iterator[bytes]:
+    """Return the body of an answer, in lines, each as soon as it comes.
+
+    :raises LookupFailed: Glance did not send all of it
+    """
+    try:
+        with answer:
+            # With more at once, a line would wait for the next ones.
+            yield from answer.iter_lines(chunk_size=1)
+    except OSError as exc:
+        raise exception.ServiceAway(digests.BROKEN_OFF) from exc
 
 
 def _length(answer: Any) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import time
 from typing import TYPE_CHECKING
 from typing import Any
@@ -374,23 +373,18 @@ def _digest(
     store: str,
     algorithm: str,
 ) -> Generator[float, None, str]:
-    """Read one copy of an image.
+    """Have one copy of an image read.
 
     :returns: its hash, in hexadecimal
-    :raises LookupFailed: Glance did not send all data
+    :raises LookupFailed: Glance did not read all data
     :raises GlanceRefused: Glance refused
     """
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    size = 0
-    for piece in images.read_copy(image['id'], store):
-        digest.update(piece)
-        size += len(piece)
-        yield 0.0
-    if size != image.get('size'):
+    digest = yield from images.digest(image['id'], store, algorithm)
+    if digest.size != image.get('size'):
         raise exception.LookupFailed(
-            f'{store} has {size} of {image.get("size")} bytes'
+            f'{store} has {digest.size} of {image.get("size")} bytes'
         )
-    return digest.hexdigest()
+    return digest.value
 
 
 def _because(error: exception.GlanceRefused | exception.LookupFailed) -> str:

@@ -43,6 +43,8 @@ _BASE_IMAGE_REF, _STORE = (
 _UPLOAD = re.compile(r'/v2/images/([0-9a-fA-F-]{36})/file')
 # How many characters of an invalid header are logged.
 _QUOTED = 64
+# How many digests a process computes at a time. Each takes one core.
+_DIGESTS = 2
 
 
 class BaseImageFilter:
@@ -56,17 +58,19 @@ class BaseImageFilter:
 
     :param application: what follows in the pipeline
     :param reads_copies: whether it answers requests for one copy
+    :param digests: how many digests of copies it computes at a time
     """
 
     def __init__(
         self,
         application: Callable[..., Iterable[bytes]],
         reads_copies: bool,
+        digests: int,
     ) -> None:
         self._application = application
         self._images = images.ImagesController()
         self._info = discovery.InfoController()
-        self._reader = read_copy.Reader() if reads_copies else None
+        self._reader = read_copy.Reader(digests) if reads_copies else None
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -213,14 +217,19 @@ def filter_factory(
     """Make the filter for paste.
 
     :param local_conf: `read_one_copy`, false if the filter is not to answer
-        with one copy of an image
+        with one copy of an image; `digests`, how many digests of copies a
+        process computes at a time, 0 for none at all
     :returns: a function that wraps an application; if Glance does not have
         several stores, it returns the application itself
-    :raises ValueError: `read_one_copy` is neither true nor false
+    :raises ValueError: `read_one_copy` is neither true nor false, or `digests`
+        is not a number
     """
     reads_copies = strutils.bool_from_string(
         local_conf.get('read_one_copy', 'true'), strict=True
     )
+    digests = int(local_conf.get('digests', _DIGESTS))
+    if digests < 0:
+        raise ValueError(f'digests is {digests}, and must be 0 or more')
 
     def make(application: Callable[..., Iterable[bytes]]) -> Any:
         if not CONF.enabled_backends:
@@ -229,6 +238,6 @@ def filter_factory(
             'glance-api', 'copies and imports of images do not go on then'
         )
         readers.apply()
-        return BaseImageFilter(application, reads_copies)
+        return BaseImageFilter(application, reads_copies, digests)
 
     return make

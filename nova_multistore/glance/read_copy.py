@@ -2,11 +2,13 @@
 
 Glance's own download falls back to another store, so it does not prove that
 a store has an image whole. `GET /v2/stores/{store}/{image}` does; Glance
-itself has that path for `DELETE` alone.
+itself has that path for `DELETE` alone. With `?digest={algorithm}` the answer
+is the digest of the data.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 from typing import Any
@@ -20,6 +22,7 @@ from oslo_log import log as logging
 import webob
 import webob.exc
 
+from nova_multistore.glance import hashing
 from nova_multistore.glance import readers
 
 if TYPE_CHECKING:
@@ -36,9 +39,13 @@ PATH = re.compile(r'/v2/stores/([^/]+)/([0-9a-fA-F-]{36})')
 
 
 class Reader:
-    """Answers with what a store has of an image, or with an error."""
+    """Answers with what a store has of an image, or with an error.
 
-    def __init__(self) -> None:
+    :param digests: how many digests this process computes at a time
+    """
+
+    def __init__(self, digests: int) -> None:
+        self._hashing = hashing.Hashing(digests)
         self._controller = image_data.ImageDataController()
 
     def __call__(
@@ -66,9 +73,36 @@ class Reader:
     ) -> webob.Response:
         """Return the data, as the answer to `GET /v2/images/{id}/file`.
 
+        Or return the digest, if that is asked for.
+
         :raises webob.exc.HTTPException: the user may not read them, or the
             store does not have them (404), lost them (410), or fails
-            (503), or nobody knows their length (409)
+            (503), or nobody knows their length (409), or this process
+            computes as many digests as it may (429)
+        """
+        image, place = self._find(request, store, image_id)
+        hashed = self._hashing.wanted(request)
+        with contextlib.ExitStack() as held:
+            if hashed:
+                self._hashing.take(held)
+            data, length = self._open(request.context, image, place)
+            if hashed:
+                return hashing.answer(
+                    data, hashed, image_id, store, held.pop_all()
+                )
+        return webob.Response(
+            app_iter=data,
+            content_length=length,
+            content_type='application/octet-stream',
+        )
+
+    def _find(
+        self, request: webob.Request, store: str, image_id: str
+    ) -> tuple[Any, Any]:
+        """Return an image that the user may read, and its location.
+
+        :raises webob.exc.HTTPException: the user may not, or the image is not
+            in the store
         """
         missing = webob.exc.HTTPNotFound(
             f"image {image_id} is not in a store '{store}' of this Glance"
@@ -80,25 +114,32 @@ class Reader:
         # check the quotas of the reader for that.
         image = self._controller.download(request, image_id)
         self._check_choice(request.context, image)
-        places = [
-            place
-            for place in image.locations
-            if place['metadata'].get('store') == store
-        ]
-        if not places:
-            raise missing
+        for place in image.locations:
+            if place['metadata'].get('store') == store:
+                return image, place
+        raise missing
+
+    def _open(
+        self, context: Any, image: Any, place: Any
+    ) -> tuple[Iterable[bytes], int]:
+        """Return what a store has, and how long it is, in bytes.
+
+        :param place: the location of the copy
+        :raises webob.exc.HTTPException: the store lost it, or fails, or nobody
+            knows its length
+        """
+        store = place['metadata']['store']
         try:
-            data, size = glance_store.get(
-                places[0]['url'], store, context=request.context
-            )
+            data, size = glance_store.get(place['url'], store, context=context)
         except glance_store.NotFound as exc:
             raise webob.exc.HTTPGone(
-                f"store '{store}' does not have the data of image {image_id}"
+                f"store '{store}' does not have the data of image "
+                f'{image.image_id}'
             ) from exc
         except Exception as exc:
             LOG.exception(
                 'Image %(image)s cannot be read from store %(store)s',
-                {'image': image_id, 'store': store},
+                {'image': image.image_id, 'store': store},
             )
             raise webob.exc.HTTPServiceUnavailable(
                 f"store '{store}' cannot be read"
@@ -110,14 +151,10 @@ class Reader:
                 # Not 503: after that, a client may try again.
                 raise webob.exc.HTTPConflict(
                     f"store '{store}' does not say how long the data are, "
-                    f'and image {image_id} has no size'
+                    f'and image {image.image_id} has no size'
                 )
-        data = readers.watched(image_id, places[0], data, length)
-        return webob.Response(
-            app_iter=self._notifying(request.context, image, data, length),
-            content_length=length,
-            content_type='application/octet-stream',
-        )
+        data = readers.watched(image.image_id, place, data, length)
+        return self._notifying(context, image, data, length), length
 
     def _check_choice(self, context: Any, image: Any) -> None:
         """Make sure that the user may choose the store.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-import hashlib
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -200,13 +199,12 @@ class Verifier:
         algorithm, expected = next(
             iter(copies.hashes(image).items()), (relocation.ALGORITHM, None)
         )
-        digest = hashlib.new(algorithm, usedforsecurity=False)
-        size = 0
         try:
-            for piece in self._images.read_copy(image['id'], store):
-                digest.update(piece)
-                size += len(piece)
-                self._report(len(piece))
+            digest = copies.finish(
+                self._images.digest(
+                    image['id'], store, algorithm, self._report
+                )
+            )
         except exception.GlanceRefused as exc:
             if exc.status == 410:
                 return Finding(State.MISSING, exc.reason)
@@ -216,8 +214,8 @@ class Verifier:
         except exception.LookupFailed as exc:
             return Finding(State.UNREADABLE, str(exc))
         self._alive.add(store)
-        read = algorithm, digest.hexdigest()
-        if expected is None and size == image['size']:
+        read = algorithm, digest.value
+        if expected is None and digest.size == image['size']:
             return Finding(
                 State.UNKNOWN,
                 'Glance has no hash of the image, and there is no other copy '
@@ -226,7 +224,7 @@ class Verifier:
             )
         if read[1] == expected:
             return Finding(State.GOOD, digest=read)
-        told = f'{size} bytes with {algorithm} {read[1][:_SHOWN]}...'
+        told = f'{digest.size} bytes with {algorithm} {read[1][:_SHOWN]}...'
         wanted = f'{image["size"]} bytes'
         if expected:
             wanted += f' with {expected[:_SHOWN]}...'
