@@ -657,6 +657,20 @@ class Glance(fixtures.Fixture):
         }
         return {store: path for store, path in found.items() if path.exists()}
 
+    def has_open(self, store: str, image_id: str) -> bool:
+        """Tell whether one of its processes has the file of a copy open."""
+        assert self._process is not None
+        file = (self.directory(store) / image_id).resolve()
+        pid = self._process.pid
+        children = Path(f'/proc/{pid}/task/{pid}/children').read_text()
+        for child in (pid, *children.split()):
+            for entry in Path(f'/proc/{child}/fd').iterdir():
+                # It may be closed meanwhile.
+                with contextlib.suppress(OSError):
+                    if entry.readlink() == file:
+                        return True
+        return False
+
     def change_database(self, statement: str, *values: object) -> None:
         """Change what Glance has in its database, behind its back.
 

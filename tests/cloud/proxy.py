@@ -51,6 +51,8 @@ class Answer:
 
     status: int
     body: bytes = b'{"error": {"message": "not now"}}'
+    #: Type of the body.
+    kind: str = 'application/json'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +114,8 @@ class Proxy(fixtures.Fixture):
         self._lock = threading.Lock()
         #: How often a fault was met.
         self.met = 0
+        #: How long the bodies of all answers were, in bytes.
+        self.sent = 0
 
     def _setUp(self) -> None:
         proxy = self
@@ -175,7 +179,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if isinstance(fault, Answer):
             for _ in self._body():
                 pass
-            headers = {'Content-Type': 'application/json'}
+            headers = {'Content-Type': fault.kind}
             self._answer(fault.status, headers, fault.body)
             return
         if isinstance(fault, Delay):
@@ -255,6 +259,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise _Broken
         if self.command != 'HEAD':
             self.wfile.write(body)
+            with self.owner._lock:
+                self.owner.sent += len(body)
 
     def _body(self) -> Any:
         """Yield the request's body in pieces, without its framing."""

@@ -391,6 +391,37 @@ def test_web_server_tells_another_length(glance, verify):
     assert verify(image_id).states == {'web': 'damaged'}
 
 
+@pytest.fixture
+def older_filter(monkeypatch):
+    """The filter answers as an older one, which has no digests."""
+    open_copy = image_api.Images._open_copy
+    monkeypatch.setattr(
+        image_api.Images,
+        '_open_copy',
+        lambda self, image_id, store, **query: open_copy(
+            self, image_id, store
+        ),
+    )
+
+
+@pytest.mark.usefixtures('older_filter')
+def test_older_filter(glance, verify):
+    """The data are read, and repaired."""
+    image_id = make(glance, *SITES)
+    glance.flip('dcn0', image_id)
+    glance.forget_requests()
+
+    result = verify(image_id, '--fix')
+
+    assert (result.code, result.states) == (
+        0,
+        {'central': 'good', 'dcn0': 'repaired', 'dcn1': 'good'},
+    )
+    equal(glance, image_id, *SITES)
+    assert not any('digest' in each.query for each in glance.requests())
+
+
+@pytest.mark.usefixtures('older_filter')
 @pytest.mark.parametrize('announced', [None, '', 'nonsense'])
 def test_answer_without_a_length(glance, verify, monkeypatch, announced):
     """Something between Glance and the command may have removed it."""
@@ -637,6 +668,7 @@ def test_path(glance):
     assert glance.request('PUT', f'/v2/stores/central/{image_id}')[0] == 405
 
 
+@pytest.mark.usefixtures('older_filter')
 def test_data_that_end_early(glance, verify, monkeypatch):
     """A connection that was cut is no damage."""
     image_id = make(glance, 'central', 'dcn0')

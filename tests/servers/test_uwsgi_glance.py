@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
+import json
 import os
 import time
 
 import pytest
 
+from nova_multistore.osc import image_verify
+from tests import command
 from tests.cloud import glance as cloud_glance
 from tests.cloud import uwsgi as cloud_uwsgi
+from tests.functional import connect
 from tests.functional import expected_digest
 from tests.twin import servers
 
@@ -19,6 +24,8 @@ MIB = 1 << 20
 HALF = MIB // 2
 #: How long a copy may take, in seconds.
 PATIENCE = 30
+#: What reading it takes many seconds, and no disk.
+LARGE = 256 << 30
 
 
 class Beside(servers.Beside, cloud_uwsgi.Glance):
@@ -89,6 +96,37 @@ def test_one_copy(api, base):
 
     assert (status, data) == (200, bytes(MIB))
     assert api.request('GET', f'/v2/stores/cheap/{base}')[0] == 404
+
+
+def test_digest(api, base):
+    """So can its digest, whatever headers uWSGI removes."""
+    result = command.run(image_verify.VerifyImages, connect(api.url), base)
+
+    assert result.states == {'fast': 'good'}
+    read = [each for each in api.requests() if base in each.path]
+    assert read[-1].query == 'digest=sha512'
+
+
+def test_digest_for_a_client_that_goes_away(api):
+    """It is told while uWSGI reads; without a client, the work ends."""
+    image_id = api.create_image(bytes(MIB), ['fast'], disk_format='raw')
+    os.truncate(api.directory('fast') / image_id, LARGE)
+    connection = http.client.HTTPConnection('127.0.0.1', api.port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request(
+            'GET',
+            f'/v2/stores/fast/{image_id}?digest=sha512',
+            headers={'X-Auth-Token': cloud_glance.token()},
+        )
+        with connection.getresponse() as answer:
+            lines = [json.loads(answer.readline()) for _ in range(2)]
+            assert 0 < lines[0]['size'] < lines[1]['size'] < LARGE
+            assert api.has_open('fast', image_id)
+
+    deadline = time.monotonic() + PATIENCE
+    while api.has_open('fast', image_id):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_snapshot(cloud, api, server):

@@ -9,6 +9,7 @@ import pytest
 
 import nova_multistore
 from nova_multistore import copies
+from nova_multistore import digests
 from nova_multistore import exception
 from nova_multistore import relocation
 from nova_multistore import stores
@@ -56,12 +57,14 @@ class Images:
     def tasks(self, image_id):
         return []
 
-    def read_copy(self, image_id, store):
+    def digest(self, image_id, store, algorithm):
         self.read.append(store)
         found = self.data.get(store, NO_FILTER)
         if isinstance(found, Exception):
             raise found
-        yield found
+        yield 0.0
+        value = hashlib.new(algorithm, found).hexdigest()
+        return digests.Digest(image_id, store, algorithm, value, len(found))
 
     def delete_from(self, image_id, store):
         self.deleted.append(store)
