@@ -3,7 +3,8 @@
 A real Glance with four stores; Nova's API, conductor, scheduler and
 nova-compute in this process, with real qcow2 disks and qemu-img. The filter is
 in Glance's pipeline; it acts on a header that stock Nova does not send. Where
-Ceph is installed, the same with the disks in a real Ceph.
+Ceph is installed, the same with the disks in a real Ceph; where its gateway
+is, too, also with base images in S3 and Swift.
 """
 
 from __future__ import annotations
@@ -243,16 +244,26 @@ def report_ceph() -> tuple[str, bool]:
     from tests.ceph import cloud as ceph_cloud
     from tests.ceph import matrix
 
-    print('Starting Ceph, Glance and Nova', flush=True)
+    def say(text: str) -> None:
+        print(f'  {text}', flush=True)
+
+    objects = shutil.which('radosgw') is not None
+    print(
+        f'Starting Ceph,{" S3, Swift," * objects} Glance and Nova', flush=True
+    )
     with (
         tempfile.TemporaryDirectory(prefix='demo-') as root,
-        ceph_cloud.running(pathlib.Path(root)) as cloud,
+        ceph_cloud.running(pathlib.Path(root), objects=objects) as cloud,
     ):
-        results = matrix.Matrix(cloud).run(
+        bases = [(store,) for store in cloud.objects]
+        servers = matrix.Matrix(cloud, (*matrix.BASES, *bases))
+        results = servers.run(
             [case for case in matrix.CASES if not case.shown],
             (None, 'second', 'cheap'),
-            lambda text: print(f'  {text}', flush=True),
+            say,
         )
+        further = [matrix.Case(base, False, False) for base in bases]
+        results |= servers.run(further, (None,), say)
     good = all(matrix.expected(*what) == r for what, r in results.items())
     verdict = (
         'The same with the disks in Ceph, where fast and second are too: a '

@@ -1,19 +1,25 @@
 """A cloud with its disks in Ceph.
 
 Stores: `cheap`, files, the default; `fast` and `second`, each a pool in the
-Ceph of the disks; `far`, in another Ceph.
+Ceph of the disks; `far`, in another Ceph. If they are asked for, `s3` and
+`swift`, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
+import hashlib
 from pathlib import Path
 from typing import Callable
 
 from tests.cloud import ceph as cloud_ceph
 from tests.cloud import glance as cloud_glance
+from tests.cloud import keystone as cloud_keystone
 from tests.cloud import nova as cloud_nova
+from tests.cloud import s3 as cloud_s3
+from tests.cloud import swift as cloud_swift
 
 DISKS = 'vms'
 #: The pool of each store in the Ceph of the disks.
@@ -31,11 +37,14 @@ class Cloud:
         far: cloud_ceph.Ceph,
         glance: cloud_glance.Glance,
         nova: cloud_nova.Nova,
+        objects: Mapping[str, cloud_s3.S3 | cloud_swift.Swift],
     ) -> None:
         self.ceph = ceph
         self.far = far
         self.glance = glance
         self.nova = nova
+        #: S3 and Swift, by the store's id, if they are there.
+        self.objects = objects
 
     def show_locations(self, shown: bool) -> None:
         """Have Glance show the locations of images to everyone, or not."""
@@ -62,6 +71,9 @@ class Cloud:
                 found[store] = self.ceph.sha256(f'{pool}/{image_id}@snap')
         if image_id in self.far.images('images'):
             found['far'] = self.far.sha256(f'images/{image_id}@snap')
+        for store in self.objects.keys() & self.glance.stores_of(image_id):
+            data = self.objects[store].read(image_id)
+            found[store] = hashlib.sha256(data).hexdigest()
         return found
 
     def age(self, image_id: str) -> None:
@@ -93,6 +105,7 @@ def running(
     before_compute: Callable[[], None] = lambda: None,
     size: int = 4 << 30,
     workers: int = 1,
+    objects: bool = False,
     **options: object,
 ) -> Iterator[Cloud]:
     """Run such a cloud.
@@ -101,6 +114,7 @@ def running(
     :param before_compute: called before each start of nova-compute
     :param size: how much each Ceph holds, in bytes
     :param workers: how many processes of Glance there are
+    :param objects: whether it has the stores `s3` and `swift`, too
     :param options: further options of nova.conf, as "group.name"
     """
     for name in ('ceph', 'far', 'glance', 'nova'):
@@ -117,10 +131,15 @@ def running(
             stores.update(ceph.store(store, pool))
         # Ceph has those who write to a full pool wait; and Glance would.
         stores['second.rados_connect_timeout'] = 10
+        started = _start_objects(root, ceph, stack) if objects else {}
+        for store, fixture in started.items():
+            # Glance cannot write several objects to Swift if it knows their
+            # size, as that of a base image.
+            stores.update(fixture.store(store, large=64))
         glance = stack.enter_context(
             cloud_glance.Glance(
                 root / 'glance',
-                stores=STORES,
+                stores={**STORES, **{store: store for store in started}},
                 show_locations=True,
                 workers=workers,
                 **stores,
@@ -146,4 +165,22 @@ def running(
                 },
             )
         )
-        yield Cloud(ceph, far, glance, nova)
+        yield Cloud(ceph, far, glance, nova, started)
+
+
+def _start_objects(
+    root: Path, ceph: cloud_ceph.Ceph, stack: contextlib.ExitStack
+) -> dict[str, cloud_s3.S3 | cloud_swift.Swift]:
+    """Start S3, which keeps its data in Ceph, and Swift.
+
+    :returns: both, by the id and the type of the store
+    """
+    for name in ('s3', 'swift'):
+        (root / name).mkdir()
+    keystone = stack.enter_context(cloud_keystone.Keystone())
+    return {
+        's3': stack.enter_context(cloud_s3.S3(root / 's3', ceph)),
+        'swift': stack.enter_context(
+            cloud_swift.Swift(root / 'swift', keystone)
+        ),
+    }

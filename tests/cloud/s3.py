@@ -83,6 +83,12 @@ class S3(fixtures.Fixture):
             config=boto_config.Config(s3={'addressing_style': 'path'}),
         )
 
+    def read(self, image_id: str) -> bytes:
+        """Return what the bucket of Glance has of an image."""
+        found = self.client().get_object(Bucket=BUCKET, Key=image_id)
+        data: bytes = found['Body'].read()
+        return data
+
     def store(
         self,
         name: str,

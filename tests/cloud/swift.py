@@ -90,6 +90,11 @@ class Swift(fixtures.Fixture):
             preauthtoken=cloud_glance.token('service', ('admin',)),
         )
 
+    def read(self, image_id: str) -> bytes:
+        """Return what the container of Glance has of an image."""
+        data: bytes = self.connection().get_object(CONTAINER, image_id)[1]
+        return data
+
     def store(
         self,
         name: str,

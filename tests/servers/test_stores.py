@@ -82,6 +82,7 @@ class Data:
     def __init__(self, glance, ceph, s3, swift):
         self._glance = glance
         self._ceph = ceph
+        self._objects = {'s3': s3, 'swift': swift}
         self._s3 = s3.client()
         self._swift = swift.connection()
 
@@ -118,11 +119,8 @@ class Data:
         return {path.name for path in self._glance.directory(store).iterdir()}
 
     def _read(self, store, image_id):
-        if store == 's3':
-            found = self._s3.get_object(Bucket='glance', Key=image_id)
-            return found['Body'].read()
-        if store == 'swift':
-            return self._swift.get_object('glance', image_id)[1]
+        if store in self._objects:
+            return self._objects[store].read(image_id)
         return (self._glance.directory(store) / image_id).read_bytes()
 
 
