@@ -32,7 +32,7 @@ def up(images_type: str, patched: bool) -> int:
     with fixture.Cloud(images_type, patched) as started:
         site = started.site
         STATE.write_text(json.dumps([started.pid, str(site.root)]))
-        started.run_glance(filtered=patched)
+        started.run_glance(filtered=patched, volumes=True)
         started.detach()
     print(
         f'Ready after {started.ready_after:.0f} s: '

@@ -126,12 +126,15 @@ class Cloud(fixtures.Fixture):
         self._running = wanted
         self.site = e2e_site.Site.load(self.site.root)
 
-    def run_glance(self, filtered: bool) -> None:
+    def run_glance(self, filtered: bool, volumes: bool = False) -> None:
         """Restart Glance.
 
         :param filtered: whether it has the package's filter
+        :param volumes: whether it has the store of type cinder
         """
-        cloud.tell(self.site.root, 'glance', filtered=filtered)
+        cloud.tell(
+            self.site.root, 'glance', filtered=filtered, volumes=volumes
+        )
 
     def ensure_compute(self, images_type: str = 'qcow2') -> None:
         """Have nova-compute run, in whatever way.

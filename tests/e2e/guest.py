@@ -13,6 +13,8 @@ import subprocess
 import tempfile
 
 from tests.e2e import ceph
+from tests.e2e import glance
+from tests.e2e import mariadb
 from tests.e2e import site as e2e_site
 
 SECTOR = 512
@@ -94,10 +96,11 @@ class Disk:
         cls, site: e2e_site.Site, store: str, image_id: str, format: str
     ) -> Disk:
         """Return an image's data in one of its stores."""
-        if store == 'fast':
-            return cls.in_ceph(
-                ceph.configuration(site), format, f'{ceph.IMAGES}/{image_id}'
-            )
+        name = f'{ceph.IMAGES}/{image_id}'
+        if store == glance.VOLUMES:
+            name = f'{ceph.VOLUMES}/volume-{_volume(site, image_id)}'
+        if store in ('fast', glance.VOLUMES):
+            return cls.in_ceph(ceph.configuration(site), format, name)
         return cls(format, site.root / 'stores' / store / image_id)
 
     @classmethod
@@ -133,6 +136,17 @@ class Disk:
             )
             == 0
         )
+
+
+def _volume(site: e2e_site.Site, image_id: str) -> str:
+    """Return the id of the volume that is an image."""
+    (row,) = mariadb.rows(
+        site,
+        'SELECT value FROM glance.image_locations WHERE image_id = %s '
+        "AND value LIKE 'cinder:%%' AND deleted = 0",
+        image_id,
+    )
+    return str(row[0]).rpartition('/')[2]
 
 
 def _qemu_img(*arguments: str, differs: int = 0) -> int:
