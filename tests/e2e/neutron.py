@@ -57,6 +57,11 @@ def start(site: e2e_site.Site) -> None:
         OS_NEUTRON_CONFIG_DIR=site.root / 'neutron',
         OS_NEUTRON_CONFIG_FILES='neutron.conf',
     )
+    wait(site)
+
+
+def wait(site: e2e_site.Site) -> None:
+    """Wait until Neutron knows of no port."""
     site.wait_for_http('neutron')
     # The first query for ports fails unless there was one for something else.
     token = keystone.token(site)

@@ -148,7 +148,7 @@ def start(site: e2e_site.Site) -> None:
         site.start(name, site.bin / name, '--config-file', path)
     start_compute(site)
     site.wait_for_http('nova')
-    site.wait('nova-compute', lambda: _provides(site))
+    site.wait('nova-compute', lambda: provides(site))
     site.run(
         'nova-manage',
         site.bin / 'nova-manage',
@@ -212,10 +212,10 @@ def restart_compute(
     _configure_compute(site, options)
     begin = datetime.datetime.now(datetime.timezone.utc)
     start_compute(site)
-    site.wait('nova-compute', lambda: _reported_since(site, begin))
+    site.wait('nova-compute', lambda: reported_since(site, begin))
 
 
-def _reported_since(site: e2e_site.Site, begin: datetime.datetime) -> bool:
+def reported_since(site: e2e_site.Site, begin: datetime.datetime) -> bool:
     """Tell whether nova-compute has said that it is up."""
     # The time is in UTC.
     return bool(
@@ -228,7 +228,7 @@ def _reported_since(site: e2e_site.Site, begin: datetime.datetime) -> bool:
     )
 
 
-def _provides(site: e2e_site.Site) -> bool:
+def provides(site: e2e_site.Site) -> bool:
     """Tell whether Placement knows of this machine."""
     return bool(
         mariadb.rows(site, 'SELECT 1 FROM placement.resource_providers')

@@ -243,7 +243,8 @@ class Site:
         """
         left = patience.Patience(PATIENCE)
         while left:
-            if self.processes[name].poll() is not None:
+            process = self.processes.get(name)
+            if process is not None and process.poll() is not None:
                 raise CloudFailed(f'{name} ended. {tail(self.log(name))}')
             try:
                 if answers():

@@ -51,7 +51,7 @@ class Tenant:
 
     def __init__(self, site: e2e_site.Site, name: str) -> None:
         self._site = site
-        self._token = keystone.token(site, name, name)
+        self.token = keystone.token(site, name, name)
         self.name = name
 
     def openstack(self, *arguments: str) -> str:
@@ -98,7 +98,7 @@ class Tenant:
         :raises CloudFailed: if it says no
         """
         status, _, answer = self._site.request(
-            service, method, path, body, self._token, headers
+            service, method, path, body, self.token, headers
         )
         if status >= 400:
             raise e2e_site.CloudFailed(
@@ -139,7 +139,7 @@ class Tenant:
 
     def _find(self, service: str, path: str) -> Any:
         status, _, body = self._site.request(
-            service, 'GET', path, token=self._token
+            service, 'GET', path, token=self.token
         )
         return None if status == 404 else body
 

@@ -1,0 +1,1 @@
+apt install ./python3-nova-multistore_*.deb ./nova-compute-multistore_*.deb
