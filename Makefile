@@ -96,6 +96,8 @@ sbom: ## what the wheel's installation brings in
 	@.ci/sbom build/nova-multistore.cdx.json
 deb: ## the Debian packages; for "make on"
 	@tests/dist/debian
+deb-cloud: deb ## the same with Debian's own OpenStack
+	@tests/dist/debian_cloud
 clean: cloud-down ## remove all that was made
 	rm -rf .roots .venv* .tox build dist doc/build releasenotes/build
 	rm -rf .mypy_cache .pytest_cache .ruff_cache *.egg-info

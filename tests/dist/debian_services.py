@@ -46,15 +46,6 @@ APIS = {
     'nova': 'nova-api',
     'placement': 'placement-api',
 }
-#: What "apt-get" has to install for all of this.
-PACKAGES = (
-    *APIS.values(),
-    'mariadb-server',
-    'nova-compute',
-    'nova-conductor',
-    'nova-scheduler',
-    'rabbitmq-server',
-)
 #: Glance's stores; the first one is the default.
 STORES = ('cheap', 'fast', 'reliable')
 
@@ -162,9 +153,7 @@ def _configure(site: Debian) -> None:
         path = Path(f'/etc/{api.partition("-")[0]}/{api}-uwsgi.ini')
         text = path.read_text()
         number = 2 if api == 'nova-api' else 1
-        text = re.sub(
-            r'(?m)^processes = \d+$', f'processes = {number}', text
-        )
+        text = re.sub(r'(?m)^processes = \d+$', f'processes = {number}', text)
         path.write_text(text)
     for path, sections in _settings(site).items():
         site.append(path, sections)
