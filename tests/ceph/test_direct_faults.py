@@ -18,6 +18,7 @@ import rbd
 
 from nova_multistore.compute import failed_image
 from nova_multistore.compute import location
+from tests import patience
 from tests.ceph.matrix import Landing
 from tests.ceph.matrix import look
 from tests.ceph.matrix import take
@@ -163,8 +164,8 @@ def test_location_that_never_arrived(cloud, server, proxy):
     """The clone is deleted, once it is certain that the image is."""
     proxy.fail(*POST, cloud_proxy.Hang(0.5), times=None)
     image_id = cloud.nova.start_snapshot(server)
-    deadline = time.monotonic() + 60
-    while not proxy.met and time.monotonic() < deadline:
+    left = patience.Patience(60)
+    while not proxy.met and left:
         time.sleep(0.01)
     proxy.fail('GET', IMAGE, cloud_proxy.Answer(401), times=None)
     cloud.nova.wait(server)
@@ -316,9 +317,9 @@ def full(cloud, tmp_path):
         f'{cloud.ceph.configuration.read_text()}rados_osd_op_timeout = 5\n'
     )
     cloud.ceph.ceph('osd', 'pool', 'set-quota', 'other', 'max_bytes', '4096')
-    deadline = time.monotonic() + 60
+    left = patience.Patience(60)
     while 'full' not in cloud.ceph.ceph('osd', 'pool', 'ls', 'detail'):
-        assert time.monotonic() < deadline
+        assert left
         time.sleep(0.5)
     cloud.nova.conf(**{'libvirt.images_rbd_ceph_conf': str(limited)})
     yield
@@ -363,12 +364,12 @@ class TestLocationThatComesToNothing:
                 # Glance takes the location, and then waits for Ceph.
                 cloud.ceph.ceph('osd', 'pause')
                 go_on.set()
-                deadline = time.monotonic() + 60
+                left = patience.Patience(60)
                 while not any(
                     r.path.endswith('/locations') and r.status == 202
                     for r in cloud.glance.requests()
                 ):
-                    assert time.monotonic() < deadline
+                    assert left
                     time.sleep(0.05)
                 cloud.glance.kill()
                 cloud.ceph.ceph('osd', 'unpause')

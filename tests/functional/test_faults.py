@@ -19,6 +19,7 @@ from nova_multistore import lookup
 from nova_multistore import record
 from nova_multistore.compute import failed_image
 from nova_multistore.compute import upload
+from tests import patience
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
 from tests.functional import expected_digest
@@ -161,8 +162,8 @@ def test_deletion_that_fails(nova, glance, qcow2, proxy, operation, times):
     else:
         getattr(nova, operation)(other)
     # Nova asks once more for a backup, so any of them may be the one.
-    deadline = time.monotonic() + cloud_glance.PATIENCE
-    while time.monotonic() < deadline:
+    enough = patience.Patience(cloud_glance.PATIENCE)
+    while enough:
         left = {image['id'] for image in glance.images(nova.project)} - before
         if not left:
             break
@@ -487,9 +488,9 @@ def begin(nova, proxy, server, after):
 
 def wait_for_saving(glance, image_id):
     """Wait until Glance has begun to take the data."""
-    deadline = time.monotonic() + 30
+    left = patience.Patience(30)
     while glance.image(image_id)['status'] != 'saving':
-        assert time.monotonic() < deadline
+        assert left
         time.sleep(0.1)
 
 

@@ -20,6 +20,7 @@ from nova_multistore.osc.placement import apply as placement_apply
 from nova_multistore.osc.placement import check as placement_check
 from nova_multistore.osc.placement import plan as placement_plan
 from tests import command
+from tests import patience
 from tests.cloud import glance as cloud_glance
 from tests.functional import connect
 from tests.functional import equal
@@ -353,9 +354,9 @@ def test_drain_while_an_import_goes_on(glance, run):
         'stores': ['old'],
     }
     glance.request('POST', f'/v2/images/{image_id}/import', body, admin=True)
-    deadline = time.monotonic() + cloud_glance.PATIENCE
+    left = patience.Patience(cloud_glance.PATIENCE)
     while glance.image(image_id)['status'] != 'importing':
-        assert time.monotonic() < deadline
+        assert left
         time.sleep(0.05)
     try:
         result = run(store_drain.DrainStore, 'old')

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import threading
-import time
 
 import pytest
 
@@ -14,6 +13,7 @@ from nova_multistore.osc import image_copy
 from nova_multistore.osc import image_import
 from nova_multistore.osc import image_show
 from tests import command
+from tests import patience
 from tests.cloud import glance as cloud_glance
 from tests.cloud import proxy as cloud_proxy
 from tests.functional import broken
@@ -93,12 +93,12 @@ class TestImport:
             image_import.ImportImage,
             *('later', '--uri', uri, *in_stores('dcn1', 'dcn0')),
         )
-        deadline = time.monotonic() + cloud_glance.PATIENCE
+        left = patience.Patience(cloud_glance.PATIENCE)
         while True:
             shown = run(image_show.ShowImages, new(result))
             if 'copying' in shown.states.values():
                 break
-            assert time.monotonic() < deadline
+            assert left
         gate.set()
         waited = run(image_show.ShowImages, new(result), '--wait')
 
