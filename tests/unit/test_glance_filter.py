@@ -70,6 +70,20 @@ with contextlib.suppress(ValueError):
 assert found == []
 """
 
+# What is no number of digests.
+DIGESTS = """
+from nova_multistore.glance import base_image
+
+for value in '-1', 'many', '':
+    try:
+        base_image.filter_factory({}, digests=value)
+    except ValueError:
+        pass
+    else:
+        raise AssertionError(value)
+base_image.filter_factory({}, digests='0')
+"""
+
 
 def run(code):
     """Run code in a process that has no Nova; return what it says."""
@@ -85,6 +99,11 @@ def run(code):
 def test_held_back():
     """The last part comes after the question, and everything is closed."""
     run(HELD_BACK)
+
+
+def test_number_of_digests():
+    """A mistake in the configuration is seen at the start."""
+    run(DIGESTS)
 
 
 def test_glance_is_another_one():
