@@ -80,7 +80,7 @@ upstream: ## Nova's own tests, with stock Nova and patched
 releases: ## tests on eight releases of Nova
 	@.ci/packages releases && .ci/venv tests
 	@.ci/packages after releases .ci/releases $(ARGS)
-releases-part: ## some tests on two of them
+releases-part: ## some tests on the oldest of them
 	@$(MAKE) -s releases ARGS=--part
 on: ## targets on another Debian, as root: make on DISTRO=sid ARGS='demo unit'
 	@.ci/on $(DISTRO) $(ARGS)
