@@ -71,7 +71,9 @@ class Cloud:
                 found[store] = self.ceph.sha256(f'{pool}/{image_id}@snap')
         if image_id in self.far.images('images'):
             found['far'] = self.far.sha256(f'images/{image_id}@snap')
-        for store in self.objects.keys() & self.glance.stores_of(image_id):
+        # Glance does not know an image that is deleted.
+        there = self.glance.stores_of(image_id) if self.objects else []
+        for store in self.objects.keys() & there:
             data = self.objects[store].read(image_id)
             found[store] = hashlib.sha256(data).hexdigest()
         return found
