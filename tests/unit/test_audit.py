@@ -14,6 +14,7 @@ from nova_multistore import exception
 from nova_multistore import record
 from nova_multistore import selection
 from nova_multistore import stores
+from tests import inputs
 from tests.unit.judging import BASE
 from tests.unit.judging import CATALOGUE
 from tests.unit.judging import IDLE
@@ -268,12 +269,6 @@ IMAGES = st.fixed_dictionaries(
 ).map(lambda changes: snapshot(**changes))
 
 
-# The same in every run: what they find must not depend on chance.
-ALIKE = hypothesis.settings(
-    max_examples=200, deadline=None, database=None, derandomize=True
-)
-
-
 POLICIES = st.builds(
     audit.Settings,
     st.sampled_from([CATALOGUE, stores.Catalogue()]),
@@ -287,7 +282,7 @@ POLICIES = st.builds(
 )
 
 
-@ALIKE
+@inputs.ALIKE
 @hypothesis.given(
     IMAGES,
     POLICIES,
@@ -348,7 +343,7 @@ def applied(command, image):
     return image
 
 
-@ALIKE
+@inputs.ALIKE
 @hypothesis.given(
     IMAGES.filter(lambda image: image['status'] == 'active'),
     POLICIES,

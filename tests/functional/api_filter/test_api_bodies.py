@@ -16,6 +16,7 @@ import webob.exc
 
 from nova_multistore import stores
 from nova_multistore.api import store as api_store
+from tests import inputs
 from tests.cloud import glance as cloud_glance
 from tests.functional.api_filter import PROJECT
 from tests.functional.api_filter import PROPERTY
@@ -109,13 +110,7 @@ def send(nova, server, monkeypatch):
     return send
 
 
-@hypothesis.settings(
-    max_examples=1000,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
+@inputs.HOSTILE
 @hypothesis.given(
     body=orders | others | values, action=st.sampled_from([*RULES, None])
 )

@@ -12,6 +12,7 @@ import hypothesis
 from hypothesis import strategies as st
 import pytest
 
+from tests import inputs
 from tests.cloud import glance as cloud_glance
 from tests.functional.glance_filter import BASE
 from tests.functional.glance_filter import MIB
@@ -202,13 +203,7 @@ def test_hostile_values(glance, base):
     image_id = base('cheap')
     expected = put(glance, image_id, b'data', {BASE: absent(glance)})
 
-    @hypothesis.settings(
-        max_examples=1000,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
+    @inputs.HOSTILE
     @hypothesis.given(hostile)
     def check(value):
         log = Log(glance)
