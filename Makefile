@@ -77,11 +77,9 @@ balanced: ## a glance-api in trouble behind HAProxy
 upstream: ## Nova's own tests, with stock Nova and patched
 	@.ci/packages && .ci/venv tests
 	@OS_NOVA_DISABLE_EVENTLET_PATCHING=1 .venv/bin/python -m tests.upstream
-releases: ## tests on eight releases of Nova
+releases: ## tests on eight releases of Nova; ARGS=--part is some, on the oldest
 	@.ci/packages releases && .ci/venv tests
 	@.ci/packages after releases .ci/releases $(ARGS)
-releases-part: ## some tests on the oldest of them
-	@$(MAKE) -s releases ARGS=--part
 on: ## targets on another Debian, as root: make on DISTRO=sid ARGS='demo unit'
 	@.ci/on $(DISTRO) $(ARGS)
 nightly: ## what takes too long for each change; ARGS=trixie is a part
