@@ -47,6 +47,8 @@ _MODULES = (
     'telemetry',
     'volumes',
 )
+# The one of them that obeys "ceph rbd task".
+_TASKS = 'rbd_support'
 _GIB = 1 << 30
 
 
@@ -64,8 +66,15 @@ class Ceph(fixtures.Fixture):
     :param launcher: a command that starts the daemon that is put behind it.
         The thread that starts them must live as long as they shall, unless
         it says otherwise
-    :param users: what users may do with its data, by name, as OSDs read it.
-        If there are any, everybody has to have a key
+    :param users: what users may do with its data, by name, as OSDs read it;
+        or a mapping of it and of what others read, as managers ("mgr"). If
+        there are any, everybody has to have a key
+    :param address: where its daemons listen, as the launcher knows it. Its
+        clients have to reach them there
+    :param runner: a command that starts those of Ceph that are put behind it,
+        where the daemons are, for example. What uses Ceph's bindings is in
+        this process
+    :param tasks: whether the manager obeys "ceph rbd task"
     """
 
     def __init__(
@@ -75,7 +84,10 @@ class Ceph(fixtures.Fixture):
         size: int = 4 * _GIB,
         ports: Iterable[int] | None = None,
         launcher: Iterable[str] = daemon.TIED,
-        users: Mapping[str, str] | None = None,
+        users: Mapping[str, str | Mapping[str, str]] | None = None,
+        address: str = LOCALHOST,
+        runner: Iterable[str] = (),
+        tasks: bool = False,
     ) -> None:
         self.root = Path(root).resolve()
         self.pools = tuple(pools)
@@ -83,6 +95,9 @@ class Ceph(fixtures.Fixture):
         self.ports = tuple(ports or cloud_glance.free_ports(2))
         self.launcher = tuple(launcher)
         self.users = dict(users or {})
+        self.address = address
+        self.runner = tuple(runner)
+        self.tasks = tasks
         self.fsid = str(uuid.uuid4())
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -106,9 +121,8 @@ class Ceph(fixtures.Fixture):
             raise CephFailed(f'Ceph is not installed: {PACKAGES}')
         for name in ('mgr', 'osd', 'run'):
             (self.root / name).mkdir(parents=True, exist_ok=True)
-        addresses = (
-            f'[v2:{LOCALHOST}:{self.ports[0]},v1:{LOCALHOST}:{self.ports[1]}]'
-        )
+        v2, v1 = (f'{self.address}:{port}' for port in self.ports)
+        addresses = f'[v2:{v2},v1:{v1}]'
         cloud_glance.write_sections(
             self.configuration, {'global': self._options(addresses)}
         )
@@ -135,14 +149,16 @@ class Ceph(fixtures.Fixture):
                 rbd.RBD().pool_init(ioctx, False)
         # What Nova reports as its disk space comes by way of the manager.
         self._wait('ceph-mgr', self._has_space)
+        if self.tasks:
+            self._wait('ceph-mgr', self._has_tasks)
 
     def _options(self, addresses: str) -> dict[str, object]:
         return {
             'fsid': self.fsid,
             'mon_host': addresses,
             'mon_initial_members': _NAME,
-            'public_addr': LOCALHOST,
-            'cluster_addr': LOCALHOST,
+            'public_addr': self.address,
+            'cluster_addr': self.address,
             'mon_data': self.root / 'mon',
             'mgr_data': self.root / 'mgr',
             'osd_data': self.root / 'osd',
@@ -171,7 +187,11 @@ class Ceph(fixtures.Fixture):
             'osd_objectstore': 'memstore',
             # Its modules are not wanted, but its answer to "ceph df" is.
             'mgr_initial_modules': '',
-            'mgr_disabled_modules': ' '.join(_MODULES),
+            'mgr_disabled_modules': ' '.join(
+                name
+                for name in _MODULES
+                if not (self.tasks and name == _TASKS)
+            ),
             # Nobody else is there to be waited for.
             'paxos_min_wait': 0.01,
             'paxos_propose_interval': 0.05,
@@ -191,8 +211,11 @@ class Ceph(fixtures.Fixture):
             f'mgr.{_NAME}': everything,
             'client.admin': everything,
             **{
-                f'client.{name}': {'mon': 'profile rbd', 'osd': osd}
-                for name, osd in self.users.items()
+                f'client.{name}': {
+                    'mon': 'profile rbd',
+                    **({'osd': may} if isinstance(may, str) else may),
+                }
+                for name, may in self.users.items()
             },
         }
         cloud_glance.write_sections(
@@ -295,7 +318,10 @@ class Ceph(fixtures.Fixture):
         """
         digest = hashlib.sha256()
         with subprocess.Popen(
-            ['rbd', '--conf', str(self.configuration), 'export', image, '-'],
+            [
+                *(*self.runner, 'rbd', '--conf', str(self.configuration)),
+                *('export', image, '-'),
+            ],
             env=self._environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -331,7 +357,7 @@ class Ceph(fixtures.Fixture):
         :raises CephFailed: it fails
         """
         done = subprocess.run(
-            command,
+            [*self.runner, *command],
             cwd=self.root,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
@@ -360,7 +386,7 @@ class Ceph(fixtures.Fixture):
         return json.loads(answer or 'null')
 
     def _answers(self) -> bool:
-        address = LOCALHOST, self.ports[0]
+        address = self.address, self.ports[0]
         with (
             contextlib.suppress(OSError),
             socket.create_connection(address, PATIENCE),
@@ -372,6 +398,12 @@ class Ceph(fixtures.Fixture):
         stats = self._tell('df')
         pools = {p['name']: p['stats']['max_avail'] for p in stats['pools']}
         return all(pools.get(pool) for pool in self.pools)
+
+    def _has_tasks(self) -> bool:
+        asked = json.dumps({'prefix': 'rbd task list'})
+        with self._connect() as cluster:
+            code, _, _ = cluster.mgr_command(asked, b'')
+        return bool(code == 0)
 
     def _start(
         self, daemon: str, name: str, answers: Callable[[], bool]
