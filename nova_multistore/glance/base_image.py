@@ -211,6 +211,26 @@ def _takes_data(store_id: str) -> bool:
     )
 
 
+def _send_deltas(wanted: frozenset[str]) -> None:
+    """Have copies to stores send only what differs.
+
+    :raises ValueError: one of them is not a store in Ceph
+    :raises ImportError: xxhash, or Ceph's bindings, are not installed
+    """
+    there = {
+        name for name, kind in CONF.enabled_backends.items() if kind == 'rbd'
+    }
+    if unknown := wanted - there:
+        raise ValueError(
+            f'delta_stores has {", ".join(sorted(unknown))}, and the stores '
+            f'in Ceph are {", ".join(sorted(there)) or "none"}'
+        )
+    # Others need neither of its libraries.
+    from nova_multistore.glance import delta
+
+    delta.apply(wanted)
+
+
 def filter_factory(
     global_conf: dict[str, str], **local_conf: str
 ) -> Callable[..., Any]:
@@ -218,11 +238,14 @@ def filter_factory(
 
     :param local_conf: `read_one_copy`, false if the filter is not to answer
         with one copy of an image; `digests`, how many digests of copies a
-        process computes at a time, 0 for none at all
+        process computes at a time, 0 for none at all; `delta_stores`, the ids
+        of stores in Ceph to which only what differs is sent, with commas
+        between them
     :returns: a function that wraps an application; if Glance does not have
         several stores, it returns the application itself
     :raises ValueError: `read_one_copy` is neither true nor false, or `digests`
-        is not a number
+        is not a number, or one of `delta_stores` is not a store in Ceph
+    :raises ImportError: delta copies need what is not installed
     """
     reads_copies = strutils.bool_from_string(
         local_conf.get('read_one_copy', 'true'), strict=True
@@ -231,6 +254,9 @@ def filter_factory(
     if digests < 0:
         raise ValueError(f'digests is {digests}, and must be 0 or more')
 
+    names = local_conf.get('delta_stores', '').split(',')
+    delta_stores = frozenset(name.strip() for name in names) - {''}
+
     def make(application: Callable[..., Iterable[bytes]]) -> Any:
         if not CONF.enabled_backends:
             return application
@@ -238,6 +264,8 @@ def filter_factory(
             'glance-api', 'copies and imports of images do not go on then'
         )
         readers.apply()
+        if delta_stores:
+            _send_deltas(delta_stores)
         return BaseImageFilter(application, reads_copies, digests)
 
     return make

@@ -84,6 +84,25 @@ for value in '-1', 'many', '':
 base_image.filter_factory({}, digests='0')
 """
 
+# Stores whose copies are no deltas.
+DELTA_STORES = """
+from glance.common import wsgi
+from oslo_config import cfg
+from nova_multistore.glance import base_image
+
+cfg.CONF.set_override('enabled_backends', {'site': 'file', 'central': 'rbd'})
+make = base_image.filter_factory({}, delta_stores='site, central,')
+try:
+    make(None)
+except ValueError as exc:
+    assert str(exc) == (
+        'delta_stores has site, and the stores in Ceph are central'
+    ), exc
+else:
+    raise AssertionError
+assert base_image.filter_factory({}, delta_stores=' , ')(None)
+"""
+
 
 def run(code):
     """Run code in a process that has no Nova; return what it says."""
@@ -104,6 +123,11 @@ def test_held_back():
 def test_number_of_digests():
     """A mistake in the configuration is seen at the start."""
     run(DIGESTS)
+
+
+def test_delta_stores():
+    """They are in Ceph; another name is a mistake."""
+    run(DELTA_STORES)
 
 
 def test_glance_is_another_one():

@@ -1,0 +1,584 @@
+"""Copies to a Ceph on another site, of which only the changes are sent.
+
+Wraps ``glance_store._drivers.rbd.Store.add``. In the target, an image that is
+probably much like the new one is cloned and made independent by Ceph itself.
+What differs from it is then written, and Ceph's OSDs compute checksums of all
+that they have: nothing but these prove that the new image is whole. Whatever
+is not as expected, the image is sent whole, as by Glance alone.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import inspect
+import json
+import math
+import os
+import pathlib
+import secrets
+import time
+from typing import TYPE_CHECKING
+from typing import Any
+
+import glance_store
+from glance_store import location
+from glance_store._drivers import rbd
+from glance_store.common import utils
+from oslo_config import cfg
+from oslo_log import log as logging
+import rados
+import rbd as librbd
+import wrapt
+import xxhash
+
+from nova_multistore.glance import candidates
+from nova_multistore.glance import compare
+from nova_multistore.glance import osd
+from nova_multistore.glance import remnants
+from nova_multistore.seam import Seam
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Generator
+    from collections.abc import Iterator
+
+    from nova_multistore.glance.candidates import Candidate
+
+CONF = cfg.CONF
+LOG = logging.getLogger(__name__)
+
+# How long Ceph's manager has for an answer, in seconds: if it is dead, there
+# would be none.
+_ANSWER = 10
+# How long Ceph has to make a clone independent, in seconds, and how quick it
+# is at least, in bytes for each second.
+_FLATTEN = 60
+_QUICK = 10 << 20
+# What was sent, by the task that sent it, until Glance finishes that; and for
+# how many tasks.
+_MESSAGES: dict[Any, list[str]] = {}
+_TASKS = 100
+# How much is on its way at a time: as many writes, and bytes.
+_WRITES = 512
+_BYTES = 16 << 20
+_ADD = inspect.signature(
+    lambda image_id, image_file, image_size, hashing_algo, context=None,
+    verifier=None: None
+)  # fmt: skip
+
+
+class Whole(Exception):
+    """Raised if an image has to be sent whole; says why."""
+
+
+class _Stream:
+    """What Glance sends to a store, which can be read from its begin again.
+
+    :param source: what Glance sends: a file, or pieces
+    :param staged: the file that it comes from
+    :param size: of a piece, in bytes
+    """
+
+    def __init__(self, source: Any, staged: pathlib.Path, size: int) -> None:
+        self._source = iter(utils.chunkreadable(source, size))
+        self.staged = staged
+        self._size = size
+        self._read = 0
+        #: What reading the source has raised.
+        self.error: Exception | None = None
+
+    def pieces(self) -> Iterator[bytes]:
+        """Read what was not read yet."""
+        while True:
+            try:
+                piece = next(self._source)
+            except StopIteration:
+                return
+            except Exception as exc:
+                self.error = exc
+                raise
+            self._read += len(piece)
+            yield piece
+
+    def again(self) -> Iterator[bytes]:
+        """Return what was read already, from the file, and then the rest."""
+        left = self._read
+        with self.staged.open('rb') as file:
+            while left:
+                piece = file.read(min(self._size, left))
+                if not piece:
+                    raise OSError(f'{self.staged} has become shorter')
+                left -= len(piece)
+                yield piece
+        yield from self.pieces()
+
+
+class Delta:
+    """Sends one image.
+
+    :param store: Glance's store
+    :param cluster: a connection to its Ceph
+    :param ioctx: its pool, open
+    :param image: of Glance
+    :param size: how long it is, in bytes
+    :param candidate: what it is probably much like
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        cluster: Any,
+        ioctx: Any,
+        image: Any,
+        size: int,
+        candidate: Candidate,
+    ) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._ioctx = ioctx
+        self._image = image
+        self._name: str = image.image_id
+        self._size = size
+        self._candidate = candidate
+        self._chunk: int = store.WRITE_CHUNKSIZE
+        self._seed = secrets.randbits(64)
+        # xxhash64 of each object, as it has to be.
+        self._proof: list[int] = []
+        #: How much was written, in bytes.
+        self.sent = 0
+
+    def send(self, stream: _Stream, hashing_algo: str) -> tuple[str, str]:
+        """Make the image in the target.
+
+        :param stream: the image's data
+        :param hashing_algo: name of Glance's hash
+        :returns: Glance's checksum and its hash
+        :raises Exception: it was not made, and nothing is left of it
+        """
+        self._clone()
+        try:
+            self._flatten()
+            with librbd.Image(self._ioctx, self._name) as image:
+                if image.stat()['obj_size'] != self._chunk:
+                    raise Whole('its objects have another size')
+                remnants.mark(image, self._image)
+                hashes = self._write(image, stream, hashing_algo)
+                self._prove(image, stream.staged)
+                image.create_snap(rbd.DEFAULT_SNAPNAME)
+                image.protect_snap(rbd.DEFAULT_SNAPNAME)
+        except BaseException:
+            remnants.discard(self._ioctx, self._name)
+            raise
+        return hashes
+
+    def _clone(self) -> None:
+        """Clone the candidate.
+
+        :raises Whole: it is in another cluster
+        """
+        found = location.get_location_from_uri_and_backend(
+            self._candidate.far['url'], self._store.backend_group, conf=CONF
+        ).store_location
+        if found.fsid != self._cluster.get_fsid():
+            raise Whole(
+                f'image {self._candidate.image_id} is in another cluster'
+            )
+        # As Glance itself makes an image.
+        features = int(self._cluster.conf_get('rbd_default_features') or 0)
+        with self._cluster.open_ioctx(found.pool) as parent:
+            librbd.RBD().clone(
+                *(parent, found.image, found.snapshot),
+                *(self._ioctx, self._name),
+                features=features | librbd.RBD_FEATURE_LAYERING,
+                order=int(math.log2(self._chunk)),
+            )
+
+    def _flatten(self) -> None:
+        """Have Ceph's manager copy what the clone shares with the candidate.
+
+        If librbd did that here, all of it would come here, and go back.
+
+        :raises Whole: the manager does not, or not in time
+        """
+        answer = _ask_manager(
+            self._cluster,
+            'rbd task add flatten',
+            image_spec=f'{self._store.pool}/{self._name}',
+        )
+        patience = _FLATTEN + self._candidate.size / _QUICK
+        end = time.monotonic() + patience
+        pause = 0.02
+        while time.monotonic() < end:
+            # A handle that is open does not see what the manager does.
+            with librbd.Image(
+                self._ioctx, self._name, read_only=True
+            ) as image:
+                try:
+                    image.parent_info()
+                except librbd.ImageNotFound:
+                    return
+            time.sleep(pause)
+            pause = min(1.5 * pause, 1)
+        with contextlib.suppress(Exception):
+            _ask_manager(
+                self._cluster, 'rbd task cancel', task_id=answer['id']
+            )
+        raise Whole(
+            f"Ceph's manager has not made the clone of image "
+            f'{self._candidate.image_id} independent within {patience:.0f} s'
+        )
+
+    def _write(
+        self, image: Any, stream: _Stream, hashing_algo: str
+    ) -> tuple[str, str]:
+        """Write what differs from the candidate.
+
+        :raises Whole: Glance sends more or less than it said
+        """
+        if self._size != self._candidate.size:
+            image.resize(self._size)
+        checksum = utils.get_hasher('md5', False)
+        hash_value = utils.get_hasher(hashing_algo, False)
+        writes = _Writes(image)
+        offset = 0
+        with contextlib.closing(self._near()) as near, writes:
+            for piece in compare.pieces(stream.pieces(), self._chunk):
+                if offset + len(piece) > self._size:
+                    break
+                old = next(near, b'')[: len(piece)].ljust(len(piece), b'\0')
+                for begin, end in compare.runs(piece, old):
+                    writes.add(piece[begin:end], offset + begin)
+                checksum.update(piece)
+                hash_value.update(piece)
+                self._proof.append(xxhash.xxh64_intdigest(piece, self._seed))
+                offset += len(piece)
+                # Where Glance runs in green threads, the others go on here.
+                time.sleep(0)
+        if offset != self._size:
+            raise Whole(f'Glance did not send {self._size} bytes')
+        self.sent = writes.sent
+        return checksum.hexdigest(), hash_value.hexdigest()
+
+    def _near(self) -> Generator[bytes, None, None]:
+        """Read the candidate where it is near, in pieces, as objects are."""
+        near = self._candidate.near
+        data, _size = glance_store.get(near['url'], near['metadata']['store'])
+        return compare.pieces(data, self._chunk)
+
+    def _prove(self, image: Any, staged: pathlib.Path) -> None:
+        """Make sure that the target has what was read here.
+
+        :raises Whole: it has something else
+        """
+        prefix = image.block_name_prefix()
+        with (
+            contextlib.closing(
+                osd.Pool(
+                    self._store.conf_file,
+                    self._store.user,
+                    image.data_pool_id(),
+                    _options(self._store),
+                )
+            ) as pool,
+            staged.open('rb') as file,
+        ):
+            found = pool.checksums(
+                (f'{prefix}.{n:016x}' for n in range(len(self._proof))),
+                self._seed,
+            )
+            for number, (told, wanted) in enumerate(zip(found, self._proof)):
+                begin = number * self._chunk
+                length = min(self._chunk, self._size - begin)
+                if told.size == length and told.value == wanted:
+                    continue
+                # Ceph need not keep zeros at an object's end.
+                file.seek(begin)
+                piece = file.read(length)
+                if not self._is_shorter(piece, wanted, told):
+                    raise Whole(
+                        f'object {number} in the store is not what was sent, '
+                        f'or image {self._candidate.image_id} is damaged '
+                        'there or here'
+                    )
+
+    def _is_shorter(
+        self, piece: bytes, wanted: int, told: osd.Checksum
+    ) -> bool:
+        """Tell whether an object is a piece without the zeros at its end.
+
+        :param piece: as it was staged
+        :param wanted: the checksum of what was read
+        """
+        kept = piece[: told.size]
+        return (
+            told.size < len(piece)
+            and xxhash.xxh64_intdigest(piece, self._seed) == wanted
+            and piece.count(0, told.size) == len(piece) - told.size
+            and (
+                not kept
+                or xxhash.xxh64_intdigest(kept, self._seed) == told.value
+            )
+        )
+
+
+class _Writes:
+    """Writes that are on their way.
+
+    :param image: of librbd
+    """
+
+    def __init__(self, image: Any) -> None:
+        self._image = image
+        # Each with its data, which librbd reads until it is done.
+        self._waiting: collections.deque[tuple[Any, bytes]] = (
+            collections.deque()
+        )
+        self._bytes = 0
+        #: In bytes.
+        self.sent = 0
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc_info: object) -> None:
+        failed = None
+        while self._waiting:
+            try:
+                self._wait()
+            except OSError as exc:
+                failed = exc
+        if failed:
+            raise failed
+        self._image.flush()
+
+    def add(self, data: bytes, offset: int) -> None:
+        """Write something, when there is room for it."""
+        while self._waiting and (
+            len(self._waiting) >= _WRITES or self._bytes + len(data) > _BYTES
+        ):
+            self._wait()
+        completion = self._image.aio_write(data, offset, lambda _done: None)
+        self._waiting.append((completion, data))
+        self._bytes += len(data)
+        self.sent += len(data)
+
+    def _wait(self) -> None:
+        """Wait for the oldest one.
+
+        :raises OSError: it has failed
+        """
+        completion, data = self._waiting.popleft()
+        self._bytes -= len(data)
+        completion.wait_for_complete_and_cb()
+        code = completion.get_return_value()
+        if code < 0:
+            raise OSError(-code, 'a write to Ceph has failed')
+
+
+def _options(store: Any) -> dict[str, str]:
+    """Return options of Ceph's configuration, as Glance's store has them."""
+    patience = store.store_conf.rados_connect_timeout
+    options = {'rados_mon_op_timeout': str(_ANSWER), 'rbd_cache': 'false'}
+    if patience >= 0:
+        options.update(
+            dict.fromkeys(
+                (
+                    'client_mount_timeout',
+                    'rados_mon_op_timeout',
+                    'rados_osd_op_timeout',
+                ),
+                str(patience),
+            )
+        )
+    return options
+
+
+def _connected(store: Any) -> Any:
+    """Return a connection, which a `with` statement opens.
+
+    It is not the store's own: that one would wait for ever for a manager that
+    is dead.
+    """
+    return rados.Rados(
+        conffile=store.conf_file, rados_id=store.user, conf=_options(store)
+    )
+
+
+def _ask_manager(cluster: Any, command: str, **arguments: str) -> Any:
+    """Have Ceph's manager do something.
+
+    :returns: its answer
+    :raises Whole: it does not
+    """
+    asked = {'prefix': command, 'format': 'json', **arguments}
+    try:
+        code, answer, words = cluster.mgr_command(json.dumps(asked), b'')
+    except Exception as exc:
+        raise Whole(f"Ceph's manager does not answer: {exc}") from exc
+    if code:
+        reason = words or os.strerror(abs(code))
+        raise Whole(f"Ceph's manager does not obey '{command}': {reason}")
+    return json.loads(answer or b'{}')
+
+
+def _add(
+    stores: frozenset[str],
+    wrapped: Any,
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Store an image.
+
+    Wraps ``glance_store._drivers.rbd.Store.add``.
+    """
+    if instance.backend_group not in stores:
+        return wrapped(*args, **kwargs)
+    given = _ADD.bind(*args, **kwargs)
+    given.apply_defaults()
+    staged = _staged(given.arguments['image_id'])
+    if not staged.is_file():
+        # It comes from a client.
+        return wrapped(*args, **kwargs)
+    stream = _Stream(
+        given.arguments['image_file'], staged, instance.WRITE_CHUNKSIZE
+    )
+    try:
+        return _send(stores, instance, stream, given.arguments)
+    except Exception as exc:
+        if stream.error is not None:
+            raise
+        LOG.info(
+            'Image %(image)s is sent whole to store %(store)s: %(reason)s',
+            {
+                'image': given.arguments['image_id'],
+                'store': instance.backend_group,
+                'reason': exc if isinstance(exc, Whole) else repr(exc),
+            },
+        )
+    given.arguments['image_file'] = stream.again()
+    return wrapped(*given.args, **given.kwargs)
+
+
+def _send(
+    stores: frozenset[str], store: Any, stream: _Stream, given: dict[str, Any]
+) -> tuple[str, int, str, str, dict[str, str]]:
+    """Send what differs.
+
+    :returns: what the store returns
+    :raises Exception: the image has to be sent whole, because of that
+    """
+    image = candidates.load(given['image_id'])
+    size = stream.staged.stat().st_size
+    with (
+        _connected(store) as cluster,
+        cluster.open_ioctx(store.pool) as ioctx,
+    ):
+        remnants.remove(store, ioctx, image)
+        candidate = _candidate(stores, store, image, size, given)
+        sent = Delta(store, cluster, ioctx, image, size, candidate)
+        checksum, hash_value = sent.send(stream, given['hashing_algo'])
+        place = rbd.StoreLocation(
+            {
+                'fsid': cluster.get_fsid(),
+                'pool': store.pool,
+                'image': image.image_id,
+                'snapshot': rbd.DEFAULT_SNAPNAME,
+            },
+            store.conf,
+        )
+    _tell(image, store.backend_group, size, sent.sent, candidate)
+    metadata = {'store': store.backend_group}
+    return place.get_uri(), size, checksum, hash_value, metadata
+
+
+def _candidate(
+    stores: frozenset[str],
+    store: Any,
+    image: Any,
+    size: int,
+    given: dict[str, Any],
+) -> Candidate:
+    """Return what an image is probably much like.
+
+    :param size: how long the image is, in bytes
+    :raises Whole: there is none, or the image is not one for this
+    """
+    if given['verifier'] is not None:
+        raise Whole('it is signed')
+    if given['image_size'] not in (0, size) or not size:
+        # Before Glance 32, an import says 0 for each image.
+        raise Whole(f'it is {size} bytes long')
+    if not candidates.is_raw(image):
+        raise Whole('it is not raw')
+    if not image.owner:
+        raise Whole('no project owns it')
+    found = candidates.find(image, size, store.backend_group, stores)
+    if found is None:
+        raise Whole(
+            'no other image of its server, and not its base image, is both '
+            'there and in a store that is near'
+        )
+    return found
+
+
+def _tell(
+    image: Any, store: str, size: int, sent: int, candidate: Candidate
+) -> None:
+    """Log what was sent, and keep it for Glance's task."""
+    message = (
+        f'Sent {sent} of {size} bytes to store {store}: the rest is as in '
+        f'image {candidate.image_id}'
+    )
+    LOG.info('Image %s: %s', image.image_id, message)
+    task = image.extra_properties.get('os_glance_import_task')
+    _MESSAGES[task] = [*_MESSAGES.pop(task, ()), message]
+    if len(_MESSAGES) > _TASKS:
+        # It has failed; the log has them.
+        del _MESSAGES[next(iter(_MESSAGES))]
+
+
+def _finish(proceed: Callable[[], Any], _instance: Any, task: Any) -> Any:
+    """Write on a task what was sent; then it is finished.
+
+    Until then, Glance would replace that by what it has read. Wraps
+    ``_CompleteTask._finish_task`` from
+    ``glance.async_.flows.api_image_import``.
+    """
+    if messages := _MESSAGES.pop(task.task_id, None):
+        task.message = '; '.join(messages)
+    return proceed()
+
+
+def _staged(image_id: str) -> pathlib.Path:
+    """Return where Glance has the data of an image that it imports."""
+    root = CONF.os_glance_staging_store.filesystem_store_datadir
+    return pathlib.Path(root, image_id)
+
+
+_FINISH = Seam(
+    'glance.async_.flows.api_image_import',
+    '_CompleteTask._finish_task',
+    ('self', 'task'),
+)
+
+
+@functools.cache
+def apply(stores: frozenset[str]) -> None:
+    """Have copies to stores send only what differs, once in a process.
+
+    :param stores: ids of the stores, all of them in Ceph
+    """
+    wrapt.wrap_function_wrapper(
+        'glance_store._drivers.rbd',
+        'Store.add',
+        functools.partial(_add, stores),
+    )
+    if problem := _FINISH.problem():
+        LOG.warning('Tasks do not tell how much was sent: %s', problem)
+    else:
+        wrapt.wrap_function_wrapper(
+            _FINISH.module, _FINISH.name, _FINISH.adapt(_finish)
+        )
