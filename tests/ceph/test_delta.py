@@ -12,6 +12,7 @@ import time
 import pytest
 
 from tests import patience
+from tests.ceph import deltas
 from tests.cloud import ceph as cloud_ceph
 from tests.cloud import glance as cloud_glance
 
@@ -373,6 +374,16 @@ def test_killed(clean, ceph, base, stopping, step):
     wait(lambda: 'central' in clean.stores_of(snapshot))
     wait(lambda: message(clean, snapshot).startswith('Sent 4096 of'))
     whole(clean, ceph, snapshot, data)
+
+
+def test_random_images_and_faults(clean, ceph):
+    """A seed makes them; ``make deltas`` has many more."""
+    run = deltas.Run(ceph, clean, seed=1)
+    for _ in range(15):
+        run.copy()
+
+    assert run.wrong == []
+    assert run.ends['delta, no fault'] > 5
 
 
 def test_four_at_once(clean, ceph, base):
