@@ -436,9 +436,13 @@ def _add(
     """
     if instance.backend_group not in stores:
         return wrapped(*args, **kwargs)
-    given = _ADD.bind(*args, **kwargs)
-    given.apply_defaults()
-    staged = _staged(given.arguments['image_id'])
+    try:
+        given = _ADD.bind(*args, **kwargs)
+        given.apply_defaults()
+        staged = _staged(given.arguments['image_id'])
+    except (TypeError, cfg.NoSuchOptError):
+        LOG.exception('Images are sent whole: Glance is not as expected')
+        return wrapped(*args, **kwargs)
     if not staged.is_file():
         # It comes from a client.
         return wrapped(*args, **kwargs)

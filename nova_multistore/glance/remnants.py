@@ -7,6 +7,7 @@ fails each time when it copies the image to that store.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from typing import TYPE_CHECKING
 from typing import Any
@@ -88,9 +89,11 @@ def _is_made_for(found: Any, image: Any) -> bool:
 def discard(ioctx: Any, name: str) -> None:
     """Remove an image, with the snapshot that Glance makes.
 
+    If it stays in use, it gets another name.
+
     :param ioctx: its pool, open
     :param name: of the image
-    :raises Exception: it has other snapshots, or clones, or stays open
+    :raises Exception: it has other snapshots, or clones
     """
     with contextlib.suppress(rbd.ImageNotFound):
         with rbd.Image(ioctx, name) as image:
@@ -106,13 +109,24 @@ def discard(ioctx: Any, name: str) -> None:
             except rbd.ImageBusy:
                 # Ceph's manager may be at work with it.
                 if time.monotonic() > end:
-                    raise
+                    break
                 time.sleep(1)
+        # Its name must be free, for Glance to send the image whole.
+        aside = f'{name}.discarded-{secrets.token_hex(4)}'
+        rbd.RBD().rename(ioctx, name, aside)
+        LOG.warning(
+            'Image %(aside)s in pool %(pool)s is in use by another client, '
+            'and nobody needs it: remove it later, with rbd rm',
+            {'aside': aside, 'pool': ioctx.name},
+        )
 
 
 def _is(store: Any, place: Mapping[str, Any], name: str) -> bool:
     """Tell whether a location is the image of a name in a store's pool."""
     backend = place['metadata'].get('store')
+    if not place['url'].startswith('rbd:'):
+        # Glance writes down others before it has made a copy.
+        return False
     if CONF.enabled_backends.get(backend) != 'rbd':
         # If nobody knows the store, it may be this one.
         return backend is None

@@ -8,9 +8,11 @@ import random
 import re
 import threading
 import time
+import uuid
 
 import pytest
 
+from nova_multistore.glance import remnants
 from tests import patience
 from tests.ceph import deltas
 from tests.cloud import ceph as cloud_ceph
@@ -325,6 +327,19 @@ def test_finished_image_is_no_remnant(clean, ceph, base):
     assert ceph.snapshots(POOL)[snapshot] == ['other']
     ceph.rbd('snap', 'purge', '--no-progress', name)
     ceph.rbd('rm', '--no-progress', name)
+
+
+def test_discarded_while_it_is_in_use(ceph, monkeypatch):
+    """It gets another name: Glance can send the image whole."""
+    monkeypatch.setattr(remnants, '_WATCHED', 0)
+    name = str(uuid.uuid4())
+    ceph.rbd('create', '--size', '5M', f'{POOL}/{name}')
+    with ceph._open(POOL) as (rbd, ioctx), ceph._open(POOL) as (_, other):
+        with rbd.Image(other, name):
+            remnants.discard(ioctx, name)
+            [aside] = ceph.images(POOL)
+            assert aside.startswith(f'{name}.discarded-')
+        rbd.RBD().remove(ioctx, aside)
 
 
 @pytest.fixture
