@@ -379,9 +379,9 @@ class _Writes:
 
 def _options(store: Any) -> dict[str, str]:
     """Return options of Ceph's configuration, as Glance's store has them."""
-    patience = store.store_conf.rados_connect_timeout
+    patience = CONF[store.backend_group].rados_connect_timeout
     options = {'rados_mon_op_timeout': str(_ANSWER), 'rbd_cache': 'false'}
-    if patience >= 0:
+    if patience > 0:
         options.update(
             dict.fromkeys(
                 (

@@ -125,7 +125,7 @@ def message(glance, image_id):
 def reason(glance, image_id):
     """Return why an image was sent whole, as the log says."""
     [found] = re.findall(
-        f'Image {image_id} is sent whole to store central: (.*?) *$',
+        f'Image {image_id} is sent whole to store central: (.*?)(?:\x1b.*)?$',
         glance.log.read_text(),
         re.MULTILINE,
     )
