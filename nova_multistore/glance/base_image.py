@@ -226,9 +226,9 @@ def _send_deltas(wanted: frozenset[str]) -> None:
             f'in Ceph are {", ".join(sorted(there)) or "none"}'
         )
     # Others need neither of its libraries.
-    from nova_multistore.glance import delta
+    from nova_multistore.glance import delta_add
 
-    delta.apply(wanted)
+    delta_add.apply(wanted)
 
 
 def filter_factory(

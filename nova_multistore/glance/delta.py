@@ -1,18 +1,15 @@
-"""Copies to a Ceph on another site, of which only the changes are sent.
+"""A copy to a Ceph on another site, of which only the changes are sent.
 
-Wraps ``glance_store._drivers.rbd.Store.add``. In the target, an image that is
-probably much like the new one is cloned and made independent by Ceph itself.
-What differs from it is then written, and Ceph's OSDs compute checksums of all
-that they have: nothing but these prove that the new image is whole. Whatever
-is not as expected, the image is sent whole, as by Glance alone.
+In the target, an image that is probably much like the new one is cloned and
+made independent by Ceph itself. What differs from it is then written, and
+Ceph's OSDs compute checksums of all that they have: nothing but these prove
+that the new image is whole.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import functools
-import inspect
 import json
 import math
 import os
@@ -27,92 +24,39 @@ from glance_store import location
 from glance_store._drivers import rbd
 from glance_store.common import utils
 from oslo_config import cfg
-from oslo_log import log as logging
 import rados
 import rbd as librbd
-import wrapt
 import xxhash
 
-from nova_multistore.glance import candidates
 from nova_multistore.glance import compare
 from nova_multistore.glance import osd
 from nova_multistore.glance import remnants
-from nova_multistore.seam import Seam
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from collections.abc import Generator
     from collections.abc import Iterator
 
     from nova_multistore.glance.candidates import Candidate
 
 CONF = cfg.CONF
-LOG = logging.getLogger(__name__)
 
 # How long Ceph's manager has for an answer, in seconds: if it is dead, there
 # would be none.
 _ANSWER = 10
+# How long a connection may take, in seconds. Glance itself waits longer, and
+# tries again then.
+_CONNECT = 30
 # How long Ceph has to make a clone independent, in seconds, and how quick it
 # is at least, in bytes for each second.
 _FLATTEN = 60
 _QUICK = 10 << 20
-# What was sent, by the task that sent it, until Glance finishes that; and for
-# how many tasks.
-_MESSAGES: dict[Any, list[str]] = {}
-_TASKS = 100
 # How much is on its way at a time: as many writes, and bytes.
 _WRITES = 512
 _BYTES = 16 << 20
-_ADD = inspect.signature(
-    lambda image_id, image_file, image_size, hashing_algo, context=None,
-    verifier=None: None
-)  # fmt: skip
 
 
 class Whole(Exception):
     """Raised if an image has to be sent whole; says why."""
-
-
-class _Stream:
-    """What Glance sends to a store, which can be read from its begin again.
-
-    :param source: what Glance sends: a file, or pieces
-    :param staged: the file that it comes from
-    :param size: of a piece, in bytes
-    """
-
-    def __init__(self, source: Any, staged: pathlib.Path, size: int) -> None:
-        self._source = iter(utils.chunkreadable(source, size))
-        self.staged = staged
-        self._size = size
-        self._read = 0
-        #: What reading the source has raised.
-        self.error: Exception | None = None
-
-    def pieces(self) -> Iterator[bytes]:
-        """Read what was not read yet."""
-        while True:
-            try:
-                piece = next(self._source)
-            except StopIteration:
-                return
-            except Exception as exc:
-                self.error = exc
-                raise
-            self._read += len(piece)
-            yield piece
-
-    def again(self) -> Iterator[bytes]:
-        """Return what was read already, from the file, and then the rest."""
-        left = self._read
-        with self.staged.open('rb') as file:
-            while left:
-                piece = file.read(min(self._size, left))
-                if not piece:
-                    raise OSError(f'{self.staged} has become shorter')
-                left -= len(piece)
-                yield piece
-        yield from self.pieces()
 
 
 class Delta:
@@ -149,10 +93,16 @@ class Delta:
         #: How much was written, in bytes.
         self.sent = 0
 
-    def send(self, stream: _Stream, hashing_algo: str) -> tuple[str, str]:
+    def send(
+        self,
+        pieces: Iterator[bytes],
+        staged: pathlib.Path,
+        hashing_algo: str,
+    ) -> tuple[str, str]:
         """Make the image in the target.
 
-        :param stream: the image's data
+        :param pieces: the image's data
+        :param staged: a file with the same data
         :param hashing_algo: name of Glance's hash
         :returns: Glance's checksum and its hash
         :raises Exception: it was not made, and nothing is left of it
@@ -164,8 +114,8 @@ class Delta:
                 if image.stat()['obj_size'] != self._chunk:
                     raise Whole('its objects have another size')
                 remnants.mark(image, self._image)
-                hashes = self._write(image, stream, hashing_algo)
-                self._prove(image, stream.staged)
+                hashes = self._write(image, pieces, hashing_algo)
+                self._prove(image, staged)
                 image.create_snap(rbd.DEFAULT_SNAPNAME)
                 image.protect_snap(rbd.DEFAULT_SNAPNAME)
         except BaseException:
@@ -231,7 +181,7 @@ class Delta:
         )
 
     def _write(
-        self, image: Any, stream: _Stream, hashing_algo: str
+        self, image: Any, pieces: Iterator[bytes], hashing_algo: str
     ) -> tuple[str, str]:
         """Write what differs from the candidate.
 
@@ -244,7 +194,7 @@ class Delta:
         writes = _Writes(image)
         offset = 0
         with contextlib.closing(self._near()) as near, writes:
-            for piece in compare.pieces(stream.pieces(), self._chunk):
+            for piece in compare.pieces(pieces, self._chunk):
                 if offset + len(piece) > self._size:
                     break
                 old = next(near, b'')[: len(piece)].ljust(len(piece), b'\0')
@@ -379,8 +329,14 @@ class _Writes:
 
 def _options(store: Any) -> dict[str, str]:
     """Return options of Ceph's configuration, as Glance's store has them."""
-    patience = CONF[store.backend_group].rados_connect_timeout
-    options = {'rados_mon_op_timeout': str(_ANSWER), 'rbd_cache': 'false'}
+    # Before 2025.2, stores do not have `store_conf`.
+    conf = getattr(store, 'store_conf', None) or CONF[store.backend_group]
+    patience = conf.rados_connect_timeout
+    options = {
+        'client_mount_timeout': str(_CONNECT),
+        'rados_mon_op_timeout': str(_ANSWER),
+        'rbd_cache': 'false',
+    }
     if patience > 0:
         options.update(
             dict.fromkeys(
@@ -395,7 +351,7 @@ def _options(store: Any) -> dict[str, str]:
     return options
 
 
-def _connected(store: Any) -> Any:
+def connected(store: Any) -> Any:
     """Return a connection, which a `with` statement opens.
 
     It is not the store's own: that one would wait for ever for a manager that
@@ -421,168 +377,3 @@ def _ask_manager(cluster: Any, command: str, **arguments: str) -> Any:
         reason = words or os.strerror(abs(code))
         raise Whole(f"Ceph's manager does not obey '{command}': {reason}")
     return json.loads(answer or b'{}')
-
-
-def _add(
-    stores: frozenset[str],
-    wrapped: Any,
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    """Store an image.
-
-    Wraps ``glance_store._drivers.rbd.Store.add``.
-    """
-    if instance.backend_group not in stores:
-        return wrapped(*args, **kwargs)
-    try:
-        given = _ADD.bind(*args, **kwargs)
-        given.apply_defaults()
-        staged = _staged(given.arguments['image_id'])
-    except (TypeError, cfg.NoSuchOptError):
-        LOG.exception('Images are sent whole: Glance is not as expected')
-        return wrapped(*args, **kwargs)
-    if not staged.is_file():
-        # It comes from a client.
-        return wrapped(*args, **kwargs)
-    stream = _Stream(
-        given.arguments['image_file'], staged, instance.WRITE_CHUNKSIZE
-    )
-    try:
-        return _send(stores, instance, stream, given.arguments)
-    except Exception as exc:
-        if stream.error is not None:
-            raise
-        LOG.info(
-            'Image %(image)s is sent whole to store %(store)s: %(reason)s',
-            {
-                'image': given.arguments['image_id'],
-                'store': instance.backend_group,
-                'reason': exc if isinstance(exc, Whole) else repr(exc),
-            },
-        )
-    given.arguments['image_file'] = stream.again()
-    return wrapped(*given.args, **given.kwargs)
-
-
-def _send(
-    stores: frozenset[str], store: Any, stream: _Stream, given: dict[str, Any]
-) -> tuple[str, int, str, str, dict[str, str]]:
-    """Send what differs.
-
-    :returns: what the store returns
-    :raises Exception: the image has to be sent whole, because of that
-    """
-    image = candidates.load(given['image_id'])
-    size = stream.staged.stat().st_size
-    with (
-        _connected(store) as cluster,
-        cluster.open_ioctx(store.pool) as ioctx,
-    ):
-        remnants.remove(store, ioctx, image)
-        candidate = _candidate(stores, store, image, size, given)
-        sent = Delta(store, cluster, ioctx, image, size, candidate)
-        checksum, hash_value = sent.send(stream, given['hashing_algo'])
-        place = rbd.StoreLocation(
-            {
-                'fsid': cluster.get_fsid(),
-                'pool': store.pool,
-                'image': image.image_id,
-                'snapshot': rbd.DEFAULT_SNAPNAME,
-            },
-            store.conf,
-        )
-    _tell(image, store.backend_group, size, sent.sent, candidate)
-    metadata = {'store': store.backend_group}
-    return place.get_uri(), size, checksum, hash_value, metadata
-
-
-def _candidate(
-    stores: frozenset[str],
-    store: Any,
-    image: Any,
-    size: int,
-    given: dict[str, Any],
-) -> Candidate:
-    """Return what an image is probably much like.
-
-    :param size: how long the image is, in bytes
-    :raises Whole: there is none, or the image is not one for this
-    """
-    if given['verifier'] is not None:
-        raise Whole('it is signed')
-    if given['image_size'] not in (0, size) or not size:
-        # Before Glance 32, an import says 0 for each image.
-        raise Whole(f'it is {size} bytes long')
-    if not candidates.is_raw(image):
-        raise Whole('it is not raw')
-    if not image.owner:
-        raise Whole('no project owns it')
-    found = candidates.find(image, size, store.backend_group, stores)
-    if found is None:
-        raise Whole(
-            'no other image of its server, and not its base image, is both '
-            'there and in a store that is near'
-        )
-    return found
-
-
-def _tell(
-    image: Any, store: str, size: int, sent: int, candidate: Candidate
-) -> None:
-    """Log what was sent, and keep it for Glance's task."""
-    message = (
-        f'Sent {sent} of {size} bytes to store {store}: the rest is as in '
-        f'image {candidate.image_id}'
-    )
-    LOG.info('Image %s: %s', image.image_id, message)
-    task = image.extra_properties.get('os_glance_import_task')
-    _MESSAGES[task] = [*_MESSAGES.pop(task, ()), message]
-    if len(_MESSAGES) > _TASKS:
-        # It has failed; the log has them.
-        del _MESSAGES[next(iter(_MESSAGES))]
-
-
-def _finish(proceed: Callable[[], Any], _instance: Any, task: Any) -> Any:
-    """Write on a task what was sent; then it is finished.
-
-    Until then, Glance would replace that by what it has read. Wraps
-    ``_CompleteTask._finish_task`` from
-    ``glance.async_.flows.api_image_import``.
-    """
-    if messages := _MESSAGES.pop(task.task_id, None):
-        task.message = '; '.join(messages)
-    return proceed()
-
-
-def _staged(image_id: str) -> pathlib.Path:
-    """Return where Glance has the data of an image that it imports."""
-    root = CONF.os_glance_staging_store.filesystem_store_datadir
-    return pathlib.Path(root, image_id)
-
-
-_FINISH = Seam(
-    'glance.async_.flows.api_image_import',
-    '_CompleteTask._finish_task',
-    ('self', 'task'),
-)
-
-
-@functools.cache
-def apply(stores: frozenset[str]) -> None:
-    """Have copies to stores send only what differs, once in a process.
-
-    :param stores: ids of the stores, all of them in Ceph
-    """
-    wrapt.wrap_function_wrapper(
-        'glance_store._drivers.rbd',
-        'Store.add',
-        functools.partial(_add, stores),
-    )
-    if problem := _FINISH.problem():
-        LOG.warning('Tasks do not tell how much was sent: %s', problem)
-    else:
-        wrapt.wrap_function_wrapper(
-            _FINISH.module, _FINISH.name, _FINISH.adapt(_finish)
-        )

@@ -16,7 +16,7 @@ STEPS = {
     'rbd:Image.protect_snap',
     'nova_multistore.glance.delta:Delta._flatten',
     'nova_multistore.glance.delta:Delta._write',
-    'nova_multistore.glance.delta:_tell',
+    'nova_multistore.glance.delta_add:_tell',
 }
 
 

@@ -370,7 +370,7 @@ def stopping(glance):
         'after nova_multistore.glance.delta:Delta._write',
         'before rbd:Image.create_snap',
         'before rbd:Image.protect_snap',
-        'after nova_multistore.glance.delta:_tell',
+        'after nova_multistore.glance.delta_add:_tell',
     ],
 )
 def test_killed(clean, ceph, base, stopping, step):
