@@ -22,6 +22,8 @@ RATE = 100e6
 RTT = 0.02
 #: A disk, and what its base image has, in MiB.
 DISK, BASE = 1024, 400
+#: What is together, in MiB: an object of Glance's.
+OBJECT = 8
 BLOCKS = {4: '4 KiB', 64: '64 KiB', 1024: '1 MiB'}
 _FILTER = {'use': 'egg:nova-multistore#glance_api'}
 _DELTA = {'multistore': {**_FILTER, 'delta_stores': 'central'}}
@@ -84,6 +86,8 @@ def running(root: pathlib.Path) -> Iterator[Site]:
     """Run both sites."""
     for name in ('ceph', 'glance'):
         (root / name).mkdir()
+    # A disk takes longer than what other tests copy.
+    cloud_glance.PATIENCE = 600
     with (
         cloud_line.Line() as line,
         cloud_ceph.Ceph(
@@ -114,9 +118,9 @@ def disk(path: pathlib.Path, size: int, full: int) -> None:
     """
     picked = random.Random(1)
     with path.open('wb') as file:
-        for number in picked.sample(range(size), full):
-            file.seek(number * MIB)
-            file.write(picked.randbytes(MIB))
+        for number in picked.sample(range(size // OBJECT), full // OBJECT):
+            file.seek(number * OBJECT * MIB)
+            file.write(picked.randbytes(OBJECT * MIB))
         file.truncate(size * MIB)
 
 
@@ -175,7 +179,7 @@ def run(root: pathlib.Path) -> list[tuple[str, ...]]:
         add('delta, no line', 0, changed, site.copy(new, **names))
         for rtt in (0.001, RTT, 0.1):
             site.line.shape(RATE, rtt)
-            for percent in (1, 10, 50):
+            for percent in (1, 10, 50) if rtt == RTT else (10,):
                 for block, words in BLOCKS.items():
                     changed = change(base, new, percent, block)
                     what = f'delta, {percent} % in {words}'

@@ -9,6 +9,7 @@ that the new image is whole.
 from __future__ import annotations
 
 import collections
+from concurrent import futures
 import contextlib
 import json
 import math
@@ -53,6 +54,8 @@ _QUICK = 10 << 20
 # How much is on its way at a time: as many writes, and bytes.
 _WRITES = 512
 _BYTES = 16 << 20
+# How much is held until there is an image, in bytes.
+_HELD = 64 << 20
 
 
 class Whole(Exception):
@@ -88,6 +91,7 @@ class Delta:
         self._candidate = candidate
         self._chunk: int = store.WRITE_CHUNKSIZE
         self._seed = secrets.randbits(64)
+        self._cloned = False
         # xxhash64 of each object, as it has to be.
         self._proof: list[int] = []
         #: How much was written, in bytes.
@@ -107,21 +111,46 @@ class Delta:
         :returns: Glance's checksum and its hash
         :raises Exception: it was not made, and nothing is left of it
         """
-        self._clone()
-        try:
-            self._flatten()
-            with librbd.Image(self._ioctx, self._name) as image:
-                if image.stat()['obj_size'] != self._chunk:
-                    raise Whole('its objects have another size')
-                remnants.mark(image, self._image)
-                hashes = self._write(image, pieces, hashing_algo)
-                self._prove(image, staged)
-                image.create_snap(rbd.DEFAULT_SNAPNAME)
-                image.protect_snap(rbd.DEFAULT_SNAPNAME)
-        except BaseException:
-            remnants.discard(self._ioctx, self._name)
-            raise
+        with futures.ThreadPoolExecutor(1) as executor:
+            # While this goes on in the target, the data are read here.
+            target = executor.submit(self._prepare)
+            try:
+                hashes = self._write(target, pieces, hashing_algo)
+                with target.result() as image:
+                    self._prove(image, staged)
+                    image.create_snap(rbd.DEFAULT_SNAPNAME)
+                    image.protect_snap(rbd.DEFAULT_SNAPNAME)
+            except BaseException:
+                self._discard(target)
+                raise
         return hashes
+
+    def _prepare(self) -> Any:
+        """Have an image in the target with the candidate's data.
+
+        :returns: the image, of librbd, open
+        :raises Exception: there is none
+        """
+        self._clone()
+        self._flatten()
+        image = librbd.Image(self._ioctx, self._name)
+        try:
+            if image.stat()['obj_size'] != self._chunk:
+                raise Whole('its objects have another size')
+            remnants.mark(image, self._image)
+            if self._size != self._candidate.size:
+                image.resize(self._size)
+        except BaseException:
+            image.close()
+            raise
+        return image
+
+    def _discard(self, target: futures.Future[Any]) -> None:
+        """Remove what was made."""
+        with contextlib.suppress(Exception):
+            target.result().close()
+        if self._cloned:
+            remnants.discard(self._ioctx, self._name)
 
     def _clone(self) -> None:
         """Clone the candidate.
@@ -144,6 +173,7 @@ class Delta:
                 features=features | librbd.RBD_FEATURE_LAYERING,
                 order=int(math.log2(self._chunk)),
             )
+        self._cloned = True
 
     def _flatten(self) -> None:
         """Have Ceph's manager copy what the clone shares with the candidate.
@@ -181,17 +211,20 @@ class Delta:
         )
 
     def _write(
-        self, image: Any, pieces: Iterator[bytes], hashing_algo: str
+        self,
+        target: futures.Future[Any],
+        pieces: Iterator[bytes],
+        hashing_algo: str,
     ) -> tuple[str, str]:
         """Write what differs from the candidate.
 
+        :param target: the image with the candidate's data
+        :returns: Glance's checksum and its hash
         :raises Whole: Glance sends more or less than it said
         """
-        if self._size != self._candidate.size:
-            image.resize(self._size)
         checksum = utils.get_hasher('md5', False)
         hash_value = utils.get_hasher(hashing_algo, False)
-        writes = _Writes(image)
+        writes = _Writes(target)
         offset = 0
         with contextlib.closing(self._near()) as near, writes:
             for piece in compare.pieces(pieces, self._chunk):
@@ -274,53 +307,76 @@ class Delta:
 
 
 class _Writes:
-    """Writes that are on their way.
+    """Writes that wait for an image, or are on their way.
 
-    :param image: of librbd
+    :param target: the image, of librbd, as soon as it is there
     """
 
-    def __init__(self, image: Any) -> None:
-        self._image = image
-        # Each with its data, which librbd reads until it is done.
-        self._waiting: collections.deque[tuple[Any, bytes]] = (
+    def __init__(self, target: futures.Future[Any]) -> None:
+        self._target = target
+        self._waiting: collections.deque[tuple[bytes, int]] = (
             collections.deque()
         )
-        self._bytes = 0
+        # Each with its data, which librbd reads until it is done.
+        self._begun: collections.deque[tuple[Any, bytes]] = collections.deque()
+        # How much of both there is, in bytes.
+        self._held = 0
+        self._on_the_way = 0
         #: In bytes.
         self.sent = 0
 
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, *exc_info: object) -> None:
-        failed = None
-        while self._waiting:
-            try:
-                self._wait()
-            except OSError as exc:
-                failed = exc
-        if failed:
-            raise failed
-        self._image.flush()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._begin()
+        finally:
+            failed = None
+            while self._begun:
+                try:
+                    self._finish()
+                except OSError as exc:
+                    failed = exc
+        if kind is None:
+            if failed:
+                raise failed
+            self._target.result().flush()
 
     def add(self, data: bytes, offset: int) -> None:
-        """Write something, when there is room for it."""
-        while self._waiting and (
-            len(self._waiting) >= _WRITES or self._bytes + len(data) > _BYTES
-        ):
-            self._wait()
-        completion = self._image.aio_write(data, offset, lambda _done: None)
-        self._waiting.append((completion, data))
-        self._bytes += len(data)
+        """Write something, as soon as there is an image and room for it."""
+        self._waiting.append((data, offset))
+        self._held += len(data)
         self.sent += len(data)
+        if self._target.done() or self._held > _HELD:
+            self._begin()
 
-    def _wait(self) -> None:
+    def _begin(self) -> None:
+        """Begin with all that waits.
+
+        :raises Exception: there is no image
+        """
+        image = self._target.result()
+        while self._waiting:
+            data, offset = self._waiting.popleft()
+            self._held -= len(data)
+            while self._begun and (
+                len(self._begun) >= _WRITES
+                or self._on_the_way + len(data) > _BYTES
+            ):
+                self._finish()
+            done = image.aio_write(data, offset, lambda _completion: None)
+            self._begun.append((done, data))
+            self._on_the_way += len(data)
+
+    def _finish(self) -> None:
         """Wait for the oldest one.
 
         :raises OSError: it has failed
         """
-        completion, data = self._waiting.popleft()
-        self._bytes -= len(data)
+        completion, data = self._begun.popleft()
+        self._on_the_way -= len(data)
         completion.wait_for_complete_and_cb()
         code = completion.get_return_value()
         if code < 0:
