@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 from concurrent import futures
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -60,6 +61,23 @@ _HELD = 64 << 20
 
 class Whole(Exception):
     """Raised if an image has to be sent whole; says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """What there is in the target."""
+
+    #: Of librbd, open for writing.
+    image: Any
+    #: The pool of its data.
+    pool: osd.Pool
+
+    def __enter__(self) -> _Made:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.pool.close()
+        self.image.close()
 
 
 class Delta:
@@ -116,19 +134,19 @@ class Delta:
             target = executor.submit(self._prepare)
             try:
                 hashes = self._write(target, pieces, hashing_algo)
-                with target.result() as image:
-                    self._prove(image, staged)
-                    image.create_snap(rbd.DEFAULT_SNAPNAME)
-                    image.protect_snap(rbd.DEFAULT_SNAPNAME)
+                with target.result() as made:
+                    self._prove(made, staged)
+                    made.image.create_snap(rbd.DEFAULT_SNAPNAME)
+                    made.image.protect_snap(rbd.DEFAULT_SNAPNAME)
             except BaseException:
                 self._discard(target)
                 raise
         return hashes
 
-    def _prepare(self) -> Any:
+    def _prepare(self) -> _Made:
         """Have an image in the target with the candidate's data.
 
-        :returns: the image, of librbd, open
+        :returns: the image, open
         :raises Exception: there is none
         """
         self._clone()
@@ -140,15 +158,21 @@ class Delta:
             remnants.mark(image, self._image)
             if self._size != self._candidate.size:
                 image.resize(self._size)
+            pool = osd.Pool(
+                self._store.conf_file,
+                self._store.user,
+                image.data_pool_id(),
+                _options(self._store),
+            )
         except BaseException:
             image.close()
             raise
-        return image
+        return _Made(image, pool)
 
-    def _discard(self, target: futures.Future[Any]) -> None:
+    def _discard(self, target: futures.Future[_Made]) -> None:
         """Remove what was made."""
-        with contextlib.suppress(Exception):
-            target.result().close()
+        with contextlib.suppress(Exception), target.result():
+            pass
         if self._cloned:
             remnants.discard(self._ioctx, self._name)
 
@@ -212,7 +236,7 @@ class Delta:
 
     def _write(
         self,
-        target: futures.Future[Any],
+        target: futures.Future[_Made],
         pieces: Iterator[bytes],
         hashing_algo: str,
     ) -> tuple[str, str]:
@@ -226,16 +250,22 @@ class Delta:
         hash_value = utils.get_hasher(hashing_algo, False)
         writes = _Writes(target)
         offset = 0
-        with contextlib.closing(self._near()) as near, writes:
+        with (
+            contextlib.closing(self._near()) as near,
+            # Both hashes at a time.
+            futures.ThreadPoolExecutor(1) as executor,
+            writes,
+        ):
             for piece in compare.pieces(pieces, self._chunk):
                 if offset + len(piece) > self._size:
                     break
+                hashed = executor.submit(checksum.update, piece)
                 old = next(near, b'')[: len(piece)].ljust(len(piece), b'\0')
                 for begin, end in compare.runs(piece, old):
                     writes.add(piece[begin:end], offset + begin)
-                checksum.update(piece)
                 hash_value.update(piece)
                 self._proof.append(xxhash.xxh64_intdigest(piece, self._seed))
+                hashed.result()
                 offset += len(piece)
                 # Where Glance runs in green threads, the others go on here.
                 time.sleep(0)
@@ -250,27 +280,17 @@ class Delta:
         data, _size = glance_store.get(near['url'], near['metadata']['store'])
         return compare.pieces(data, self._chunk)
 
-    def _prove(self, image: Any, staged: pathlib.Path) -> None:
+    def _prove(self, made: _Made, staged: pathlib.Path) -> None:
         """Make sure that the target has what was read here.
 
         :raises Whole: it has something else
         """
-        prefix = image.block_name_prefix()
-        with (
-            contextlib.closing(
-                osd.Pool(
-                    self._store.conf_file,
-                    self._store.user,
-                    image.data_pool_id(),
-                    _options(self._store),
-                )
-            ) as pool,
-            staged.open('rb') as file,
-        ):
-            found = pool.checksums(
-                (f'{prefix}.{n:016x}' for n in range(len(self._proof))),
-                self._seed,
-            )
+        prefix = made.image.block_name_prefix()
+        found = made.pool.checksums(
+            (f'{prefix}.{n:016x}' for n in range(len(self._proof))),
+            self._seed,
+        )
+        with contextlib.closing(found), staged.open('rb') as file:
             for number, (told, wanted) in enumerate(zip(found, self._proof)):
                 begin = number * self._chunk
                 length = min(self._chunk, self._size - begin)
@@ -312,7 +332,7 @@ class _Writes:
     :param target: the image, of librbd, as soon as it is there
     """
 
-    def __init__(self, target: futures.Future[Any]) -> None:
+    def __init__(self, target: futures.Future[_Made]) -> None:
         self._target = target
         self._waiting: collections.deque[tuple[bytes, int]] = (
             collections.deque()
@@ -342,7 +362,7 @@ class _Writes:
         if kind is None:
             if failed:
                 raise failed
-            self._target.result().flush()
+            self._target.result().image.flush()
 
     def add(self, data: bytes, offset: int) -> None:
         """Write something, as soon as there is an image and room for it."""
@@ -357,7 +377,7 @@ class _Writes:
 
         :raises Exception: there is no image
         """
-        image = self._target.result()
+        image = self._target.result().image
         while self._waiting:
             data, offset = self._waiting.popleft()
             self._held -= len(data)

@@ -116,9 +116,13 @@ class Pool:
             raise
 
     def close(self) -> None:
+        """End the connection; again, that does nothing."""
         if self._ioctx:
             self._library.rados_ioctx_destroy(self._ioctx)
-        self._library.rados_shutdown(self._cluster)
+        if self._cluster:
+            self._library.rados_shutdown(self._cluster)
+        self._ioctx = ctypes.c_void_p()
+        self._cluster = ctypes.c_void_p()
 
     def checksums(
         self, names: Iterable[str], seed: int
