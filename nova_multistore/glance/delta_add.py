@@ -204,6 +204,8 @@ def _tell(
     )
     LOG.info('Image %s: %s', image.image_id, message)
     task = image.extra_properties.get('os_glance_import_task')
+    if not task:
+        return
     _MESSAGES[task] = [*_MESSAGES.pop(task, ()), message]
     if len(_MESSAGES) > _TASKS:
         # It has failed; the log has them.

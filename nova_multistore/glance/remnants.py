@@ -58,16 +58,21 @@ def remove(store: Any, ioctx: Any, image: Any) -> None:
         return
     try:
         with rbd.Image(ioctx, image.image_id, read_only=True) as found:
-            if [*found.list_snaps()] and not _is_made_for(found, image):
+            made_for_it = _is_made_for(found, image)
+            if [*found.list_snaps()] and not made_for_it:
                 return
             end = time.monotonic() + _WATCHED
             while [*found.watchers_list()]:
                 if time.monotonic() > end:
                     return
                 time.sleep(1)
+        if made_for_it:
+            discard(ioctx, image.image_id)
+        else:
+            # Ceph refuses if another client has come to it meanwhile.
+            rbd.RBD().remove(ioctx, image.image_id)
     except rbd.ImageNotFound:
         return
-    discard(ioctx, image.image_id)
     LOG.warning(
         'Image %(image)s: store %(store)s had the beginning of a copy that '
         'was not finished; it is removed now',
