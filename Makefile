@@ -68,10 +68,7 @@ bench: ## what it costs; ARGS=--short takes two minutes
 chaos: ## a history of snapshots and faults; ARGS='--seeds 7'
 	@.ci/python -m tests.chaos $(ARGS)
 deltas: ## many delta copies, with faults; ARGS='--copies 100 --seed 7'
-	@.ci/venv ceph
-	@.ci/packages need ceph
-	@OS_NOVA_DISABLE_EVENTLET_PATCHING=1 .venv-ceph/bin/python -W ignore \
-		-m tests.ceph.deltas $(ARGS)
+	@OS_NOVA_DISABLE_EVENTLET_PATCHING=1 .ci/venv ceph -W ignore -m tests.ceph.deltas $(ARGS)
 twin: ## configurations, with stock Nova and patched; ARGS='--seed 7'
 	@.ci/python -m tests.twin $(ARGS)
 balanced: ## a glance-api in trouble behind HAProxy

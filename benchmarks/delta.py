@@ -11,6 +11,7 @@ import random
 import time
 from typing import Any
 
+from tests.ceph import deltas
 from tests.cloud import ceph as cloud_ceph
 from tests.cloud import glance as cloud_glance
 from tests.cloud import line as cloud_line
@@ -25,8 +26,6 @@ DISK, BASE = 1024, 400
 #: What is together, in MiB: an object of Glance's.
 OBJECT = 8
 BLOCKS = {4: '4 KiB', 64: '64 KiB', 1024: '1 MiB'}
-_FILTER = {'use': 'egg:nova-multistore#glance_api'}
-_DELTA = {'multistore': {**_FILTER, 'delta_stores': 'central'}}
 
 
 class Site:
@@ -103,7 +102,7 @@ def running(root: pathlib.Path) -> Iterator[Site]:
             root / 'glance',
             stores={'site': 'file', 'central': 'rbd'},
             default='site',
-            filters=_DELTA,
+            filters=deltas.FILTERS,
             **ceph.store('central', 'images'),
         ) as glance,
     ):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+from collections.abc import Iterator
 import contextlib
 import hashlib
 import json
@@ -26,17 +27,66 @@ from tests.cloud import glance as cloud_glance
 
 MIB = 1 << 20
 POOL = 'images'
+FILTERS = {
+    'multistore': {
+        'use': cloud_glance.FILTER['multistore'],
+        'delta_stores': 'central',
+    }
+}
 SERVER = '7f4b6a53-1f0a-4d59-8c0b-5f9f2b0c7e11'
 #: How many of 100 copies meet each fault.
 FAULTS = {'killed': 4, 'damaged there': 4, 'damaged here': 4}
 
 
+@contextlib.contextmanager
+def running(
+    root: pathlib.Path,
+) -> Iterator[tuple[cloud_ceph.Ceph, cloud_glance.Glance]]:
+    """Run the target, and a Glance with the stores `site` and `central`.
+
+    The objects of `central` are of one MiB.
+    """
+    for part in ('ceph', 'glance'):
+        (root / part).mkdir()
+    with (
+        cloud_ceph.Ceph(root / 'ceph', [POOL], tasks=True) as ceph,
+        cloud_glance.Glance(
+            root / 'glance',
+            stores={'site': 'file', 'central': 'rbd'},
+            default='site',
+            filters=FILTERS,
+            **ceph.store('central', POOL),
+            **{'central.rbd_store_chunk_size': 1},
+        ) as glance,
+    ):
+        # Ceph shall not believe for half a minute in a Glance that is killed.
+        ceph.ceph('config', 'set', 'osd', 'osd_client_watch_timeout', '5')
+        yield ceph, glance
+
+
+def begin_copy(glance: cloud_glance.Glance, image_id: str) -> int:
+    """Ask for a copy in `central`; return the status of the answer."""
+    return glance.request(
+        'POST',
+        f'/v2/images/{image_id}/import',
+        {'method': {'name': 'copy-image'}, 'stores': ['central']},
+        admin=True,
+    )[0]
+
+
+def message(glance: cloud_glance.Glance, image_id: str) -> str:
+    """Return what the newest task of an image says."""
+    path = f'/v2/images/{image_id}/tasks'
+    tasks = json.loads(glance.request('GET', path, admin=True)[1])['tasks']
+    said: str = max(tasks, key=lambda task: task['created_at'])['message']
+    return said
+
+
 class Run:
     """Copies, one after the other.
 
-    :param ceph: the target, whose manager obeys "ceph rbd task"
-    :param glance: has the stores `site`, the default, and `central`, with
-        deltas and objects of one MiB
+    :param ceph: the target
+    :param glance: copies to it
     :param seed: of everything
     """
 
@@ -78,7 +128,7 @@ class Run:
             f'{POOL}/{image_id}@snap'
         ) != wanted or self._ceph.snapshots(POOL)[image_id] != ['snap']:
             self.wrong.append(image_id)
-        said = self._message(image_id)
+        said = message(self._glance, image_id)
         kind = 'delta' if said.startswith('Sent') else 'whole'
         self.ends[f'{kind}, {fault or "no fault"}'] += 1
         self._glance.delete_image(self._last)
@@ -120,7 +170,7 @@ class Run:
 
     def _kill(self, image_id: str) -> None:
         """Kill Glance while it copies, and copy again."""
-        self._begin_copy(image_id)
+        begin_copy(self._glance, image_id)
         time.sleep(self._random.uniform(0, 0.6))
         self._glance.kill()
         self._glance.start()
@@ -131,24 +181,9 @@ class Run:
         while left:
             if 'central' in self._glance.stores_of(image_id):
                 return
-            self._begin_copy(image_id)
+            begin_copy(self._glance, image_id)
             time.sleep(0.5)
         raise AssertionError(f'{image_id} is not copied any more')
-
-    def _begin_copy(self, image_id: str) -> None:
-        self._glance.request(
-            'POST',
-            f'/v2/images/{image_id}/import',
-            {'method': {'name': 'copy-image'}, 'stores': ['central']},
-            admin=True,
-        )
-
-    def _message(self, image_id: str) -> str:
-        path = f'/v2/images/{image_id}/tasks'
-        answer = self._glance.request('GET', path, admin=True)[1]
-        tasks = json.loads(answer)['tasks']
-        message: str = max(tasks, key=lambda t: t['created_at'])['message']
-        return message
 
 
 def main() -> None:
@@ -157,30 +192,13 @@ def main() -> None:
     parser.add_argument('--copies', type=int, default=1000)
     parser.add_argument('--seed', type=int, default=1)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix='deltas-') as name:
-        root = pathlib.Path(name)
-        for part in ('ceph', 'glance'):
-            (root / part).mkdir()
-        with (
-            cloud_ceph.Ceph(root / 'ceph', [POOL], tasks=True) as ceph,
-            cloud_glance.Glance(
-                root / 'glance',
-                stores={'site': 'file', 'central': 'rbd'},
-                default='site',
-                filters={
-                    'multistore': {
-                        'use': 'egg:nova-multistore#glance_api',
-                        'delta_stores': 'central',
-                    }
-                },
-                **ceph.store('central', POOL),
-                **{'central.rbd_store_chunk_size': 1},
-            ) as glance,
-        ):
-            ceph.ceph('config', 'set', 'osd', 'osd_client_watch_timeout', '5')
-            run = Run(ceph, glance, arguments.seed)
-            for _ in range(arguments.copies):
-                run.copy()
+    with (
+        tempfile.TemporaryDirectory(prefix='deltas-') as root,
+        running(pathlib.Path(root)) as (ceph, glance),
+    ):
+        run = Run(ceph, glance, arguments.seed)
+        for _ in range(arguments.copies):
+            run.copy()
     for end, count in sorted(run.ends.items()):
         print(f'{count:6d}  {end}')
     print(f'{len(run.wrong):6d}  with wrong bytes {run.wrong or ""}')

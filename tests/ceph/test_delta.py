@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import re
 import threading
@@ -15,44 +14,29 @@ import pytest
 from nova_multistore.glance import remnants
 from tests import patience
 from tests.ceph import deltas
-from tests.cloud import ceph as cloud_ceph
+from tests.ceph.deltas import MIB
+from tests.ceph.deltas import POOL
+from tests.ceph.deltas import SERVER
+from tests.ceph.deltas import begin_copy
+from tests.ceph.deltas import message
 from tests.cloud import glance as cloud_glance
 
-MIB = 1 << 20
-#: The objects of the store are of one MiB.
-CHUNK = {'central.rbd_store_chunk_size': 1}
-SERVER = '0e5d0b5a-6a4f-4b6e-9a55-0d1b8a1f7d3c'
-POOL = 'images'
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    """This site's Glance, and the other site's Ceph."""
+    with deltas.running(tmp_path_factory.mktemp('site')) as found:
+        yield found
 
 
 @pytest.fixture(scope='module')
-def ceph(tmp_path_factory):
-    """The other site's Ceph."""
-    with cloud_ceph.Ceph(
-        tmp_path_factory.mktemp('ceph'), [POOL], tasks=True
-    ) as ceph:
-        # Ceph shall not believe for half a minute in a Glance that is killed.
-        ceph.ceph('config', 'set', 'osd', 'osd_client_watch_timeout', '5')
-        yield ceph
+def ceph(site):
+    return site[0]
 
 
 @pytest.fixture(scope='module')
-def glance(tmp_path_factory, ceph):
-    """This site's Glance: files here, and that Ceph."""
-    with cloud_glance.Glance(
-        tmp_path_factory.mktemp('glance'),
-        stores={'site': 'file', 'other': 'file', 'central': 'rbd'},
-        default='site',
-        filters={
-            'multistore': {
-                'use': 'egg:nova-multistore#glance_api',
-                'delta_stores': 'central',
-            }
-        },
-        **ceph.store('central', POOL),
-        **CHUNK,
-    ) as glance:
-        yield glance
+def glance(site):
+    return site[1]
 
 
 @pytest.fixture
@@ -91,12 +75,6 @@ def copy(glance, ceph, image_id, data):
     return message(glance, image_id)
 
 
-def begin_copy(glance, image_id):
-    wanted = {'method': {'name': 'copy-image'}, 'stores': ['central']}
-    path = f'/v2/images/{image_id}/import'
-    assert glance.request('POST', path, wanted, admin=True)[0] == 202
-
-
 def wait(happens):
     left = patience.Patience(90)
     while not happens():
@@ -114,12 +92,6 @@ def whole(glance, ceph, image_id, data):
     image = glance.image(image_id)
     assert image['os_hash_value'] == hashlib.sha512(data).hexdigest()
     assert 'central' in glance.stores_of(image_id)
-
-
-def message(glance, image_id):
-    path = f'/v2/images/{image_id}/tasks'
-    tasks = json.loads(glance.request('GET', path, admin=True)[1])['tasks']
-    return max(tasks, key=lambda task: task['created_at'])['message']
 
 
 def reason(glance, image_id):
@@ -379,13 +351,13 @@ def test_killed(clean, ceph, base, stopping, step):
     data[MIB] ^= 1
     snapshot = create(clean, data, 'site', base_image_ref=base_id)
     stopping.write_text(step)
-    begin_copy(clean, snapshot)
+    assert begin_copy(clean, snapshot) == 202
     wait(lambda: not stopping.exists())
     clean.kill()
     clean.start()
     # Glance believes it at work for an hour; Ceph, for half a minute.
     clean.age_tasks(snapshot)
-    begin_copy(clean, snapshot)
+    assert begin_copy(clean, snapshot) == 202
     wait(lambda: 'central' in clean.stores_of(snapshot))
     wait(lambda: message(clean, snapshot).startswith('Sent 4096 of'))
     whole(clean, ceph, snapshot, data)
