@@ -27,6 +27,7 @@ from tests.cloud import glance as cloud_glance
 
 MIB = 1 << 20
 POOL = 'images'
+NO_TASKS = 'this ceph-mgr cannot load rbd_support; its log says why'
 FILTERS = {
     'multistore': {
         'use': cloud_glance.FILTER['multistore'],
@@ -196,6 +197,8 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix='deltas-') as root,
         running(pathlib.Path(root)) as (ceph, glance),
     ):
+        if not ceph.tasks:
+            parser.error(NO_TASKS)
         run = Run(ceph, glance, arguments.seed)
         for _ in range(arguments.copies):
             run.copy()
